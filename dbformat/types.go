@@ -1,0 +1,407 @@
+package dbformat
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// An Algorithm is a hash function that identifies objects. Its value is part of
+// section ids and never changes.
+type Algorithm uint8
+
+// The algorithms of hash signatures and allow records, weakest first: a higher
+// value is a stronger kind (an allow record cancels its own and weaker kinds).
+const (
+	MD5    Algorithm = 1
+	SHA1   Algorithm = 2
+	SHA256 Algorithm = 3
+)
+
+// Algorithms lists every algorithm, weakest first.
+func Algorithms() []Algorithm { return []Algorithm{MD5, SHA1, SHA256} }
+
+// Size is the length of a hash in bytes, 0 for an unknown algorithm.
+func (a Algorithm) Size() int {
+	switch a {
+	case MD5:
+		return 16
+	case SHA1:
+		return 20
+	case SHA256:
+		return 32
+	}
+	return 0
+}
+
+// String is the name used in sections, flags and output: "md5", "sha1", "sha256".
+func (a Algorithm) String() string {
+	switch a {
+	case MD5:
+		return "md5"
+	case SHA1:
+		return "sha1"
+	case SHA256:
+		return "sha256"
+	}
+	return fmt.Sprintf("algorithm(%d)", uint8(a))
+}
+
+// AlgorithmOfSize tells which algorithm makes hashes of n bytes.
+func AlgorithmOfSize(n int) (Algorithm, bool) {
+	for _, a := range Algorithms() {
+		if a.Size() == n {
+			return a, true
+		}
+	}
+	return 0, false
+}
+
+// A Digest is a SHA-256: of a layer (a Merkle root), of a section, or of a file.
+type Digest [32]byte
+
+// String is the digest in lower-case hex.
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+
+// IsZero tells whether d is the zero value, which no layer has.
+func (d Digest) IsZero() bool { return d == Digest{} }
+
+// MarshalText gives lower-case hex.
+func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText takes exactly 64 lower-case hex digits.
+func (d *Digest) UnmarshalText(b []byte) error {
+	v, err := ParseDigest(string(b))
+	if err != nil {
+		return err
+	}
+	*d = v
+	return nil
+}
+
+// ParseDigest takes exactly 64 lower-case hex digits: there is one spelling.
+func ParseDigest(s string) (Digest, error) {
+	var d Digest
+	if len(s) != hex.EncodedLen(len(d)) {
+		return Digest{}, fmt.Errorf("digest has %d characters, want 64 hex digits", len(s))
+	}
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return Digest{}, fmt.Errorf("digest holds %q, want lower-case hex digits", c)
+		}
+	}
+	if _, err := hex.Decode(d[:], []byte(s)); err != nil {
+		return Digest{}, fmt.Errorf("digest: %w", err)
+	}
+	return d, nil
+}
+
+// A Layer is one of the two disjoint parts of a release's content.
+type Layer uint8
+
+// Light works offline; Rest turns its prefixes into exact signatures.
+const (
+	Light Layer = 1
+	Rest  Layer = 2
+)
+
+// String is the word used in target paths, reports and flags.
+func (l Layer) String() string {
+	switch l {
+	case Light:
+		return "light"
+	case Rest:
+		return "rest"
+	}
+	return fmt.Sprintf("layer(%d)", uint8(l))
+}
+
+// ParseLayer is the inverse of [Layer.String].
+func ParseLayer(s string) (Layer, error) {
+	switch s {
+	case "light":
+		return Light, nil
+	case "rest":
+		return Rest, nil
+	}
+	return 0, fmt.Errorf("unknown layer %q, want light or rest", s)
+}
+
+// A Variant is what an endpoint wants: VariantLight is {light}, VariantFull is
+// {light, rest}. Its text form is stable.
+type Variant string
+
+// The variants.
+const (
+	VariantLight Variant = "light"
+	VariantFull  Variant = "full"
+)
+
+// Layers lists the layers that v consists of, in the order in which they are
+// applied; nil for an unknown variant.
+func (v Variant) Layers() []Layer {
+	switch v {
+	case VariantLight:
+		return []Layer{Light}
+	case VariantFull:
+		return []Layer{Light, Rest}
+	}
+	return nil
+}
+
+// A SectionID names a section of a layer: its class in the high byte, its
+// algorithm (0 where none applies) in the low one. Sections of a layer stand in
+// ascending order of their ids.
+type SectionID uint16
+
+// A Class says what the records of a section are.
+type Class uint8
+
+// The classes of format version 1. Values from 0x08 on are kept for the classes
+// to come: hashes of PE sections, patterns, URLs.
+const (
+	ClassHash     Class = 0x01 // split: prefixes in light, the other bits, size and name in rest
+	ClassPUA      Class = 0x02 // as ClassHash, for potentially unwanted applications
+	ClassWhole    Class = 0x03 // whole in light
+	ClassWholePUA Class = 0x04 // as ClassWhole, for potentially unwanted applications
+	ClassAllow    Class = 0x05 // allow records, whole in light
+	ClassIgnore   Class = 0x06 // names of signatures that are not to be reported, light
+	ClassSelfTest Class = 0x07 // vectors with the expected verdict of each variant, light
+)
+
+// Section makes the id of a class's section for an algorithm.
+func (c Class) Section(a Algorithm) SectionID { return SectionID(c)<<8 | SectionID(a) }
+
+// Class is the high byte.
+func (id SectionID) Class() Class { return Class(id >> 8) }
+
+// Algorithm is the low byte; 0 for ignore and selftest.
+func (id SectionID) Algorithm() Algorithm { return Algorithm(id) }
+
+// Split tells whether the section has a part in each layer.
+func (id SectionID) Split() bool { return id.Class() == ClassHash || id.Class() == ClassPUA }
+
+// PUA tells whether the section's signatures are reported only when potentially
+// unwanted applications are asked for.
+func (id SectionID) PUA() bool { return id.Class() == ClassPUA || id.Class() == ClassWholePUA }
+
+// Detects tells whether a record of the section is a signature (and not an allow
+// record, an ignored name or a vector).
+func (id SectionID) Detects() bool { return id.Class() >= ClassHash && id.Class() <= ClassWholePUA }
+
+// Valid tells whether format version 1 defines the section.
+func (id SectionID) Valid() bool {
+	switch id.Class() {
+	case ClassHash, ClassPUA, ClassWhole, ClassWholePUA, ClassAllow:
+		return id.Algorithm().Size() != 0
+	case ClassIgnore, ClassSelfTest:
+		return id.Algorithm() == 0
+	}
+	return false
+}
+
+// String is the section's name: "hash/sha256", "pua/md5", "whole/sha1",
+// "wholepua/sha1", "allow/md5", "ignore", "selftest".
+func (id SectionID) String() string {
+	var class string
+	switch id.Class() {
+	case ClassHash:
+		class = "hash"
+	case ClassPUA:
+		class = "pua"
+	case ClassWhole:
+		class = "whole"
+	case ClassWholePUA:
+		class = "wholepua"
+	case ClassAllow:
+		class = "allow"
+	case ClassIgnore:
+		return "ignore"
+	case ClassSelfTest:
+		return "selftest"
+	default:
+		return fmt.Sprintf("section(%#04x)", uint16(id))
+	}
+	return class + "/" + id.Algorithm().String()
+}
+
+// AnySize is the size of a record that matches objects of every size.
+const AnySize = 0
+
+// MaxSize is the largest size that a record can name: ClamAV's formats have
+// 1 to 2^32-2.
+const MaxSize = math.MaxUint32 - 1
+
+// MaxName is the greatest length of a signature's name in bytes.
+const MaxName = 255
+
+// A Record is one hash signature or allow record. Its key is (Hash, Size).
+type Record struct {
+	Hash [32]byte // the first Algorithm.Size() bytes, the others zero
+	Size uint32   // exact size in bytes, or AnySize
+	Name string   // printable UTF-8, at most MaxName bytes; "" means DefaultName
+}
+
+// DefaultName is the name of a record without one: "Hash.SHA256." and the first
+// 16 hex digits of its hash. It is never stored.
+func DefaultName(a Algorithm, hash []byte) string {
+	word := "SHA256"
+	switch a {
+	case MD5:
+		word = "MD5"
+	case SHA1:
+		word = "SHA1"
+	}
+	return "Hash." + word + "." + hex.EncodeToString(hash[:8])
+}
+
+// An Expectation is what matching a vector must yield.
+type Expectation uint8
+
+// The expectations of a vector.
+const (
+	ExpectClean     Expectation = 0
+	ExpectSuspected Expectation = 1
+	ExpectMalicious Expectation = 2
+	ExpectAllowed   Expectation = 3
+)
+
+// A Vector is content with the verdict that a generation must give it before it
+// becomes current. In layers, bundles and deltas the content is masked.
+type Vector struct {
+	Section string      // the section that it tests, "" for a benign one
+	Content []byte      // at most MaxVector bytes, in clear
+	Light   Expectation // with the light layer alone
+	Full    Expectation // with both layers
+}
+
+// Content is everything that a release says, before it is cut into layers. Order
+// does not matter; Build sorts. Keys are unique within a section.
+type Content struct {
+	Sections map[SectionID][]Record
+	Ignore   []string
+	Vectors  []Vector
+}
+
+// Params are the choices that are part of a section's canonical bytes. A publisher keeps
+// them from release to release as long as [ChooseParams] says.
+type Params struct {
+	Rows   uint64                  `json:"rows"`   // N that P was chosen for
+	Prefix uint8                   `json:"prefix"` // p: bits of each hash in light, a multiple of 4
+	Cuts   map[SectionID]CutParams `json:"cuts"`
+}
+
+// CutParams say how a section's rows are cut into blocks.
+type CutParams struct {
+	B uint8 `json:"b"` // 2^B key ranges
+	K uint8 `json:"k"` // a block of a light split section covers 2^K ranges; 0 elsewhere
+}
+
+// A Header is what is known of a layer beside its blocks: the parameters and the
+// leaf table of each section. Its digest is the layer's.
+type Header struct {
+	Layer    Layer
+	Sections []SectionHeader // ascending ids
+}
+
+// A SectionHeader describes one section of a layer.
+type SectionHeader struct {
+	ID      SectionID
+	P, B, K uint8
+	Pair    Digest // rest only: the root of the light section that it belongs to
+	Blocks  []Leaf // in key order
+}
+
+// A Leaf is what a header says of one block.
+type Leaf struct {
+	Rows   uint32 // records in the block
+	Bytes  uint32 // its canonical length
+	Digest Digest // the Merkle leaf
+}
+
+// A LayerReader gives the canonical blocks of one layer, wherever they are kept.
+// Implementations are safe for concurrent use.
+type LayerReader interface {
+	// Header is the layer's header; it must not be changed.
+	Header() *Header
+	// Block returns block i of Header().Sections[section]. The bytes are valid as long as the
+	// reader is open and must not be changed. A block that is absent or does not
+	// have its leaf's digest is an error.
+	Block(section, i int) ([]byte, error)
+}
+
+// A Sink takes the canonical blocks of a layer as they are decoded, in the order of sections
+// and blocks. It must not keep b.
+type Sink interface {
+	PutBlock(id SectionID, i int, b []byte) error
+}
+
+// ErrCorrupt is matched by every error about bytes that break the format.
+var ErrCorrupt = errors.New("corrupt data")
+
+// ErrVersion is matched by every error about data that needs a newer engine.
+var ErrVersion = errors.New("needs a newer engine")
+
+// A FormatError says where bytes break the format.
+type FormatError struct {
+	What   string // what was read: "bundle", "light delta", "block hash/md5 3", …
+	Offset int64  // of the first bad byte, -1 where no offset is known
+	Reason string // "unknown flag 0x80"
+}
+
+func (e *FormatError) Error() string {
+	if e.Offset < 0 {
+		return fmt.Sprintf("%s: %s", e.What, e.Reason)
+	}
+	return fmt.Sprintf("%s at byte %d: %s", e.What, e.Offset, e.Reason)
+}
+
+// Is matches [ErrCorrupt].
+func (e *FormatError) Is(target error) bool { return target == ErrCorrupt }
+
+// MaxVersion is the bound of release versions: below 2^53, so that every JSON reader keeps them exact.
+const MaxVersion = 1<<53 - 1
+
+// EngineLevel is what this engine understands; a release may ask for a least level.
+const EngineLevel = 1
+
+// FunctionalityLevel is the one level against which the FLEVEL ranges of ClamAV lines are
+// checked: that of the ClamAV release whose formats this engine follows (1.4).
+const FunctionalityLevel = 210
+
+// timeLayout is the form of times in signed documents: RFC 3339, UTC, whole seconds.
+const timeLayout = "2006-01-02T15:04:05Z"
+
+// A Time is a moment in a signed document: UTC, whole seconds, one spelling.
+type Time struct{ time.Time }
+
+// At cuts t to what a signed document can say.
+func At(t time.Time) Time { return Time{t.UTC().Truncate(time.Second)} }
+
+// MarshalText gives RFC 3339 in UTC without fractions.
+func (t Time) MarshalText() ([]byte, error) { return []byte(t.UTC().Format(timeLayout)), nil }
+
+// MarshalJSON gives the same in quotes; it hides the promoted method of [time.Time].
+func (t Time) MarshalJSON() ([]byte, error) {
+	return []byte(`"` + t.UTC().Format(timeLayout) + `"`), nil
+}
+
+// UnmarshalText takes exactly what MarshalText gives.
+func (t *Time) UnmarshalText(b []byte) error {
+	v, err := time.Parse(timeLayout, string(b))
+	if err != nil || v.Format(timeLayout) != string(b) {
+		return fmt.Errorf("time %q is not of the form %s", b, timeLayout)
+	}
+	t.Time = v
+	return nil
+}
+
+// UnmarshalJSON takes exactly what MarshalJSON gives.
+func (t *Time) UnmarshalJSON(b []byte) error {
+	if len(b) < 2 || b[0] != '"' || b[len(b)-1] != '"' {
+		return fmt.Errorf("time %s is not a string", b)
+	}
+	return t.UnmarshalText(b[1 : len(b)-1])
+}
