@@ -1,0 +1,232 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"avdb": main})
+}
+
+// TestScripts runs testdata/*.txtar. The first word of a file's name is the
+// subcommand that it is about.
+func TestScripts(t *testing.T) {
+	known := map[string]bool{"root": true}
+	for _, c := range newRoot(&app{}).Commands() {
+		known[c.Name()] = true
+	}
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts in testdata (%v): the folder has moved", err)
+	}
+	for _, f := range files {
+		word, _, _ := strings.Cut(strings.TrimSuffix(filepath.Base(f), ".txtar"), "_")
+		if !known[word] {
+			t.Errorf("%s: its first word is %q, which is no command of avdb", f, word)
+		}
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			home := filepath.Join(e.WorkDir, ".home")
+			conf := filepath.Join(home, "avdb.yaml")
+			if err := os.MkdirAll(home, 0o755); err != nil {
+				return err
+			}
+			// An empty policy, so that no file of the machine that runs the tests counts.
+			if err := os.WriteFile(conf, nil, 0o644); err != nil {
+				return err
+			}
+			e.Setenv("HOME", home)
+			e.Setenv("USERPROFILE", home)
+			e.Setenv("AVDB_CONFIG", conf)
+			e.Setenv("AVDB_STATE", filepath.Join(e.WorkDir, "state"))
+			e.Setenv("NO_COLOR", "1")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code":    cmdCode,
+			"eicar":   cmdEicar,
+			"json":    cmdJSON,
+			"numbers": cmdNumbers,
+			"serve":   cmdServe,
+			"tamper":  cmdTamper,
+		},
+	})
+}
+
+// cmdCode runs a command and wants its exit code: code 12 avdb update.
+func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N COMMAND [ARGUMENT...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// cmdEicar writes the public test file that every scanner detects. It is put together
+// here so that no file of the repository holds it.
+func cmdEicar(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: eicar FILE")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), eicar(), 0o644))
+}
+
+// cmdServe serves a folder on loopback HTTP and puts its address into a variable:
+// serve URL DIR. Each file is read from disk anew.
+func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: serve VARIABLE DIR")
+	}
+	srv := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[1]))))
+	ts.Defer(srv.Close)
+	ts.Setenv(args[0], srv.URL)
+}
+
+// cmdTamper flips a bit in the middle of each file that a pattern names, or cuts the
+// files in half: tamper [-cut] GLOB. "! tamper GLOB" puts the files back.
+func cmdTamper(ts *testscript.TestScript, neg bool, args []string) {
+	cut := len(args) == 2 && args[0] == "-cut"
+	if cut {
+		args = args[1:]
+	}
+	if len(args) != 1 {
+		ts.Fatalf("usage: tamper [-cut] GLOB")
+	}
+	names, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	touched := 0
+	for _, name := range names {
+		if strings.HasSuffix(name, ".whole") {
+			continue
+		}
+		if neg {
+			b, err := os.ReadFile(name + ".whole")
+			ts.Check(err)
+			ts.Check(os.WriteFile(name, b, 0o644))
+			ts.Check(os.Remove(name + ".whole"))
+			touched++
+			continue
+		}
+		b, err := os.ReadFile(name)
+		ts.Check(err)
+		if len(b) == 0 {
+			continue
+		}
+		ts.Check(os.WriteFile(name+".whole", b, 0o644))
+		if cut {
+			b = b[:len(b)/2]
+		} else {
+			b[len(b)/2] ^= 1
+		}
+		ts.Check(os.Chmod(name, 0o644))
+		ts.Check(os.WriteFile(name, b, 0o644))
+		touched++
+	}
+	if touched == 0 {
+		ts.Fatalf("no file with content matches %s", args[0])
+	}
+}
+
+// cmdJSON looks into the JSON that the last command printed: json layers.light.bytes 1234.
+// A path is made of field names and list indexes; len is the length of a list. In JSON lines
+// the first step is the index of the line. "!" wants the field to be absent or different.
+func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: json PATH VALUE")
+	}
+	got, err := lookJSON(ts.ReadFile("stdout"), args[0])
+	if neg {
+		if err == nil && got == args[1] {
+			ts.Fatalf("%s is %s", args[0], got)
+		}
+		return
+	}
+	ts.Check(err)
+	if got != args[1] {
+		ts.Fatalf("%s is %s, want %s", args[0], got, args[1])
+	}
+}
+
+func lookJSON(text, path string) (string, error) {
+	dec := json.NewDecoder(strings.NewReader(text))
+	dec.UseNumber()
+	var docs []any
+	for dec.More() {
+		var v any
+		if err := dec.Decode(&v); err != nil {
+			return "", fmt.Errorf("no JSON: %w", err)
+		}
+		docs = append(docs, v)
+	}
+	var v any = docs
+	if len(docs) == 1 {
+		v = docs[0]
+	}
+	for step := range strings.SplitSeq(path, ".") {
+		switch t := v.(type) {
+		case map[string]any:
+			w, ok := t[step]
+			if !ok {
+				return "", fmt.Errorf("no field %q on the way of %s", step, path)
+			}
+			v = w
+		case []any:
+			if step == "len" {
+				v = len(t)
+				continue
+			}
+			i, err := strconv.Atoi(step)
+			if err != nil || i < 0 || i >= len(t) {
+				return "", fmt.Errorf("no item %s in a list of %d on the way of %s", step, len(t), path)
+			}
+			v = t[i]
+		default:
+			return "", fmt.Errorf("nothing below %q on the way of %s", step, path)
+		}
+	}
+	if s, ok := v.(string); ok {
+		return s, nil
+	}
+	b, err := json.Marshal(v)
+	return string(b), err
+}
+
+// cmdNumbers writes a list of N made-up SHA-256 signatures, always the same for the same
+// seed: numbers FILE N [SEED].
+func cmdNumbers(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: numbers FILE N [SEED]")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	seed := "numbers"
+	if len(args) == 3 {
+		seed = args[2]
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), madeUp(seed, n), 0o644))
+}

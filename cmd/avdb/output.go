@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// The levels of what goes to standard error.
+const (
+	levelNote  = slog.LevelInfo
+	levelWarn  = slog.LevelWarn
+	levelError = slog.LevelError
+)
+
+// document prints v as the command's one JSON document.
+func (a *app) document(v any) error {
+	a.answered = true
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = a.stdout.Write(append(b, '\n'))
+	return err
+}
+
+// lines returns a function that prints values as JSON lines; flush must be called
+// at the end.
+func (a *app) lines() (put func(v any) error, flush func() error) {
+	a.answered = true
+	w := bufio.NewWriter(a.stdout)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode, w.Flush
+}
+
+// say writes a message to standard error, and what to do about it on lines of its own.
+func (a *app) say(level slog.Level, text, remedy string) {
+	if a.logFormat == "json" {
+		args := []any{}
+		if remedy != "" {
+			args = append(args, "remedy", remedy)
+		}
+		a.logger().Log(nil, level, text, args...) //nolint:staticcheck // no context is needed
+		return
+	}
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString("avdb: " + strings.TrimRight(line, "\n") + "\n")
+	}
+	if remedy != "" {
+		for line := range strings.Lines(remedy) {
+			b.WriteString("avdb: " + strings.TrimRight(line, "\n") + "\n")
+		}
+	}
+	io.WriteString(a.stderr, b.String())
+}
+
+// note tells something that is neither a result nor wrong; -q leaves it out.
+func (a *app) note(format string, args ...any) {
+	if !a.quiet {
+		a.say(levelNote, fmt.Sprintf(format, args...), "")
+	}
+}
+
+// warn tells something that the caller should look at; -q does not leave it out.
+func (a *app) warn(format string, args ...any) {
+	a.say(levelWarn, fmt.Sprintf(format, args...), "")
+}
+
+// logger is what libraries log to: only with -v, and in the form that --log-format
+// names.
+func (a *app) logger() *slog.Logger {
+	level := levelWarn
+	if a.verbose {
+		level = slog.LevelDebug
+	}
+	if a.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+	}
+	return slog.New(&textHandler{w: a.stderr, level: level})
+}
+
+// terminal tells whether f is a terminal.
+func terminal(f any) bool {
+	file, ok := f.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
+// stamp is a time as it is printed: RFC 3339, UTC, whole seconds; "-" for none.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// bytesText is a size for people: exact up to a kilobyte, then three digits.
+func bytesText(n int64) string {
+	const unit = 1000
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, i := float64(n)/unit, 0
+	for ; v >= 999.5 && i < 4; i++ {
+		v /= unit
+	}
+	prec := 0
+	switch {
+	case v < 10:
+		prec = 2
+	case v < 100:
+		prec = 1
+	}
+	return fmt.Sprintf("%.*f %cB", prec, v, "kMGTP"[i])
+}
+
+// countText is a number with its thousands apart: 1 234 567.
+func countText[N ~int | ~int64 | ~uint64](n N) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + " " + s[i:]
+	}
+	return s
+}
+
+// ago is a duration for people: "3 min", "2 h", "5 d".
+func ago(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "in the future"
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d d", int(d.Hours()/24))
+}

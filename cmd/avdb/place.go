@@ -1,0 +1,146 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// A machine is what the default places depend on.
+type machine struct {
+	os   string // runtime.GOOS
+	root bool   // the process may write the system's places
+	home string // "" when unknown
+	env  func(string) string
+}
+
+// places are where one run of the program finds its state and its policy.
+type places struct {
+	state  string // what commands work on
+	system string // the system's own, which others may read
+	conf   string // the user's or the system's config file
+	syscnf string // the system's config file
+}
+
+// defaults are the places when neither a flag nor the environment names them. It reads
+// nothing.
+func (m machine) defaults() (places, error) {
+	var p places
+	switch m.os {
+	case "windows":
+		base := m.env("ProgramData")
+		if base == "" {
+			base = `C:\ProgramData`
+		}
+		p.system = filepath.Join(base, "avdb")
+		p.syscnf = filepath.Join(base, "avdb", "avdb.yaml")
+	case "darwin":
+		p.system = "/Library/Application Support/avdb"
+		p.syscnf = "/etc/avdb/avdb.yaml"
+	default:
+		p.system = "/var/lib/avdb"
+		p.syscnf = "/etc/avdb/avdb.yaml"
+	}
+	if m.root {
+		p.state, p.conf = p.system, p.syscnf
+		return p, nil
+	}
+	state, conf := m.userDirs()
+	if state == "" || conf == "" {
+		return places{}, errNoHome
+	}
+	p.state = filepath.Join(state, "avdb")
+	p.conf = filepath.Join(conf, "avdb", "avdb.yaml")
+	return p, nil
+}
+
+var errNoHome = hint(errors.New("no home folder is known, so no place for the database"),
+	"name one with --state DIR or AVDB_STATE")
+
+// userDirs are the folders of a user's state and configuration.
+func (m machine) userDirs() (state, conf string) {
+	switch m.os {
+	case "windows":
+		return m.env("LocalAppData"), m.env("AppData")
+	case "darwin":
+		if m.home != "" {
+			state = filepath.Join(m.home, "Library", "Application Support")
+			conf = state
+		}
+	default:
+		if m.home != "" {
+			state = filepath.Join(m.home, ".local", "state")
+			conf = filepath.Join(m.home, ".config")
+		}
+	}
+	// The base directory specification: values that are no absolute path are ignored.
+	if v := m.env("XDG_STATE_HOME"); filepath.IsAbs(v) {
+		state = v
+	}
+	if v := m.env("XDG_CONFIG_HOME"); filepath.IsAbs(v) {
+		conf = v
+	}
+	return state, conf
+}
+
+func (a *app) machine() machine {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = ""
+	}
+	return machine{os: runtime.GOOS, root: privileged(), home: home, env: a.env}
+}
+
+// stateDir is where the command works: the flag, the environment, the default. A command
+// that only reads (reading) takes the system's state when the process has none.
+func (a *app) stateDir(reading bool) (string, error) {
+	if dir := firstOf(a.stateFlag, a.env("AVDB_STATE")); dir != "" {
+		return filepath.Abs(dir)
+	}
+	p, err := a.machine().defaults()
+	if err != nil {
+		return "", err
+	}
+	if reading && !exists(p.state) && exists(p.system) {
+		return p.system, nil
+	}
+	return p.state, nil
+}
+
+// configFile is the file that holds policy, "" for none. A file that was named must
+// be there; the default ones need not. The working folder is never looked at.
+func (a *app) configFile() (string, error) {
+	if name := firstOf(a.confFlag, a.env("AVDB_CONFIG")); name != "" {
+		return filepath.Abs(name)
+	}
+	p, err := a.machine().defaults()
+	if errors.Is(err, errNoHome) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	for _, name := range []string{p.conf, p.syscnf} {
+		if exists(name) {
+			return name, nil
+		}
+	}
+	return "", nil
+}
+
+// exists tells whether something is there; what cannot be looked at counts as there,
+// so that the error is met where it matters.
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil || !errors.Is(err, os.ErrNotExist)
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

@@ -1,0 +1,48 @@
+//go:build !windows
+
+package main
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+)
+
+// Where state and policy are by default, on each platform.
+func TestDefaultPlaces(t *testing.T) {
+	env := func(m map[string]string) func(string) string {
+		return func(k string) string { return m[k] }
+	}
+	for _, c := range []struct {
+		name        string
+		m           machine
+		state, conf string
+	}{
+		{"root", machine{os: "linux", root: true, home: "/root", env: env(nil)},
+			"/var/lib/avdb", "/etc/avdb/avdb.yaml"},
+		{"root ignores XDG", machine{os: "linux", root: true, home: "/root", env: env(map[string]string{"XDG_STATE_HOME": "/x"})},
+			"/var/lib/avdb", "/etc/avdb/avdb.yaml"},
+		{"user", machine{os: "linux", home: "/home/u", env: env(nil)},
+			"/home/u/.local/state/avdb", "/home/u/.config/avdb/avdb.yaml"},
+		{"user with XDG", machine{os: "linux", home: "/home/u", env: env(map[string]string{"XDG_STATE_HOME": "/s", "XDG_CONFIG_HOME": "/c"})},
+			"/s/avdb", "/c/avdb/avdb.yaml"},
+		{"relative XDG is ignored", machine{os: "linux", home: "/home/u", env: env(map[string]string{"XDG_STATE_HOME": "s", "XDG_CONFIG_HOME": "."})},
+			"/home/u/.local/state/avdb", "/home/u/.config/avdb/avdb.yaml"},
+		{"mac", machine{os: "darwin", home: "/Users/u", env: env(nil)},
+			"/Users/u/Library/Application Support/avdb", "/Users/u/Library/Application Support/avdb/avdb.yaml"},
+		{"mac root", machine{os: "darwin", root: true, env: env(nil)},
+			"/Library/Application Support/avdb", "/etc/avdb/avdb.yaml"},
+	} {
+		p, err := c.m.defaults()
+		if err != nil || p.state != c.state || p.conf != c.conf {
+			t.Errorf("%s: %+v, %v; want state %s, config %s", c.name, p, err, c.state, c.conf)
+		}
+	}
+	win := machine{os: "windows", env: env(map[string]string{"LocalAppData": "L", "AppData": "A", "ProgramData": "P"})}
+	if p, err := win.defaults(); err != nil || p.state != filepath.Join("L", "avdb") || p.system != filepath.Join("P", "avdb") {
+		t.Errorf("windows: %+v, %v", p, err)
+	}
+	if _, err := (machine{os: "linux", env: env(nil)}).defaults(); !errors.Is(err, errNoHome) {
+		t.Errorf("without a home: %v, want errNoHome", err)
+	}
+}
