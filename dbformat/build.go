@@ -1,0 +1,238 @@
+package dbformat
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// A ContentError says what of a [Content] cannot be encoded. It matches [ErrContent].
+type ContentError struct {
+	Section string // "hash/md5", "ignore", …
+	Reason  string
+}
+
+func (e *ContentError) Error() string { return "section " + e.Section + ": " + e.Reason }
+
+// Is matches [ErrContent].
+func (e *ContentError) Is(target error) bool { return target == ErrContent }
+
+func contentError(section, format string, args ...any) error {
+	return &ContentError{Section: section, Reason: fmt.Sprintf(format, args...)}
+}
+
+// Build cuts content into the two layers. The result depends on what c holds, not on
+// its order, and c is not changed. A section without an entry in p.Cuts has one
+// block. Errors match [ErrContent]: a key that stands twice in a section, a hash, size or
+// name that cannot be, a block above [MaxBlock] (choose a greater cut).
+func Build(c *Content, p Params) (light, rest *MemLayer, err error) {
+	var lightSink, restSink MemSink
+	b := builder{
+		light: newAssembler("light layer", Light, &lightSink),
+		rest:  newAssembler("rest layer", Rest, &restSink),
+		p:     p,
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.Sections)) {
+		if !id.Valid() || !id.Rows() {
+			return nil, nil, contentError(id.String(), "holds no records")
+		}
+		if len(c.Sections[id]) == 0 {
+			continue
+		}
+		if err := b.records(id, c.Sections[id]); err != nil {
+			return nil, nil, contentFailure(id.String(), err)
+		}
+	}
+	if err := b.texts(c); err != nil {
+		return nil, nil, err
+	}
+	return &MemLayer{b.light.h, lightSink.blocks}, &MemLayer{b.rest.h, restSink.blocks}, nil
+}
+
+// contentFailure turns a format's limit into what it is when one builds: an error of
+// the content.
+func contentFailure(section string, err error) error {
+	if e, ok := err.(*FormatError); ok {
+		return &ContentError{Section: section, Reason: e.Reason}
+	}
+	return err
+}
+
+type builder struct {
+	light, rest *assembler
+	p           Params
+}
+
+func (b *builder) records(id SectionID, records []Record) error {
+	rows, err := sortRecords(id, records)
+	if err != nil {
+		return err
+	}
+	cut := b.p.Cuts[id]
+	s := SectionHeader{ID: id, B: cut.B, K: cut.K}
+	if !id.Split() {
+		return b.whole(s, records, rows)
+	}
+	s.P = b.p.Prefix
+	return b.split(s, records, rows)
+}
+
+// whole writes the blocks of a section that has its rows in light.
+func (b *builder) whole(s SectionHeader, records []Record, rows []int32) error {
+	if err := b.light.begin(s); err != nil {
+		return err
+	}
+	var enc rowEncoder
+	for r := range 1 << s.B {
+		enc.reset()
+		rows = addRows(&enc, s, uint64(r), records, rows)
+		if err := b.light.put(enc.bytes(), enc.rows()); err != nil {
+			return err
+		}
+	}
+	return b.light.end()
+}
+
+// addRows adds the rows of range r, which stand first, and gives the others.
+func addRows(enc *rowEncoder, s SectionHeader, r uint64, records []Record, rows []int32) []int32 {
+	a := s.ID.Algorithm()
+	for len(rows) > 0 {
+		rec := &records[rows[0]]
+		hash := rec.Hash[:a.Size()]
+		if hashPrefix(hash, s.B) != r {
+			break
+		}
+		name := []byte(rec.Name)
+		if isDefaultName(a, hash, name) {
+			name = nil
+		}
+		enc.add(hash, int(s.P), rec.Size, name)
+		rows = rows[1:]
+	}
+	return rows
+}
+
+// split writes the blocks of a section that both layers share.
+func (b *builder) split(s SectionHeader, records []Record, rows []int32) error {
+	if err := b.light.begin(s); err != nil {
+		return err
+	}
+	tail := s
+	tail.K = 0
+	if err := b.rest.begin(tail); err != nil {
+		return err
+	}
+	var prefixes prefixEncoder
+	var tails rowEncoder
+	for r := range 1 << s.B {
+		tails.reset()
+		left := addRows(&tails, s, uint64(r), records, rows)
+		if err := b.rest.put(tails.bytes(), tails.rows()); err != nil {
+			return err
+		}
+		for _, i := range rows[:len(rows)-len(left)] {
+			prefixes.add(hashPrefix(records[i].Hash[:], s.P))
+		}
+		prefixes.endRange()
+		rows = left
+		if (r+1)&(1<<s.K-1) == 0 {
+			if err := b.light.put(prefixes.bytes(uint(s.P-s.B)), len(prefixes.low)); err != nil {
+				return err
+			}
+			prefixes.reset()
+		}
+	}
+	if err := b.light.end(); err != nil {
+		return err
+	}
+	b.rest.section().Pair = b.light.h.Root(len(b.light.h.Sections) - 1)
+	return b.rest.end()
+}
+
+// texts writes the ignore and selftest sections.
+func (b *builder) texts(c *Content) error {
+	names, err := canonicalIgnore(c.Ignore)
+	if err != nil {
+		return err
+	}
+	vectors, err := canonicalVectors(c.Vectors)
+	if err != nil {
+		return err
+	}
+	one := func(id SectionID, rows int, block []byte) error {
+		if rows == 0 {
+			return nil
+		}
+		if err := b.light.begin(SectionHeader{ID: id}); err != nil {
+			return err
+		}
+		return contentFailure(id.String(), b.light.put(block, rows))
+	}
+	if err := one(ClassIgnore.Section(0), len(names), appendIgnore(nil, names)); err != nil {
+		return err
+	}
+	return one(ClassSelfTest.Section(0), len(vectors), appendVectors(nil, vectors))
+}
+
+// sortRecords checks records and gives their numbers in the order of (hash, size).
+// It spreads them by the first 16 bits first, which leaves little to sort for hashes.
+func sortRecords(id SectionID, records []Record) ([]int32, error) {
+	if len(records) > MaxRows {
+		return nil, contentError(id.String(), "%d records, at most %d are allowed", len(records), MaxRows)
+	}
+	size := id.Algorithm().Size()
+	starts := make([]int32, 1<<16+1)
+	for i := range records {
+		if err := checkRecord(&records[i], size); err != nil {
+			return nil, contentError(id.String(), "record %x: %v", records[i].Hash[:size], err)
+		}
+		starts[int(binary.BigEndian.Uint16(records[i].Hash[:]))+1]++
+	}
+	for i := range 1 << 16 {
+		starts[i+1] += starts[i]
+	}
+	rows := make([]int32, len(records))
+	next := slices.Clone(starts[:1<<16])
+	for i := range records {
+		k := binary.BigEndian.Uint16(records[i].Hash[:])
+		rows[next[k]] = int32(i)
+		next[k]++
+	}
+	compare := func(i, j int32) int {
+		a, b := &records[i], &records[j]
+		if c := bytes.Compare(a.Hash[:], b.Hash[:]); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.Size, b.Size)
+	}
+	for k := range 1 << 16 {
+		if starts[k+1]-starts[k] > 1 {
+			slices.SortFunc(rows[starts[k]:starts[k+1]], compare)
+		}
+	}
+	for i := 1; i < len(rows); i++ {
+		if compare(rows[i-1], rows[i]) == 0 {
+			r := &records[rows[i]]
+			return nil, contentError(id.String(), "two records have the key %x, size %d", r.Hash[:size], r.Size)
+		}
+	}
+	return rows, nil
+}
+
+func checkRecord(r *Record, size int) error {
+	for _, c := range r.Hash[size:] {
+		if c != 0 {
+			return fmt.Errorf("hash is longer than %d bytes", size)
+		}
+	}
+	if r.Size > MaxSize {
+		return fmt.Errorf("size %d, at most %d is allowed", r.Size, MaxSize)
+	}
+	if r.Name == "" {
+		return nil
+	}
+	return CheckName(r.Name)
+}

@@ -1,0 +1,399 @@
+package dbformat_test
+
+import (
+	"bytes"
+	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.org/avdb/dbformat"
+)
+
+// records makes n seeded records of an algorithm, names in families.
+func records(a dbformat.Algorithm, n int, seed uint64) []dbformat.Record {
+	rng := rand.New(rand.NewPCG(seed, uint64(a)))
+	out := make([]dbformat.Record, n)
+	for i := range out {
+		r := &out[i]
+		for j := 0; j < a.Size(); j += 4 {
+			binary.LittleEndian.PutUint32(r.Hash[j:], rng.Uint32())
+		}
+		if rng.IntN(4) > 0 {
+			r.Size = 1 + rng.Uint32N(1<<22)
+		}
+		if rng.IntN(8) > 0 {
+			r.Name = fmt.Sprintf("%s.%s.%s-%d", pick(rng, "Win", "Unix", "Doc", "Html"), pick(rng, "Trojan", "Malware", "Packed"),
+				pick(rng, "Agent", "Emotet", "Mirai", "Generic", "Zbot"), 1_000_000+rng.IntN(9_000_000))
+		}
+	}
+	return out
+}
+
+func pick(rng *rand.Rand, words ...string) string { return words[rng.IntN(len(words))] }
+
+// sample is content with every kind of section.
+func sample(n int, seed uint64) *dbformat.Content {
+	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{}}
+	for class := dbformat.ClassHash; class <= dbformat.ClassAllow; class++ {
+		for _, a := range dbformat.Algorithms() {
+			c.Sections[class.Section(a)] = records(a, n, seed+uint64(class))
+			n = n*2/3 + 1
+		}
+	}
+	c.Ignore = []string{"Win.Test.Ignored-2", "Win.Test.Ignored-1", "Naïve.Näme"}
+	c.Vectors = []dbformat.Vector{
+		{Section: "hash/sha256", Content: []byte("self-test content"), Light: dbformat.ExpectSuspected, Full: dbformat.ExpectMalicious},
+		{Content: []byte("benign"), Light: dbformat.ExpectClean, Full: dbformat.ExpectClean},
+		{Content: nil},
+	}
+	return c
+}
+
+func build(t testing.TB, c *dbformat.Content, p dbformat.Params) (light, rest *dbformat.MemLayer) {
+	t.Helper()
+	light, rest, err := dbformat.Build(c, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return light, rest
+}
+
+// checkLayers proves everything that the format promises of a pair of layers.
+func checkLayers(t testing.TB, light, rest dbformat.LayerReader) {
+	t.Helper()
+	if err := dbformat.CheckPair(light.Header(), rest.Header()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range light.Header().Sections {
+		s := &light.Header().Sections[i]
+		for j := range s.Blocks {
+			data, err := light.Block(i, j)
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case s.ID.Split():
+				checkSplit(t, s, j, data, rest)
+			case s.ID.Rows():
+				b, err := dbformat.ParseRecordBlock(data, s, j)
+				if err == nil {
+					err = b.Check()
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+func checkSplit(t testing.TB, s *dbformat.SectionHeader, j int, data []byte, rest dbformat.LayerReader) {
+	t.Helper()
+	b, err := dbformat.ParsePrefixBlock(data, s, j)
+	if err == nil {
+		err = b.Check(s.ID)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, rs, _ := rest.Header().Section(s.ID)
+	for r := range b.Ranges() {
+		data, err := rest.Block(k, b.FirstRange()+r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tails, err := dbformat.ParseTailBlock(data, rs, b.FirstRange()+r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := dbformat.CheckTails(b, r, tails); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// lookup finds a record the way a matcher does.
+func lookup(t testing.TB, light, rest dbformat.LayerReader, id dbformat.SectionID, hash []byte, size uint32) (name string, ok bool) {
+	t.Helper()
+	i, s, found := light.Header().Section(id)
+	if !found {
+		return "", false
+	}
+	rng := int(binary.BigEndian.Uint64(hash) >> (64 - s.B))
+	if s.B == 0 {
+		rng = 0
+	}
+	data, err := light.Block(i, rng>>s.K)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !id.Split() {
+		b, err := dbformat.ParseRecordBlock(data, s, rng)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row := b.FindSize(hash, size)
+		if row < 0 {
+			return "", false
+		}
+		return string(b.Name(row)), true
+	}
+	b, err := dbformat.ParsePrefixBlock(data, s, rng>>s.K)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, end := b.Find(hash)
+	lo, _ := b.Range(rng - b.FirstRange())
+	k, rs, _ := rest.Header().Section(id)
+	if data, err = rest.Block(k, rng); err != nil {
+		t.Fatal(err)
+	}
+	tails, err := dbformat.ParseTailBlock(data, rs, rng)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := tails.Find(first-lo, end-lo, hash, size)
+	if row < 0 {
+		return "", false
+	}
+	return string(tails.Name(row)), true
+}
+
+func TestEveryRecordIsFound(t *testing.T) {
+	c := sample(20000, 1)
+	p := dbformat.ChooseParams(c, nil)
+	light, rest := build(t, c, p)
+	checkLayers(t, light, rest)
+	cuts := 0
+	for id, recs := range c.Sections {
+		cuts += int(p.Cuts[id].B) + int(p.Cuts[id].K)
+		for _, r := range recs {
+			hash := r.Hash[:id.Algorithm().Size()]
+			size := r.Size
+			if size == dbformat.AnySize {
+				size = 12345
+			}
+			name, ok := lookup(t, light, rest, id, hash, size)
+			if !ok || name != r.Name {
+				t.Fatalf("%s %x: found %q %t, want %q", id, hash, name, ok, r.Name)
+			}
+			if r.Size != dbformat.AnySize {
+				if _, ok := lookup(t, light, rest, id, hash, size+1); ok {
+					t.Fatalf("%s %x is found with another size", id, hash)
+				}
+			}
+		}
+	}
+	if cuts == 0 {
+		t.Fatal("the sample is not cut: the test shows nothing about ranges")
+	}
+}
+
+func TestBuildDoesNotDependOnOrder(t *testing.T) {
+	a, b := sample(3000, 2), sample(3000, 2)
+	for _, recs := range b.Sections {
+		rand.New(rand.NewPCG(1, 2)).Shuffle(len(recs), func(i, j int) { recs[i], recs[j] = recs[j], recs[i] })
+	}
+	slices.Reverse(b.Ignore)
+	slices.Reverse(b.Vectors)
+	la, ra := build(t, a, dbformat.ChooseParams(a, nil))
+	lb, rb := build(t, b, dbformat.ChooseParams(b, nil))
+	if la.Header().Digest() != lb.Header().Digest() || ra.Header().Digest() != rb.Header().Digest() {
+		t.Fatal("the same content in another order has another digest")
+	}
+}
+
+func TestDefaultNameIsNotStored(t *testing.T) {
+	for _, class := range []dbformat.Class{dbformat.ClassHash, dbformat.ClassWhole} {
+		id := class.Section(dbformat.SHA256)
+		a, b := records(dbformat.SHA256, 10, 3), records(dbformat.SHA256, 10, 3)
+		for i := range a {
+			a[i].Name = ""
+			b[i].Name = dbformat.DefaultName(dbformat.SHA256, b[i].Hash[:])
+		}
+		p := dbformat.Params{Prefix: 28}
+		la, ra := build(t, &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{id: a}}, p)
+		lb, rb := build(t, &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{id: b}}, p)
+		if la.Header().Digest() != lb.Header().Digest() || ra.Header().Digest() != rb.Header().Digest() {
+			t.Errorf("%s: a default name that is spelled out changes the digest", id)
+		}
+	}
+}
+
+func TestBuildRefuses(t *testing.T) {
+	one := func(id dbformat.SectionID, r ...dbformat.Record) *dbformat.Content {
+		return &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{id: r}}
+	}
+	md := dbformat.ClassHash.Section(dbformat.MD5)
+	long := dbformat.Record{}
+	long.Hash[16] = 1
+	big := make([]dbformat.Record, 20000)
+	for i := range big {
+		binary.BigEndian.PutUint32(big[i].Hash[8:], uint32(i))
+		big[i].Name = strings.Repeat("n", 255)
+	}
+	for name, tc := range map[string]struct {
+		c       *dbformat.Content
+		section string
+	}{
+		"key twice":           {one(md, dbformat.Record{Name: "a"}, dbformat.Record{Name: "b"}), "hash/md5"},
+		"hash too long":       {one(md, long), "hash/md5"},
+		"size too large":      {one(md, dbformat.Record{Size: dbformat.MaxSize + 1}), "hash/md5"},
+		"control character":   {one(md, dbformat.Record{Name: "a\x1b[0m"}), "hash/md5"},
+		"direction override":  {one(md, dbformat.Record{Name: "a\u202eb"}), "hash/md5"},
+		"invalid UTF-8":       {one(md, dbformat.Record{Name: "a\xff"}), "hash/md5"},
+		"name too long":       {one(md, dbformat.Record{Name: strings.Repeat("n", 256)}), "hash/md5"},
+		"block too large":     {one(md, big...), "hash/md5"},
+		"records for ignore":  {one(dbformat.ClassIgnore.Section(0), dbformat.Record{}), "ignore"},
+		"unknown section":     {one(0x0801, dbformat.Record{}), "section(0x0801)"},
+		"ignored name twice":  {&dbformat.Content{Ignore: []string{"a", "a"}}, "ignore"},
+		"ignored name empty":  {&dbformat.Content{Ignore: []string{""}}, "ignore"},
+		"vector twice":        {&dbformat.Content{Vectors: []dbformat.Vector{{}, {}}}, "selftest"},
+		"vector too large":    {&dbformat.Content{Vectors: []dbformat.Vector{{Content: make([]byte, dbformat.MaxVector+1)}}}, "selftest"},
+		"vector of nothing":   {&dbformat.Content{Vectors: []dbformat.Vector{{Section: "hash/crc"}}}, "selftest"},
+		"unknown expectation": {&dbformat.Content{Vectors: []dbformat.Vector{{Full: 4}}}, "selftest"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			light, rest, err := dbformat.Build(tc.c, dbformat.Params{Prefix: 24})
+			var ce *dbformat.ContentError
+			if !errors.Is(err, dbformat.ErrContent) || !errors.As(err, &ce) || ce.Section != tc.section {
+				t.Fatalf("Build = %v, want an error about section %s", err, tc.section)
+			}
+			if light != nil || rest != nil {
+				t.Fatal("an error and a layer")
+			}
+		})
+	}
+}
+
+func TestTheSameHashWithSeveralSizes(t *testing.T) {
+	id := dbformat.ClassHash.Section(dbformat.SHA1)
+	r := records(dbformat.SHA1, 1, 4)[0]
+	any, small, large := r, r, r
+	any.Size, any.Name = dbformat.AnySize, "Any"
+	small.Size, small.Name = 10, "Small"
+	large.Size, large.Name = 1<<31, "Large"
+	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{id: {large, any, small}}}
+	light, rest := build(t, c, dbformat.Params{Prefix: 24})
+	checkLayers(t, light, rest)
+	for size, want := range map[uint32]string{10: "Small", 1 << 31: "Large", 11: "Any"} {
+		if name, ok := lookup(t, light, rest, id, r.Hash[:20], size); !ok || name != want {
+			t.Errorf("size %d: %q, want %q", size, name, want)
+		}
+	}
+}
+
+func TestHeaderRoundTrip(t *testing.T) {
+	light, rest := build(t, sample(2000, 5), dbformat.ChooseParams(sample(2000, 5), nil))
+	empty, _ := build(t, &dbformat.Content{}, dbformat.Params{})
+	for _, l := range []dbformat.LayerReader{light, rest, empty} {
+		b := l.Header().Encode()
+		h, err := dbformat.ParseHeader(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(h.Encode(), b) || h.Digest() != l.Header().Digest() {
+			t.Fatal("header changes when it is read and written again")
+		}
+	}
+}
+
+// Whatever bit of a header is flipped, its digest changes or it is refused: there is
+// nothing in it that the digest does not bind.
+func TestHeaderDigestBindsEveryBit(t *testing.T) {
+	for _, layer := range both(t, sample(300, 6)) {
+		b := layer.Header().Encode()
+		want := layer.Header().Digest()
+		for i := range len(b) * 8 {
+			b[i/8] ^= 1 << (i % 8)
+			if h, err := dbformat.ParseHeader(b); err == nil && h.Digest() == want {
+				t.Fatalf("bit %d of byte %d is not bound", i%8, i/8)
+			}
+			b[i/8] ^= 1 << (i % 8)
+		}
+	}
+}
+
+func both(t testing.TB, c *dbformat.Content) []*dbformat.MemLayer {
+	light, rest := build(t, c, dbformat.ChooseParams(c, nil))
+	return []*dbformat.MemLayer{light, rest}
+}
+
+func TestParamsAreKept(t *testing.T) {
+	content := func(n int) *dbformat.Content {
+		return &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{
+			dbformat.ClassHash.Section(dbformat.SHA256): make([]dbformat.Record, n)}}
+	}
+	first := dbformat.ChooseParams(content(1<<14), nil)
+	if first.Prefix != 36 || first.Rows != 1<<14 {
+		t.Fatalf("%+v for 2^14 rows, want p 36", first)
+	}
+	for n, want := range map[int]uint64{1 << 14: 1 << 14, 1 << 16: 1 << 14, 1<<16 + 1: 1<<16 + 1, 1 << 10: 1 << 14, 1<<10 - 1: 1<<10 - 1} {
+		if got := dbformat.ChooseParams(content(n), &first); got.Rows != want {
+			t.Errorf("%d rows after 2^14: chosen for %d, want %d", n, got.Rows, want)
+		}
+	}
+	if p := dbformat.ChooseParams(content(0), nil); p.Prefix != 24 {
+		t.Errorf("p = %d for nothing, want 24", p.Prefix)
+	}
+}
+
+func TestBlocksHaveTheSizeTheyAreCutFor(t *testing.T) {
+	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{
+		dbformat.ClassHash.Section(dbformat.MD5):   records(dbformat.MD5, 100000, 7),
+		dbformat.ClassAllow.Section(dbformat.SHA1): records(dbformat.SHA1, 30000, 7),
+	}}
+	for _, l := range both(t, c) {
+		for _, s := range l.Header().Sections {
+			if mean := s.Bytes() / int64(len(s.Blocks)); mean > 64<<10 || mean <= 16<<10 {
+				t.Errorf("%s %s: mean block has %d bytes", l.Header().Layer, s.ID, mean)
+			}
+		}
+	}
+}
+
+func TestSelfTestContentIsMasked(t *testing.T) {
+	content := []byte("the content that no stored byte sequence may hold")
+	c := &dbformat.Content{Vectors: []dbformat.Vector{{Section: "allow/md5", Content: content, Light: dbformat.ExpectAllowed, Full: dbformat.ExpectAllowed}}}
+	light, _ := build(t, c, dbformat.Params{})
+	b, err := light.Block(0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(b, content[:8]) {
+		t.Fatal("content stands in clear")
+	}
+	v, err := dbformat.Vectors(b)
+	if err != nil || len(v) != 1 || !bytes.Equal(v[0].Content, content) || v[0].Section != "allow/md5" || v[0].Light != dbformat.ExpectAllowed {
+		t.Fatalf("Vectors = %v, %v", v, err)
+	}
+}
+
+func TestIgnoreNamesAreSorted(t *testing.T) {
+	light, _ := build(t, &dbformat.Content{Ignore: []string{"b", "a", "c"}}, dbformat.Params{})
+	b, _ := light.Block(0, 0)
+	names, err := dbformat.IgnoreNames(b)
+	if err != nil || !slices.Equal(names, []string{"a", "b", "c"}) {
+		t.Fatalf("IgnoreNames = %q, %v", names, err)
+	}
+}
+
+func TestDefaultNames(t *testing.T) {
+	m, s, l := md5.Sum(nil), sha1.Sum(nil), sha256.Sum256(nil)
+	for want, got := range map[string]string{
+		"Hash.MD5.d41d8cd98f00b204":    dbformat.DefaultName(dbformat.MD5, m[:]),
+		"Hash.SHA1.da39a3ee5e6b4b0d":   dbformat.DefaultName(dbformat.SHA1, s[:]),
+		"Hash.SHA256.e3b0c44298fc1c14": dbformat.DefaultName(dbformat.SHA256, l[:]),
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}

@@ -1,0 +1,93 @@
+// Package dbformat turns the content of a release into bytes and back: layers,
+// the bundles and deltas that carry them, and the records that are signed. It
+// promises one encoding for each value, bounds for every input, and nothing else:
+// it opens no file, reads no clock and writes no log.
+//
+// All integers are big-endian. Bits are packed most significant first, so that the
+// order of packed values is the order of their bytes; what is left of a last byte is
+// zero. "hash" is the full hash of an object: 16 bytes for MD5, 20 for SHA-1, 32 for
+// SHA-256. Everything here is format version 1.
+//
+// # Layers and sections
+//
+// A layer is a list of sections in ascending order of their ids; a section without
+// rows does not exist. An id is a class (high byte) and an algorithm (low byte):
+//
+//	id       name             light        rest    row
+//	0x01aa   hash/ALGORITHM   prefix       tail    signature
+//	0x02aa   pua/ALGORITHM    prefix       tail    signature of an unwanted application
+//	0x03aa   whole/ALGORITHM  record       -       signature
+//	0x04aa   wholepua/ALG…    record       -       signature of an unwanted application
+//	0x05aa   allow/ALGORITHM  record       -       allow record
+//	0x0600   ignore           name         -       name that is not to be reported
+//	0x0700   selftest         vector       -       content with the expected verdicts
+//
+// aa is 1 for MD5, 2 for SHA-1, 3 for SHA-256. Rows of the first five classes stand in
+// order of (hash, size), no two alike. Row i of a split section (hash, pua) in light is
+// row i of the same section in rest: light has the first p bits of the hash, rest
+// the others, the size (0: any) and the name. An empty name stands for "Hash.", "MD5",
+// "SHA1" or "SHA256", "." and the first 16 hex digits of the hash; that name is never
+// spelled out.
+//
+// A section has three parameters. p is the width of a prefix, a multiple of 4 from
+// [MinPrefix] to [MaxPrefix], 0 where nothing is split. The first b bits of a hash say to which of
+// 2^b key ranges a row belongs, b <= [MaxCut], b < p. A block of rest and of a whole
+// section is one range; a block of a split section in light is 2^k consecutive ranges,
+// k <= b and k <= [MaxGroup]. Blocks are numbered in key order and all of them exist, empty ones too. ignore
+// and selftest have one block and p = b = k = 0.
+//
+// # Blocks
+//
+// Prefix block (hash, pua in light):
+//
+//	size                field   meaning
+//	4 x 2^k             ends    number of the block's rows up to the end of each range
+//	rows x (p-b) bits   low     bits b to p of each hash, not descending within a range
+//
+// Tail block (hash, pua in rest) and record block (whole, wholepua, allow; p = 0):
+//
+//	size                field   meaning
+//	4                   rows
+//	1                   w       bytes of a size: the least that hold the largest one
+//	rows x (n-p) bits   keys    bits p to n of each hash of n bits
+//	rows x w            sizes   0: any size; at most 2^32-2
+//	rows x 1            lens    length of each name
+//	sum of lens         names   UTF-8, see [CheckName]
+//
+// Ignore block: rows (4), lens (rows x 1), names; names ascend strictly, none is empty.
+//
+// Selftest block: rows (4), then for each vector in strictly ascending order of
+// (section, content in clear):
+//
+//	size   field     meaning
+//	2      section   id of the section that it tests, 0 for a benign one
+//	1      light     expected verdict with light alone: 0 clean, 1 suspected, 2 malicious, 3 allowed
+//	1      full      expected verdict with both layers
+//	4      length    at most MaxVector
+//	len    content   each byte XORed with 0xa7, so that no file holds what engines look for
+//
+// # Digests
+//
+// All digests are SHA-256; the first byte tells what is hashed.
+//
+//	block     02, layer (1: 1 light, 2 rest), section id (2), index (4), block
+//	leaf      00, rows (4), bytes (4), block digest
+//	node      01, left, right
+//	section   03, layer, parameters as in the header, rows (8), root of the tree over leaves
+//	layer     04, version (1), layer, number of sections (1), section digests
+//
+// The number of blocks is a power of two, so the tree is complete. A rest section's
+// parameters hold its pair: the digest of the light section that it belongs to.
+//
+// # Header
+//
+//	offset  size  field
+//	     0     4  magic     "AVDB"
+//	     4     1  kind      'H'
+//	     5     1  version   1
+//	     6     1  layer     1 light, 2 rest
+//	     7     1  sections  how many follow
+//
+// Each section: id (2), p (1), b (1), k (1), in rest pair (32), then its leaf table: rows (4), bytes (4) and
+// block digest (32) of each block.
+package dbformat

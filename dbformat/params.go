@@ -1,0 +1,94 @@
+package dbformat
+
+import "math/bits"
+
+// ChooseParams chooses the widths for c. prev, which may be nil, holds those of the
+// release before: its prefix width is kept while the number of rows is at most
+// four times and at least a sixteenth of what it was chosen for (another width costs
+// every endpoint a bundle), its cuts while blocks keep a useful size (another cut
+// costs a delta nothing, but an endpoint rewrites all blocks). The choice does not
+// depend on the order of records.
+func ChooseParams(c *Content, prev *Params) Params {
+	var n uint64
+	for id, records := range c.Sections {
+		if id.Detects() {
+			n += uint64(len(records))
+		}
+	}
+	p := Params{Rows: n, Prefix: prefixFor(n), Cuts: map[SectionID]CutParams{}}
+	if prev != nil && prev.Prefix != 0 && n <= prev.Rows*4 && n >= prev.Rows/16 {
+		p.Rows, p.Prefix = prev.Rows, prev.Prefix
+	}
+	for id, records := range c.Sections {
+		if !id.Rows() || len(records) == 0 {
+			continue
+		}
+		size := rowBytes(id, records, p.Prefix)
+		cut := CutParams{B: cutFor(size, 0)}
+		if prev != nil {
+			if old, ok := prev.Cuts[id]; ok && keepCut(size, old.B) {
+				cut.B = old.B
+			}
+		}
+		cut.B = min(cut.B, p.Prefix-1)
+		if id.Split() {
+			cut.K = groupFor(len(records), p.Prefix, cut.B)
+		}
+		p.Cuts[id] = cut
+	}
+	return p
+}
+
+// prefixFor is ceil(log2 n) + 22 rounded up to a multiple of 4: one false hit in
+// four million clean files.
+func prefixFor(n uint64) uint8 {
+	log := 0
+	if n > 1 {
+		log = bits.Len64(n - 1)
+	}
+	return uint8(min((log+22+3)/4*4, MaxPrefix))
+}
+
+// rowBytes is the canonical length of the rows that are cut by it: those of rest for
+// a split section, its own for a whole one.
+func rowBytes(id SectionID, records []Record, p uint8) int64 {
+	if !id.Split() {
+		p = 0
+	}
+	var names int64
+	var most uint32
+	for i := range records {
+		r := &records[i]
+		most = max(most, r.Size)
+		if !isDefaultName(id.Algorithm(), r.Hash[:], []byte(r.Name)) {
+			names += int64(len(r.Name))
+		}
+	}
+	rows := int64(len(records))
+	return (rows*int64(8*id.Algorithm().Size()-int(p))+7)/8 + rows*int64(sizeWidth(most)+1) + names
+}
+
+// cutFor is the least b >= least with size/2^b <= blockTarget.
+func cutFor(size int64, least uint8) uint8 {
+	b := least
+	for b < MaxCut && size > blockTarget<<b {
+		b++
+	}
+	return b
+}
+
+// keepCut tells whether blocks of a section of size bytes still have between a
+// sixteenth and four times the size that they are cut for.
+func keepCut(size int64, b uint8) bool {
+	return size <= 4*blockTarget<<b && (b == 0 || size >= blockTarget<<b/16)
+}
+
+// groupFor is the greatest k <= b with light blocks of at most blockTarget bytes.
+func groupFor(rows int, p, b uint8) uint8 {
+	for k := min(b, MaxGroup); k > 0; k-- {
+		if int64(4)<<k+int64(rows)*int64(p-b)/8>>(b-k) <= blockTarget {
+			return k
+		}
+	}
+	return 0
+}
