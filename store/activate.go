@@ -1,0 +1,208 @@
+package store
+
+import (
+	"fmt"
+
+	"example.org/avdb/dbformat"
+)
+
+// makeCurrent makes g current, as Activate describes it.
+func (s *Store) makeCurrent(g Generation, keep int) error {
+	if err := s.needLock(); err != nil {
+		return err
+	}
+	old, err := s.known()
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		if err := s.mayFollow(old, g.Version); err != nil {
+			return err
+		}
+	}
+	if err := s.checkPair(&g); err != nil {
+		return err
+	}
+	// A layer that was reused may have been renamed by a run that died before it synced the folder.
+	// Without this a power cut later could leave a CURRENT that names a file which is not there.
+	if err := s.syncLayers(); err != nil {
+		return err
+	}
+	g.Installed = dbformat.At(s.o.Now()).Time
+	// A crash before the rename inside leaves the old generation current and the new layers unreferenced: the next
+	// run uses them again or Clean removes them. After it the new generation is current.
+	if err := s.putCurrent(succeed(old, g, keep)); err != nil {
+		return err
+	}
+	// A crash from here on leaves files that no generation names; the next Clean removes them. So does a
+	// failure: what was asked for is done and durable.
+	_ = s.Clean()
+	return nil
+}
+
+// mayFollow refuses versions that a hold forbids and steps back, which are the business of [Store.Rollback].
+func (s *Store) mayFollow(old *Current, version uint64) error {
+	what := ""
+	switch {
+	case version < old.Version:
+		what = fmt.Sprintf("release %d is current, %d is older", old.Version, version)
+	case old.Holds(version) && old.Hold.All:
+		what = "every release is held"
+	case old.Holds(version):
+		what = fmt.Sprintf("releases up to %d are held after a rollback", old.Hold.Version)
+	default:
+		return nil
+	}
+	return &Error{Kind: ErrHeld, Path: s.currentPath(), What: what, Remedy: "wait for a higher release, or run release-hold"}
+}
+
+// checkPair opens the layers of g and proves that they are what g says and belong together.
+func (s *Store) checkPair(g *Generation) error {
+	light, err := s.OpenLayer(g.Light.Digest, dbformat.Light)
+	if err != nil {
+		return err
+	}
+	defer light.Close()
+	if g.Rest == nil {
+		return nil
+	}
+	rest, err := s.OpenLayer(g.Rest.Digest, dbformat.Rest)
+	if err != nil {
+		return err
+	}
+	defer rest.Close()
+	return pairError(rest.path, light.header, rest.header)
+}
+
+// pairError is not about damage: both layers are whole.
+func pairError(path string, light, rest *dbformat.Header) error {
+	if err := dbformat.CheckPair(light, rest); err != nil {
+		return &Error{Kind: ErrDigestMismatch, Path: path, What: "does not belong to the light layer", Err: err,
+			Remedy: "fetch both layers of one release"}
+	}
+	return nil
+}
+
+// Rollback makes the previous generation current, after proving all of it. The release that it left, and
+// those between, are held until a higher one; with hold every release is, until [Store.ReleaseHold]. What it left stays
+// on disk until the next release is made current. The caller must hold the update lock. Errors match [ErrNoPrevious] if there
+// is nothing to go back to.
+func (s *Store) Rollback(hold bool) (Current, error) {
+	if err := s.needLock(); err != nil {
+		return Current{}, err
+	}
+	old, err := s.current()
+	if err != nil {
+		return Current{}, err
+	}
+	if old.Previous == nil {
+		return Current{}, &Error{Kind: ErrNoPrevious, Path: s.currentPath(), What: fmt.Sprintf("no release before %d is kept", old.Version),
+			Remedy: "set update.keep to 1 or more before the next update"}
+	}
+	next := old.rollback(hold, dbformat.At(s.o.Now()))
+	if err := s.verifyGeneration(&next.Generation, nil); err != nil {
+		return Current{}, err
+	}
+	if err := s.putCurrent(next); err != nil {
+		return Current{}, err
+	}
+	_ = s.Clean() // as in makeCurrent
+	return *next, nil
+}
+
+// rollback is the state after a rollback: a pure function. There must be a previous generation.
+func (c *Current) rollback(all bool, now dbformat.Time) *Current {
+	next := &Current{
+		Generation: *c.Previous,
+		Hold:       Hold{Version: max(c.Version, c.Hold.Version), All: all || c.Hold.All, Since: now.Time},
+		RolledBack: &RolledBack{From: c.Generation, Since: now.Time},
+	}
+	for _, o := range c.Others {
+		if o.Version < next.Version {
+			next.Others = append(next.Others, o)
+		}
+	}
+	next.setPrevious()
+	return next
+}
+
+// SetHold stops every release until [Store.ReleaseHold]. Restriction sets are not releases: they are still taken.
+// The caller must hold the update lock.
+func (s *Store) SetHold() error {
+	return s.changeHold(func(h *Hold) {
+		if !h.All {
+			h.All, h.Since = true, dbformat.At(s.o.Now()).Time
+		}
+	})
+}
+
+// ReleaseHold ends every hold, that of a rollback too. The caller must hold the update lock.
+func (s *Store) ReleaseHold() error { return s.changeHold(func(h *Hold) { *h = Hold{} }) }
+
+func (s *Store) changeHold(change func(*Hold)) error {
+	if err := s.needLock(); err != nil {
+		return err
+	}
+	c, err := s.current()
+	if err != nil {
+		return err
+	}
+	before := c.Hold
+	change(&c.Hold)
+	if c.Hold == before {
+		return nil
+	}
+	return s.putCurrent(c)
+}
+
+// verifyGeneration proves every block of g and that its layers belong together.
+func (s *Store) verifyGeneration(g *Generation, progress func(int64)) error {
+	for _, l := range g.Variant().Layers() {
+		f, err := s.OpenLayer(g.Layer(l).Digest, l)
+		if err != nil {
+			return err
+		}
+		err = f.Verify(progress)
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return s.checkPair(g)
+}
+
+// OpenCurrent opens the layers of the current generation; rest is nil for the light variant. An update that
+// replaces the generation meanwhile is followed, so that a reader without any lock gets one whole generation. Both files
+// are the caller's to close.
+func (s *Store) OpenCurrent() (c Current, light, rest *LayerFile, err error) {
+	for {
+		if c, err = s.Current(); err != nil {
+			return Current{}, nil, nil, err
+		}
+		light, rest, err = s.openGeneration(&c.Generation)
+		if err == nil {
+			return c, light, rest, nil
+		}
+		// A file that is gone is damage only if CURRENT still names it.
+		again, e := s.Current()
+		if e != nil || again.SameContent(&c.Generation) {
+			return Current{}, nil, nil, err
+		}
+	}
+}
+
+func (s *Store) openGeneration(g *Generation) (light, rest *LayerFile, err error) {
+	light, err = s.OpenLayer(g.Light.Digest, dbformat.Light)
+	if err != nil || g.Rest == nil {
+		return light, nil, err
+	}
+	rest, err = s.OpenLayer(g.Rest.Digest, dbformat.Rest)
+	if err == nil {
+		if err = pairError(rest.path, light.header, rest.header); err == nil {
+			return light, rest, nil
+		}
+		rest.Close()
+	}
+	light.Close()
+	return nil, nil, err
+}

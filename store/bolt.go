@@ -1,0 +1,176 @@
+package store
+
+import (
+	"io/fs"
+	"os"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// boltTimeout bounds the wait for another process's lock on a bbolt file. Nobody holds a lock for writing on a
+// finished file, so opening one waits only if somebody tampers.
+const boltTimeout = 2 * time.Second
+
+// CreateBolt makes a bbolt file that Finish makes durable as a whole: until then nothing is
+// synced, and nobody but the writer knows the name.
+func (osFiles) CreateBolt(path string, mode fs.FileMode) (newBolt, error) {
+	f, err := createExclusive(path, mode)
+	if err != nil {
+		return nil, err
+	}
+	b := &osBolt{path: path, file: f}
+	err = guardBolt(path, func() (err error) {
+		b.db, err = bolt.Open(path, mode, &bolt.Options{
+			Timeout:      boltTimeout,
+			NoSync:       true,
+			NoGrowSync:   true,
+			FreelistType: bolt.FreelistMapType,
+			PageSize:     boltPageSize,
+			NoStatistics: true,
+			OpenFile: func(path string, flag int, _ fs.FileMode) (*os.File, error) {
+				return openRegular(path, flag&^os.O_CREATE)
+			},
+		})
+		return err
+	})
+	if err != nil {
+		f.Close()
+		os.Remove(path)
+		return nil, err
+	}
+	return b, nil
+}
+
+type osBolt struct {
+	path string
+	file *os.File // kept from before the first write, so that a sync of it reports each write that failed
+	db   *bolt.DB
+}
+
+func (b *osBolt) Commit(pairs []pair) error {
+	return guardBolt(b.path, func() error {
+		return b.db.Update(func(tx *bolt.Tx) error {
+			for _, p := range pairs {
+				bucket, err := tx.CreateBucketIfNotExists([]byte(p.bucket))
+				if err != nil {
+					return err
+				}
+				bucket.FillPercent = 1 // keys ascend: no page is written to again
+				if err := bucket.Put(p.key, p.value); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func (b *osBolt) Finish() error {
+	var size int64
+	err := guardBolt(b.path, func() error {
+		// bbolt grows files in steps; the number of pages in use says where this one ends.
+		if err := b.db.View(func(tx *bolt.Tx) error { size = tx.Size(); return nil }); err != nil {
+			return err
+		}
+		return b.db.Close()
+	})
+	if err == nil {
+		b.db = nil
+		err = b.file.Truncate(size)
+	}
+	if err == nil {
+		err = b.file.Sync()
+	}
+	return err
+}
+
+func (b *osBolt) Close() error {
+	var err error
+	if b.db != nil {
+		err = guardBolt(b.path, b.db.Close)
+		b.db = nil
+	}
+	if e := b.file.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// openFinished opens a bbolt file that Finish has finished, for reading: as many processes as like may have it
+// open. The page tree is checked before bbolt sees it.
+func openFinished(path string) (db *bolt.DB, err error) {
+	var f *os.File
+	err = guardBolt(path, func() (err error) {
+		db, err = bolt.Open(path, 0, &bolt.Options{
+			Timeout:      boltTimeout,
+			ReadOnly:     true,
+			FreelistType: bolt.FreelistMapType,
+			NoStatistics: true,
+			OpenFile: func(path string, flag int, _ fs.FileMode) (*os.File, error) {
+				var err error
+				if f, err = openRegular(path, os.O_RDONLY); err != nil {
+					return nil, err
+				}
+				if err := checkFile(path, f); err != nil {
+					f.Close()
+					return nil, err
+				}
+				return f, nil
+			},
+		})
+		return err
+	})
+	if err != nil && f != nil {
+		f.Close() // bbolt has closed it already, unless it panicked
+	}
+	return db, err
+}
+
+func checkFile(path string, f *os.File) error {
+	i, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := checkPages(f, i.Size(), true); err != nil {
+		e := damaged(path, "is damaged")
+		e.Err = err
+		return e
+	}
+	return nil
+}
+
+// batch collects pairs for a newBolt so that a commit writes about batchBytes at once and memory stays bounded.
+type batch struct {
+	b     newBolt
+	pairs []pair
+	arena []byte // keys and values of pairs; never grown while pairs point into it
+}
+
+const batchBytes = 4 << 20
+
+// put copies key and value.
+func (b *batch) put(bucket string, key, value []byte) error {
+	need := len(key) + len(value)
+	if len(b.arena)+need > cap(b.arena) {
+		if err := b.flush(); err != nil {
+			return err
+		}
+		if need > cap(b.arena) {
+			b.arena = make([]byte, 0, max(need, batchBytes))
+		}
+	}
+	at := len(b.arena)
+	b.arena = append(append(b.arena, key...), value...)
+	b.pairs = append(b.pairs, pair{bucket, b.arena[at : at+len(key) : at+len(key)], b.arena[at+len(key) : at+need : at+need]})
+	return nil
+}
+
+func (b *batch) flush() error {
+	if len(b.pairs) == 0 {
+		return nil
+	}
+	err := b.b.Commit(b.pairs)
+	b.pairs, b.arena = b.pairs[:0], b.arena[:0]
+	return err
+}

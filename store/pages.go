@@ -1,0 +1,192 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"io"
+)
+
+// bbolt trusts its pages: a page that is its own child makes it recurse until the process dies, which
+// no recover can stop. checkPages reads the page tree without bbolt and refuses what is not a tree
+// inside the file. It does not look at keys and values.
+//
+// The format (bbolt 1.5, file format 2, integers in the byte order of the machine, which is little-endian on each
+// that we build for):
+//
+//	page     u64 id, u16 flags, u16 count, u32 overflow, then the elements
+//	branch   count × (u32 pos, u32 key size, u64 child), pos counted from the element
+//	leaf     count × (u32 flags, u32 pos, u32 key size, u32 value size); flags 1: the value is a bucket
+//	bucket   u64 root page (0: the page follows inline), u64 sequence
+//	meta     after the page header: u32 magic, version, page size, flags, bucket root, u64 free list, u64 number
+//	         of pages, u64 transaction, u64 FNV-1a of what is before
+const (
+	boltMagic     = 0xED0CDAED
+	boltVersion   = 2
+	boltPageSize  = 4096 // of every file that we make
+	boltHeader    = 16
+	boltElement   = 16
+	boltMetaSum   = 56
+	boltBranch    = 0x01
+	boltLeaf      = 0x02
+	boltMetaPage  = 0x04
+	boltBucket    = 0x01
+	maxBoltDepth  = 24
+	maxBoltLevels = 4 // buckets in buckets
+)
+
+type boltMeta struct {
+	root, pages, tx uint64
+}
+
+// pageChecker walks one file.
+type pageChecker struct {
+	r     io.ReaderAt
+	pages uint64 // pages of the file, the bound of every page id
+	seen  []uint64
+}
+
+// checkPages tells why bbolt must not see the file of this size. A finished file was written once and is complete:
+// both of its meta pages are sound and it ends with its last page.
+func checkPages(r io.ReaderAt, size int64, finished bool) error {
+	if size < 4*boltPageSize || (finished && size%boltPageSize != 0) {
+		return fmt.Errorf("%d bytes are no whole bbolt file", size)
+	}
+	var metas []boltMeta
+	for i := range int64(2) {
+		m, err := readMeta(r, i)
+		if err != nil && finished {
+			return err
+		}
+		if err == nil {
+			metas = append(metas, m)
+		}
+	}
+	if len(metas) == 0 {
+		return fmt.Errorf("no sound meta page")
+	}
+	m := metas[0]
+	if len(metas) == 2 && metas[1].tx > m.tx {
+		m = metas[1]
+	}
+	have := uint64(size) / boltPageSize
+	if m.pages > have || (finished && m.pages != have) {
+		return fmt.Errorf("%d bytes, but the last page is number %d", size, m.pages-1)
+	}
+	c := &pageChecker{r: r, pages: m.pages, seen: make([]uint64, (m.pages+63)/64)}
+	return c.page(m.root, 0, 0)
+}
+
+func readMeta(r io.ReaderAt, i int64) (boltMeta, error) {
+	var b [boltHeader + boltMetaSum + 8]byte
+	if _, err := r.ReadAt(b[:], i*boltPageSize); err != nil {
+		return boltMeta{}, fmt.Errorf("meta page %d: %w", i, err)
+	}
+	le := binary.LittleEndian
+	m := b[boltHeader:]
+	h := fnv.New64a()
+	h.Write(m[:boltMetaSum])
+	if le.Uint64(b[:]) != uint64(i) || le.Uint16(b[8:]) != boltMetaPage || le.Uint32(m) != boltMagic || le.Uint32(m[4:]) != boltVersion ||
+		le.Uint32(m[8:]) != boltPageSize || le.Uint64(m[boltMetaSum:]) != h.Sum64() {
+		return boltMeta{}, fmt.Errorf("meta page %d is not sound", i)
+	}
+	return boltMeta{root: le.Uint64(m[16:]), pages: le.Uint64(m[40:]), tx: le.Uint64(m[48:])}, nil
+}
+
+// page checks page id and everything below it.
+func (c *pageChecker) page(id uint64, depth, level int) error {
+	if id < 2 || id >= c.pages {
+		return fmt.Errorf("page %d of %d", id, c.pages)
+	}
+	if depth > maxBoltDepth || level > maxBoltLevels {
+		return fmt.Errorf("page %d lies too deep", id)
+	}
+	var head [boltHeader]byte
+	if _, err := c.r.ReadAt(head[:], int64(id)*boltPageSize); err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	le := binary.LittleEndian
+	flags, count, more := le.Uint16(head[8:]), int(le.Uint16(head[10:])), uint64(le.Uint32(head[12:]))
+	if le.Uint64(head[:]) != id || more >= c.pages-id {
+		return fmt.Errorf("page %d has a wrong header", id)
+	}
+	for p := id; p <= id+more; p++ {
+		if c.seen[p/64]&(1<<(p%64)) != 0 {
+			return fmt.Errorf("page %d is used twice", p)
+		}
+		c.seen[p/64] |= 1 << (p % 64)
+	}
+	length := (more + 1) * boltPageSize
+	if boltHeader+boltElement*uint64(count) > length {
+		return fmt.Errorf("page %d has %d elements", id, count)
+	}
+	elements := make([]byte, boltElement*count)
+	if _, err := c.r.ReadAt(elements, int64(id)*boltPageSize+boltHeader); err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	switch flags {
+	case boltBranch:
+		if count == 0 {
+			return fmt.Errorf("page %d has no children", id)
+		}
+		for i := range count {
+			e := elements[boltElement*i:]
+			at := boltHeader + boltElement*uint64(i)
+			if at+uint64(le.Uint32(e))+uint64(le.Uint32(e[4:])) > length {
+				return fmt.Errorf("page %d: key %d lies outside", id, i)
+			}
+			if err := c.page(le.Uint64(e[8:]), depth+1, level); err != nil {
+				return err
+			}
+		}
+		return nil
+	case boltLeaf:
+		return c.leaf(id, int64(id)*boltPageSize, length, elements, level)
+	}
+	return fmt.Errorf("page %d has flags %#x", id, flags)
+}
+
+// leaf checks the elements of a leaf page of this length at offset start of the file, or of an inline bucket.
+func (c *pageChecker) leaf(id uint64, start int64, length uint64, elements []byte, level int) error {
+	le := binary.LittleEndian
+	for i := range len(elements) / boltElement {
+		e := elements[boltElement*i:]
+		key, value := uint64(le.Uint32(e[8:])), uint64(le.Uint32(e[12:]))
+		at := boltHeader + boltElement*uint64(i) + uint64(le.Uint32(e[4:]))
+		if at+key+value > length {
+			return fmt.Errorf("page %d: value %d lies outside", id, i)
+		}
+		if le.Uint32(e)&boltBucket == 0 {
+			continue
+		}
+		if value < 16 || level == maxBoltLevels {
+			return fmt.Errorf("page %d: bucket %d is not sound", id, i)
+		}
+		if err := c.bucket(id, start+int64(at+key), value, level+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bucket checks the bucket whose header lies at offset start of the file.
+func (c *pageChecker) bucket(id uint64, start int64, length uint64, level int) error {
+	var b [16 + boltHeader]byte
+	n := min(length, uint64(len(b)))
+	if _, err := c.r.ReadAt(b[:n], start); err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	le := binary.LittleEndian
+	if root := le.Uint64(b[:]); root != 0 {
+		return c.page(root, 0, level)
+	}
+	count := uint64(le.Uint16(b[16+10:]))
+	if n < uint64(len(b)) || le.Uint16(b[16+8:]) != boltLeaf || boltHeader+boltElement*count > length-16 {
+		return fmt.Errorf("page %d holds an unsound bucket", id)
+	}
+	elements := make([]byte, boltElement*count)
+	if _, err := c.r.ReadAt(elements, start+16+boltHeader); err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	return c.leaf(id, start+16, length-16, elements, level)
+}
