@@ -1,0 +1,133 @@
+package signing
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// files does every change to a disk that this package makes. Each primitive step asks the hook first, if there is
+// one: tests record the steps, or break them before or after they took effect.
+type files struct {
+	hook func(op, name string) (apply bool, err error)
+}
+
+func (f files) step(op, name string, do func() error) error {
+	if f.hook == nil {
+		return do()
+	}
+	apply, err := f.hook(op, name)
+	if apply {
+		if e := do(); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// mkdir makes a folder and sets its mode whatever the umask; one that exists keeps its mode.
+func (f files) mkdir(name string, mode fs.FileMode) error {
+	if s, err := os.Stat(name); err == nil && s.IsDir() {
+		return nil
+	}
+	return f.step("mkdir", name, func() error {
+		if err := os.MkdirAll(name, mode); err != nil {
+			return err
+		}
+		return os.Chmod(name, mode)
+	})
+}
+
+// replace makes name hold exactly what r yields, durably up to the folder entry, which [files.syncDir] completes:
+// the bytes are written to a temporary file in tmp (same file system) and synced before the rename, so a crash leaves
+// the old file or the new one, and at most a stray file in tmp.
+func (f files) replace(tmp, name string, r io.Reader, mode fs.FileMode) error {
+	var t *os.File
+	err := f.step("create", name, func() (err error) {
+		t, err = os.CreateTemp(tmp, "new-*")
+		return err
+	})
+	if err == nil {
+		err = f.step("write", name, func() error { _, err := io.Copy(t, r); return err })
+	}
+	if err == nil {
+		err = f.step("sync", name, func() error { return errors.Join(t.Chmod(mode), t.Sync()) })
+	}
+	if t == nil {
+		return err
+	}
+	if e := t.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = f.step("rename", name, func() error { return f.rename(t.Name(), name) })
+	}
+	if err != nil {
+		_ = f.step("remove", t.Name(), func() error { return os.Remove(t.Name()) })
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+// rename retries for two seconds while another process holds the file open, which only Windows minds.
+func (f files) rename(from, to string) error {
+	wait := time.Millisecond
+	for deadline := time.Now().Add(2 * time.Second); ; wait *= 2 {
+		err := os.Rename(from, to)
+		if err == nil || !sharingViolation(err) || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(min(wait, 100*time.Millisecond))
+	}
+}
+
+// syncDir makes the renames into a folder durable.
+func (f files) syncDir(name string) error {
+	return f.step("syncdir", name, func() error { return syncFolder(name) })
+}
+
+func (f files) remove(name string) error {
+	return f.step("remove", name, func() error {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+// clean removes what killed processes left in a folder of temporary files.
+func (f files) clean(tmp string) error {
+	left, err := os.ReadDir(tmp)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range left {
+		if err := f.remove(filepath.Join(tmp, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readLimited reads a file of at most limit bytes; a longer one is an error, never cut.
+func readLimited(name string, limit int64) ([]byte, error) {
+	if s, err := os.Stat(name); err != nil {
+		return nil, err
+	} else if !s.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", name) // opening a FIFO would wait for ever
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	b, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s is longer than %d bytes", name, limit)
+	}
+	return b, err
+}

@@ -1,0 +1,134 @@
+package signing
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"example.org/avdb/dbformat"
+)
+
+// maxStep is the greatest step that a number may make at once: what no publisher reaches in its life, and what a stolen
+// key would use to lock everyone out of the true numbers.
+const maxStep = math.MaxUint32 + 1
+
+// clockTolerance is how far a clock may be off before it counts as wrong.
+const clockTolerance = 24 * time.Hour
+
+// MaxFloors is the greatest length of floors.json in bytes.
+const MaxFloors = 64 << 10
+
+// Names in floors.json beside those of the roles.
+const (
+	floorRelease = "release" // version of the release record, vouched for by database
+	floorEpoch   = "epoch"   // epoch of the restriction set, vouched for by restrictions
+	floorSigned  = "signed"  // Unix time of the newest timestamp, vouched for by timestamp
+)
+
+// floorNames lists every floor with the role whose keys vouch for it.
+var floorNames = map[string]string{
+	RoleRoot: RoleRoot, RoleTimestamp: RoleTimestamp, RoleSnapshot: RoleSnapshot, RoleTargets: RoleTargets,
+	RoleDatabase: RoleDatabase, RoleRestrictions: RoleRestrictions,
+	floorRelease: RoleDatabase, floorEpoch: RoleRestrictions, floorSigned: RoleTimestamp,
+}
+
+// A floor is a number that was seen under good signatures, and by which keys.
+type floor struct {
+	Value uint64   `json:"value"`
+	Keys  []string `json:"keys"` // ids of the keys that signed it, sorted
+}
+
+// floors is floors.json: what must never go back. It is kept apart from the metadata so that losing one does not lose
+// the other.
+type floors struct {
+	Schema int              `json:"schema"` // 1
+	Floors map[string]floor `json:"floors"`
+}
+
+func newFloors() *floors { return &floors{Schema: 1, Floors: map[string]floor{}} }
+
+func (f *floors) clone() *floors { return &floors{Schema: f.Schema, Floors: maps.Clone(f.Floors)} }
+
+func (f *floors) equal(o *floors) bool {
+	return maps.EqualFunc(f.Floors, o.Floors, func(a, b floor) bool { return a.Value == b.Value && slices.Equal(a.Keys, b.Keys) })
+}
+
+func (f *floors) encode() []byte {
+	b, err := json.MarshalIndent(f, "", " ")
+	if err != nil {
+		panic(err) // no type in it can fail
+	}
+	return append(b, '\n')
+}
+
+// parseFloors reads what encode wrote and nothing else.
+func parseFloors(b []byte) (*floors, error) {
+	if len(b) > MaxFloors {
+		return nil, fmt.Errorf("more than %d bytes", MaxFloors)
+	}
+	f := newFloors()
+	if err := json.Unmarshal(b, f); err != nil {
+		return nil, err
+	}
+	if f.Schema != 1 {
+		return nil, fmt.Errorf("schema %d, want 1", f.Schema)
+	}
+	for name, v := range f.Floors {
+		if floorNames[name] == "" || v.Value < 1 || v.Value > dbformat.MaxVersion {
+			return nil, fmt.Errorf("floor %.32q is %d", name, v.Value)
+		}
+		if len(v.Keys) < 1 || len(v.Keys) > maxKeys || !slices.IsSorted(v.Keys) {
+			return nil, fmt.Errorf("floor %s has %d keys, or not in order", name, len(v.Keys))
+		}
+		for i, id := range v.Keys {
+			if _, err := dbformat.ParseDigest(id); err != nil || i > 0 && id == v.Keys[i-1] {
+				return nil, fmt.Errorf("floor %s has the key id %.70q", name, id)
+			}
+		}
+	}
+	if !bytes.Equal(f.encode(), b) {
+		return nil, fmt.Errorf("not in the form that is written")
+	}
+	return f, nil
+}
+
+// credible tells whether the keys that vouched for a floor still may: when a later root or targets took them away, the
+// floor may be a thief's fast-forward and counts no longer.
+func (v floor) credible(a authority) bool {
+	n := 0
+	for _, id := range v.Keys {
+		if slices.Contains(a.keyids, id) {
+			n++
+		}
+	}
+	return n >= a.threshold
+}
+
+// judge holds a number against its floor under the keys that rule now. The role of the error is the floor's name. A root's
+// floor always counts: each root is vouched for by the one before it.
+func (f *floors) judge(name string, value uint64, a authority) error {
+	v, ok := f.Floors[name]
+	if ok && name != RoleRoot && !v.credible(a) {
+		v = floor{}
+	}
+	switch {
+	case value < v.Value:
+		return &UntrustedError{Role: name, Version: value, Floor: v.Value, Reason: ReasonRollback,
+			Detail: fmt.Sprintf("%d was seen before", v.Value), Remedy: "the source lags behind or replays: try another one"}
+	case value-v.Value > maxStep:
+		return &UntrustedError{Role: name, Version: value, Floor: v.Value, Reason: ReasonFastForward,
+			Detail: fmt.Sprintf("a step of more than 2^32 from %d", v.Value), Remedy: "ask the publisher whether a key was stolen"}
+	}
+	return nil
+}
+
+// raise sets a floor that was judged.
+func (f *floors) raise(name string, value uint64, keys []string) {
+	if value > 0 {
+		f.Floors[name] = floor{Value: value, Keys: keys}
+	}
+}

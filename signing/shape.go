@@ -1,0 +1,423 @@
+package signing
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/avdb/dbformat"
+)
+
+// The roles of a repository. The first four are TUF's own, the others are delegated by targets.
+const (
+	RoleRoot         = "root"
+	RoleTimestamp    = "timestamp"
+	RoleSnapshot     = "snapshot"
+	RoleTargets      = "targets"
+	RoleDatabase     = "database"
+	RoleRestrictions = "restrictions"
+)
+
+// delegatedPaths are the patterns that targets entrusts to each delegated role. A reader accepts nothing else
+// under these names, whatever a targets document says.
+var delegatedPaths = map[string][]string{
+	RoleDatabase:     {dbformat.ReleaseTarget, "light/*", "rest/*"},
+	RoleRestrictions: {"restrictions/*"},
+}
+
+// Limits of the metadata documents in bytes, at publishing and at reading.
+const (
+	MaxRoot      = 64 << 10
+	MaxTimestamp = 16 << 10
+	MaxSnapshot  = 64 << 10
+	MaxTargets   = 1 << 20 // of targets and of each delegated role
+)
+
+const (
+	maxKeys       = 64
+	maxSignatures = 64
+	maxRoles      = 32
+	maxPaths      = 64
+)
+
+func limitOf(role string) int64 {
+	switch role {
+	case RoleRoot:
+		return MaxRoot
+	case RoleTimestamp:
+		return MaxTimestamp
+	case RoleSnapshot:
+		return MaxSnapshot
+	}
+	return MaxTargets
+}
+
+// A document is what one metadata file says, after its shape was checked; nothing in it is trusted yet.
+type document struct {
+	role     string
+	version  uint64
+	expires  time.Time
+	signedAt time.Time            // timestamp only
+	signers  []string             // key ids of the signatures, good or not
+	keys     map[string]string    // by id: the public key in hex; root and targets only
+	roles    map[string]authority // root: the four; targets: the delegated ones
+	meta     map[string]metaFile  // by role; timestamp and snapshot only
+	targets  map[string]Target    // by path; targets and delegated roles
+}
+
+// An authority is who may sign for a role.
+type authority struct {
+	keyids    []string
+	threshold int
+	paths     []string // delegated roles only
+}
+
+// A metaFile is what timestamp and snapshot say of another document.
+type metaFile struct {
+	version uint64
+	length  int64
+	sha256  dbformat.Digest
+}
+
+// shape walks a parsed document and keeps the first thing that is wrong.
+type shape struct{ err error }
+
+func (s *shape) bad(format string, args ...any) {
+	if s.err == nil {
+		s.err = fmt.Errorf(format, args...)
+	}
+}
+
+// parseDocument checks the shape of a metadata file before any other code sees it. What passes has every field that
+// go-tuf reads, with the right type and within bounds. Fields that this version does not know are allowed in the signed
+// part, where they are covered by the signature, and nowhere else. The error is an [UntrustedError] (malformed or too long).
+func parseDocument(role string, b []byte) (*document, error) {
+	if limit := limitOf(role); int64(len(b)) > limit {
+		return nil, &UntrustedError{Role: role, Reason: ReasonTooLong, Detail: fmt.Sprintf("more than %d bytes", limit), Remedy: remedySource}
+	}
+	tree, err := parseTree(b)
+	if err != nil {
+		return nil, &UntrustedError{Role: role, Reason: ReasonMalformed, Detail: err.Error(), Remedy: remedySource, Err: err}
+	}
+	s := &shape{}
+	d := s.document(role, tree)
+	if s.err != nil {
+		return nil, &UntrustedError{Role: role, Version: d.version, Reason: ReasonMalformed, Detail: s.err.Error(), Remedy: remedySource, Err: s.err}
+	}
+	return d, nil
+}
+
+const remedySource = "try another source; if all say the same, ask the publisher"
+
+func (s *shape) document(role string, tree any) *document {
+	d := &document{role: role}
+	top := s.object("document", tree)
+	s.only("document", top, "signatures", "signed")
+	signed := s.object("signed", top["signed"])
+	d.signers = s.signatures(top["signatures"])
+
+	kind := role
+	if delegatedPaths[role] != nil {
+		kind = RoleTargets
+	}
+	if t := s.text("_type", signed["_type"]); t != kind {
+		s.bad("_type is %.32q, want %q", t, kind)
+	}
+	if v := s.text("spec_version", signed["spec_version"]); !specVersion.MatchString(v) {
+		s.bad("spec_version is %.32q, want 1.something", v)
+	}
+	d.version = uint64(s.number("version", signed["version"], 1, dbformat.MaxVersion))
+	d.expires = s.time("expires", signed["expires"])
+
+	switch kind {
+	case RoleRoot:
+		s.root(d, signed)
+	case RoleTimestamp:
+		d.signedAt = s.time("signed_at", signed["signed_at"])
+		if d.signedAt.After(d.expires) {
+			s.bad("signed_at is after expires")
+		}
+		d.meta = s.metaFiles(signed["meta"])
+		if _, ok := d.meta[RoleSnapshot]; !ok || len(d.meta) != 1 {
+			s.bad("meta names something else than snapshot.json")
+		}
+	case RoleSnapshot:
+		d.meta = s.metaFiles(signed["meta"])
+		for _, r := range []string{RoleTargets, RoleDatabase, RoleRestrictions} {
+			if _, ok := d.meta[r]; !ok {
+				s.bad("meta does not name %s.json", r)
+			}
+		}
+		for _, r := range []string{RoleRoot, RoleTimestamp, RoleSnapshot} {
+			if _, ok := d.meta[r]; ok {
+				s.bad("meta names %s.json", r)
+			}
+		}
+	case RoleTargets:
+		s.targets(d, signed)
+		if role == RoleTargets {
+			s.delegations(d, signed["delegations"])
+		} else if _, ok := signed["delegations"]; ok {
+			s.bad("a delegated role delegates on")
+		}
+	}
+	return d
+}
+
+var (
+	specVersion = regexp.MustCompile(`^1\.[0-9]{1,4}(\.[0-9]{1,4})?$`)
+	roleName    = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
+	pathPattern = regexp.MustCompile(`^[a-z0-9._*-]+(/[a-z0-9._*-]+)*$`)
+)
+
+func (s *shape) object(what string, v any) map[string]any {
+	m, ok := v.(map[string]any)
+	if !ok {
+		s.bad("%s is absent or no object", what)
+	}
+	return m
+}
+
+func (s *shape) array(what string, v any, least, most int) []any {
+	a, ok := v.([]any)
+	if !ok {
+		s.bad("%s is absent or no array", what)
+		return nil
+	}
+	if len(a) < least || len(a) > most {
+		s.bad("%s has %d elements, want %d to %d", what, len(a), least, most)
+	}
+	return a
+}
+
+func (s *shape) text(what string, v any) string {
+	t, ok := v.(string)
+	if !ok {
+		s.bad("%s is absent or no string", what)
+	}
+	return t
+}
+
+func (s *shape) number(what string, v any, least, most int64) int64 {
+	n, ok := v.(int64)
+	if !ok {
+		s.bad("%s is absent or no number", what)
+		return 0
+	}
+	if n < least || n > most {
+		s.bad("%s is %d, want %d to %d", what, n, least, most)
+		return 0
+	}
+	return n
+}
+
+func (s *shape) time(what string, v any) time.Time {
+	var t dbformat.Time
+	if err := t.UnmarshalText([]byte(s.text(what, v))); err != nil {
+		s.bad("%s: %v", what, err)
+	}
+	return t.Time
+}
+
+// hexText takes lower-case hex of n bytes.
+func (s *shape) hexText(what string, v any, n int) string {
+	t := s.text(what, v)
+	if b, err := hex.DecodeString(t); err != nil || len(b) != n || strings.ToLower(t) != t {
+		s.bad("%s is %.16q…, want %d lower-case hex digits", what, t, 2*n)
+	}
+	return t
+}
+
+// only refuses fields beyond those named: where nothing is signed, or where a field would change what an id means.
+func (s *shape) only(what string, m map[string]any, fields ...string) {
+	for k := range m {
+		if !slices.Contains(fields, k) {
+			s.bad("%s has the unknown field %.32q", what, k)
+		}
+	}
+}
+
+func (s *shape) signatures(v any) []string {
+	var ids []string
+	for _, e := range s.array("signatures", v, 1, maxSignatures) {
+		m := s.object("signature", e)
+		s.only("signature", m, "keyid", "sig")
+		id := s.hexText("keyid", m["keyid"], sha256.Size)
+		s.hexText("sig", m["sig"], 64)
+		if slices.Contains(ids, id) {
+			s.bad("two signatures of key %.8s", id)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// keyTable takes ed25519 keys under their canonical ids only, so that one key cannot count twice and an id can
+// not come to mean another key.
+func (s *shape) keyTable(v any) map[string]string {
+	m := s.object("keys", v)
+	if len(m) > maxKeys {
+		s.bad("%d keys, want at most %d", len(m), maxKeys)
+		return nil
+	}
+	keys := map[string]string{}
+	for id, v := range m {
+		k := s.object("key", v)
+		s.only("key", k, "keytype", "keyval", "scheme")
+		val := s.object("keyval", k["keyval"])
+		s.only("keyval", val, "public")
+		if s.text("keytype", k["keytype"]) != "ed25519" || s.text("scheme", k["scheme"]) != "ed25519" {
+			s.bad("key %.8s is of another kind than ed25519", id)
+		}
+		public := s.hexText("public", val["public"], 32)
+		if want := keyID(public); id != want {
+			s.bad("key %.8s has the id of another key, want %.8s", id, want)
+		}
+		keys[id] = public
+	}
+	return keys
+}
+
+// keyID is the SHA-256 of the key's canonical JSON, as in the TUF specification.
+func keyID(public string) string {
+	sum := sha256.Sum256([]byte(`{"keytype":"ed25519","keyval":{"public":"` + public + `"},"scheme":"ed25519"}`))
+	return hex.EncodeToString(sum[:])
+}
+
+func (s *shape) authority(what string, m map[string]any, keys map[string]string) authority {
+	var a authority
+	for _, v := range s.array(what+" keyids", m["keyids"], 1, maxKeys) {
+		id := s.text("keyid", v)
+		if keys[id] == "" {
+			s.bad("%s has the key id %.8q, which is not in keys", what, id)
+		}
+		if slices.Contains(a.keyids, id) {
+			s.bad("%s has the key %.8s twice", what, id)
+		}
+		a.keyids = append(a.keyids, id)
+	}
+	a.threshold = int(s.number(what+" threshold", m["threshold"], 1, int64(max(1, len(a.keyids)))))
+	return a
+}
+
+func (s *shape) root(d *document, signed map[string]any) {
+	if v, ok := signed["consistent_snapshot"].(bool); !ok || !v {
+		s.bad("consistent_snapshot is not true")
+	}
+	d.keys = s.keyTable(signed["keys"])
+	roles := s.object("roles", signed["roles"])
+	four := []string{RoleRoot, RoleSnapshot, RoleTargets, RoleTimestamp}
+	s.only("roles", roles, four...)
+	d.roles = map[string]authority{}
+	for _, name := range four {
+		m := s.object("role "+name, roles[name])
+		s.only("role "+name, m, "keyids", "threshold")
+		d.roles[name] = s.authority("role "+name, m, d.keys)
+	}
+}
+
+func (s *shape) metaFiles(v any) map[string]metaFile {
+	m := s.object("meta", v)
+	if len(m) > maxRoles {
+		s.bad("meta names %d documents, want at most %d", len(m), maxRoles)
+		return nil
+	}
+	files := map[string]metaFile{}
+	for name, v := range m {
+		role, ok := strings.CutSuffix(name, ".json")
+		if !ok || !roleName.MatchString(role) {
+			s.bad("meta names %.32q, want ROLE.json", name)
+		}
+		f := s.object("meta "+name, v)
+		s.only("meta "+name, f, "hashes", "length", "version")
+		files[role] = metaFile{
+			version: uint64(s.number(name+" version", f["version"], 1, dbformat.MaxVersion)),
+			length:  s.number(name+" length", f["length"], 1, MaxTargets),
+			sha256:  s.hashes(name, f["hashes"]),
+		}
+	}
+	return files
+}
+
+// hashes takes exactly one, a SHA-256: with several, readers pick the name on the mirror differently.
+func (s *shape) hashes(what string, v any) dbformat.Digest {
+	m := s.object(what+" hashes", v)
+	s.only(what+" hashes", m, "sha256")
+	d, err := dbformat.ParseDigest(s.hexText(what+" sha256", m["sha256"], sha256.Size))
+	if err != nil {
+		s.bad("%s sha256: %v", what, err)
+	}
+	return d
+}
+
+func (s *shape) targets(d *document, signed map[string]any) {
+	d.targets = map[string]Target{}
+	for p, v := range s.object("targets", signed["targets"]) {
+		if err := CheckTargetPath(p); err != nil {
+			s.bad("%v", err)
+		}
+		f := s.object("target "+p, v)
+		t := Target{Path: p, Length: s.number(p+" length", f["length"], 0, MaxTargetLength), SHA256: s.hashes(p, f["hashes"])}
+		d.targets[p] = t
+		if !entrusted(d.role, p) {
+			s.bad("target %s is not of role %s", p, d.role)
+		}
+	}
+}
+
+// entrusted tells whether a path may be a role's: a delegated role has its own patterns, targets all the rest.
+func entrusted(role, p string) bool {
+	for r, patterns := range delegatedPaths {
+		if slices.ContainsFunc(patterns, func(pattern string) bool { return matchPath(pattern, p) }) {
+			return r == role
+		}
+	}
+	return delegatedPaths[role] == nil
+}
+
+// delegations takes one entry for each role name: go-tuf caches a delegated role by its name, so that of two delegators
+// the first one asked would vouch for both.
+func (s *shape) delegations(d *document, v any) {
+	m := s.object("delegations", v)
+	s.only("delegations", m, "keys", "roles")
+	d.keys = s.keyTable(m["keys"])
+	d.roles = map[string]authority{}
+	for _, v := range s.array("delegated roles", m["roles"], 1, maxRoles) {
+		r := s.object("delegated role", v)
+		s.only("delegated role", r, "keyids", "name", "paths", "terminating", "threshold")
+		name := s.text("name", r["name"])
+		if !roleName.MatchString(name) || slices.Contains([]string{RoleRoot, RoleTimestamp, RoleSnapshot, RoleTargets}, name) {
+			s.bad("delegated role name %.32q", name)
+		}
+		if _, twice := d.roles[name]; twice {
+			s.bad("role %s is delegated twice", name)
+		}
+		if _, ok := r["terminating"].(bool); !ok {
+			s.bad("role %s: terminating is absent or no boolean", name)
+		}
+		a := s.authority("role "+name, r, d.keys)
+		for _, v := range s.array("role "+name+" paths", r["paths"], 1, maxPaths) {
+			p := s.text("path", v)
+			if !pathPattern.MatchString(p) || len(p) > MaxTargetPath {
+				s.bad("role %s has the path %.64q", name, p)
+			}
+			a.paths = append(a.paths, p)
+		}
+		d.roles[name] = a
+	}
+	for name, own := range delegatedPaths {
+		a, ok := d.roles[name]
+		if !ok {
+			s.bad("no delegation of role %s", name)
+		}
+		for _, p := range own {
+			if ok && !slices.Contains(a.paths, p) {
+				s.bad("role %s is not entrusted with %s", name, p)
+			}
+		}
+	}
+}

@@ -1,0 +1,446 @@
+package signing
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Trust is what an endpoint believes about one repository, in a folder of its own:
+//
+//	roots/N.root.json  the chain of verified roots, from the one that was installed to the newest
+//	verified.json      the last verified set: timestamp, snapshot, targets, database, restrictions, byte for byte
+//	floors.json        what must never go back
+//	tmp                files being written
+//
+// Methods are safe for concurrent use. Of several processes one at a time may call Refresh and Accept (the updater's lock); Stored
+// may run beside them.
+type Trust struct {
+	dir string
+	f   files
+
+	mu sync.Mutex
+}
+
+const (
+	verifiedFile = "verified.json"
+	floorsFile   = "floors.json"
+	maxVerified  = 8 << 20
+)
+
+// InitTrust makes a trust folder (0700) that believes one root. The caller has checked the root's bytes against a file or a
+// fingerprint that came another way; here its shape and its signatures by its own keys are. Expiry does not count: a later root may be
+// fetched. A folder that already trusts this root is left alone. One that trusts another gives [ErrOtherRoot], unless replace
+// says to forget that one with all that was seen under it.
+func InitTrust(dir string, root []byte, replace bool, now time.Time) error {
+	return initTrust(dir, root, replace, files{})
+}
+
+func initTrust(dir string, root []byte, replace bool, f files) error {
+	d, err := verifyRoot(nil, root)
+	if err != nil {
+		return err
+	}
+	t := &Trust{dir: dir, f: f}
+	have, err := t.rootVersions()
+	if err != nil {
+		return err
+	}
+	if len(have) > 0 {
+		if old, err := readLimited(t.rootName(d.version), MaxRoot); err == nil && bytes.Equal(old, root) {
+			return nil
+		}
+		if !replace {
+			return fmt.Errorf("%s: %w; ask for it to be replaced if that is meant", dir, ErrOtherRoot)
+		}
+	}
+	for _, sub := range []string{"", "roots", "tmp"} {
+		name := filepath.Join(dir, sub)
+		if err := f.mkdir(name, 0o700); err != nil {
+			return err
+		}
+	}
+	// Roots first: a crash from here on leaves a folder that trusts nothing and says so.
+	for _, v := range have {
+		if err := f.remove(t.rootName(v)); err != nil {
+			return err
+		}
+	}
+	if err := f.syncDir(filepath.Join(dir, "roots")); err != nil {
+		return err
+	}
+	for _, name := range []string{verifiedFile, floorsFile} {
+		if err := f.remove(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	if err := f.syncDir(dir); err != nil {
+		return err
+	}
+	if err := t.replace(t.rootName(d.version), root); err != nil {
+		return err
+	}
+	return f.syncDir(filepath.Join(dir, "roots"))
+}
+
+// OpenTrust opens a trust folder; [ErrNoTrust] when [InitTrust] was not run on it.
+func OpenTrust(dir string) (*Trust, error) {
+	t := &Trust{dir: dir}
+	have, err := t.rootVersions()
+	if err != nil {
+		return nil, err
+	}
+	if len(have) == 0 {
+		return nil, fmt.Errorf("%s: %w; install the repository's root first", dir, ErrNoTrust)
+	}
+	return t, nil
+}
+
+func (t *Trust) rootName(version uint64) string {
+	return filepath.Join(t.dir, "roots", fmt.Sprintf("%d.root.json", version))
+}
+
+// rootVersions lists the stored roots, oldest first.
+func (t *Trust) rootVersions() ([]uint64, error) {
+	entries, err := os.ReadDir(filepath.Join(t.dir, "roots"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var versions []uint64
+	for _, e := range entries {
+		n, ok := strings.CutSuffix(e.Name(), ".root.json")
+		if v, err := strconv.ParseUint(n, 10, 53); ok && err == nil && v > 0 && strconv.FormatUint(v, 10) == n {
+			versions = append(versions, v)
+		}
+	}
+	slices.Sort(versions)
+	return versions, nil
+}
+
+func (t *Trust) replace(name string, b []byte) error {
+	if err := t.f.mkdir(filepath.Join(t.dir, "tmp"), 0o700); err != nil {
+		return err
+	}
+	return t.f.replace(filepath.Join(t.dir, "tmp"), name, bytes.NewReader(b), 0o600)
+}
+
+// A Note is something that an operator should know and that did not keep a refresh from succeeding. Code is stable.
+type Note struct {
+	Code string // one of the Note constants
+	Text string
+}
+
+// The codes of notes.
+const (
+	NoteClockBehind     = "clock_behind"      // this device's clock is a day or more behind what was signed already
+	NoteSignedInFuture  = "signed_in_future"  // the newest signature is a day or more ahead of this device's clock
+	NoteRootUnreadable  = "root_unreadable"   // a stored root is damaged; it is fetched again
+	NoteStoreUnreadable = "stored_unreadable" // the stored set is damaged; it is fetched again
+	NoteFloorsLost      = "floors_lost"       // floors.json is missing or damaged; it was rebuilt from the stored set, if there is one
+	NoteFloorsBehind    = "floors_behind"     // floors.json is older than the stored set: somebody put it back
+	NoteFloorReset      = "floor_reset"       // a root or targets took keys away; what they had vouched for counts no longer
+)
+
+// state is what a trust folder says, everything in it proved again.
+type state struct {
+	root     []byte
+	rootDoc  *document
+	stored   *set // nil if absent or not verifiable
+	storedAs []byte
+	floors   *floors
+	onDisk   *floors // what floors.json holds, nil if absent or damaged
+	notes    []Note
+}
+
+func (s *state) note(code, format string, args ...any) {
+	s.notes = append(s.notes, Note{code, fmt.Sprintf(format, args...)})
+}
+
+// read loads and proves the folder. Damaged files count as absent and are noted, but without any good root
+// there is no trust.
+func (t *Trust) read() (*state, error) {
+	s := &state{}
+	if err := t.readRoot(s); err != nil {
+		return nil, err
+	}
+	err := t.readStored(s)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.note(NoteStoreUnreadable, "%s: %v", filepath.Join(t.dir, verifiedFile), err)
+	}
+	return s, t.readFloors(s)
+}
+
+// readRoot finds the newest stored root that is good: signed by its own keys and by those of the root before it, if that one
+// can be read. A damaged newest root is fetched again, verified from the one before it.
+func (t *Trust) readRoot(s *state) error {
+	versions, err := t.rootVersions()
+	if err != nil {
+		return err
+	}
+	var why error
+	for i := len(versions) - 1; i >= 0; i-- {
+		b, err := readLimited(t.rootName(versions[i]), MaxRoot)
+		if err == nil {
+			var d *document
+			if d, err = verifyRoot(t.rootBefore(versions, i), b); err == nil && d.version == versions[i] {
+				s.root, s.rootDoc = b, d
+				return nil
+			}
+		}
+		why = err
+		s.note(NoteRootUnreadable, "%s: %v", t.rootName(versions[i]), err)
+	}
+	return fmt.Errorf("%s: %w; install the repository's root again, replacing what is there: %w", t.dir, ErrNoTrust, why)
+}
+
+func (t *Trust) rootBefore(versions []uint64, i int) []byte {
+	if i == 0 || versions[i-1] != versions[i]-1 {
+		return nil
+	}
+	b, err := readLimited(t.rootName(versions[i-1]), MaxRoot)
+	if err != nil {
+		return nil
+	}
+	if _, err := parseDocument(RoleRoot, b); err != nil {
+		return nil
+	}
+	return b
+}
+
+// storedSet is verified.json: one file, so that a reader sees one whole set.
+type storedSet struct {
+	Schema    int               `json:"schema"` // 1
+	Documents map[string]string `json:"documents"`
+}
+
+func encodeStored(s *set) []byte {
+	out := storedSet{Schema: 1, Documents: map[string]string{}}
+	for _, role := range setRoles {
+		out.Documents[role] = string(s.raw[role])
+	}
+	b, err := json.MarshalIndent(out, "", " ")
+	if err != nil {
+		panic(err) // no type in it can fail
+	}
+	return append(b, '\n')
+}
+
+func (t *Trust) readStored(s *state) error {
+	b, err := readLimited(filepath.Join(t.dir, verifiedFile), maxVerified)
+	if err != nil {
+		return err
+	}
+	var in storedSet
+	if err := json.Unmarshal(b, &in); err != nil {
+		return err
+	}
+	if in.Schema != 1 {
+		return fmt.Errorf("schema %d, want 1", in.Schema)
+	}
+	raw := map[string][]byte{}
+	for role, text := range in.Documents {
+		raw[role] = []byte(text)
+	}
+	if s.stored, err = verifySet(s.root, raw, time.Time{}); err != nil {
+		return err
+	}
+	s.storedAs = b
+	return nil
+}
+
+// readFloors joins floors.json and what the stored set proves: the higher counts, so that putting back one of them
+// changes nothing.
+func (t *Trust) readFloors(s *state) error {
+	name := filepath.Join(t.dir, floorsFile)
+	b, err := readLimited(name, MaxFloors)
+	if err == nil {
+		s.onDisk, err = parseFloors(b)
+	}
+	lost := err != nil && (s.stored != nil || !errors.Is(err, fs.ErrNotExist))
+	if lost {
+		s.note(NoteFloorsLost, "%s: %v", name, err)
+	}
+	s.floors = newFloors()
+	if s.onDisk != nil {
+		s.floors = s.onDisk.clone()
+	}
+	if s.stored == nil {
+		return nil
+	}
+	proved, err := s.stored.numbers()
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(proved)) {
+		role := floorNames[name]
+		a, _ := s.stored.authorityOf(role)
+		have := s.floors.Floors[name]
+		if role == RoleRoot && have.Value >= proved[name].Value {
+			continue // roots come one by one: their numbers never start again
+		}
+		if have.credible(a) && (name == floorSigned || have.Value >= proved[name].Value) {
+			continue
+		}
+		if s.onDisk != nil && have.Value < proved[name].Value {
+			s.note(NoteFloorsBehind, "%s has %s %d, the stored set %d", floorsFile, name, have.Value, proved[name].Value)
+		}
+		s.floors.Floors[name] = proved[name]
+	}
+	return nil
+}
+
+// numbers are the floors that a verified set proves: the version of each role and the time of the timestamp.
+func (s *set) numbers() (map[string]floor, error) {
+	m := map[string]floor{}
+	for _, role := range append([]string{RoleRoot}, setRoles...) {
+		d := s.root
+		if role != RoleRoot {
+			d = s.docs[role]
+		}
+		a, keys := s.authorityOf(role)
+		good, err := signedBy(role, s.raw[role], a, keys)
+		if err != nil {
+			return nil, err
+		}
+		m[role] = floor{Value: d.version, Keys: good}
+		if role == RoleTimestamp {
+			m[floorSigned] = floor{Value: uint64(max(d.signedAt.Unix(), 1)), Keys: good}
+		}
+	}
+	return m, nil
+}
+
+// Stored reads back the last verified set without asking anyone: every signature is proved again from the stored root,
+// expiry is told and not enforced. [ErrNothingStored] before the first refresh; [ErrUntrusted] when the set is damaged or its
+// keys were taken away meanwhile: refresh.
+func (t *Trust) Stored() (*Verified, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := &state{}
+	var err error
+	// A refresh in another process may put a new root in place before the new set: look again.
+	for wait := time.Millisecond; wait < 100*time.Millisecond; wait *= 4 {
+		s = &state{}
+		if err = t.readRoot(s); err != nil {
+			return nil, err
+		}
+		if err = t.readStored(s); err == nil || errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		time.Sleep(wait)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: %w; refresh from a source first", t.dir, ErrNothingStored)
+	case errors.Is(err, ErrUntrusted):
+		return nil, err
+	case err != nil:
+		return nil, &UntrustedError{Role: "stored set", Reason: ReasonMalformed, Detail: err.Error(), Remedy: "refresh from a source", Err: err}
+	}
+	if err := t.readFloors(s); err != nil {
+		return nil, err
+	}
+	return &Verified{set: s.stored, floors: s.floors, notes: s.notes}, nil
+}
+
+// Accept raises the floor that a release or a restriction set stands for: from then on, an older one is refused. It is called once the
+// release or set is in use, and is durable when it returns.
+func (t *Trust) Accept(a Accepted) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, err := t.read()
+	if err != nil {
+		return err
+	}
+	n := a.number()
+	if n.value == 0 {
+		return nil
+	}
+	if err := s.floors.judge(n.name, n.value, n.authority); err != nil {
+		return err
+	}
+	s.floors.raise(n.name, n.value, n.keys)
+	return t.saveFloors(s)
+}
+
+func (t *Trust) saveFloors(s *state) error {
+	if s.onDisk != nil && s.onDisk.equal(s.floors) {
+		return nil
+	}
+	if err := t.replace(filepath.Join(t.dir, floorsFile), s.floors.encode()); err != nil {
+		return err
+	}
+	s.onDisk = s.floors.clone()
+	return t.f.syncDir(t.dir)
+}
+
+// save keeps what was verified: floors first, so that a crash leaves floors that are too high for the set on disk, never too
+// low; the next refresh fetches the set again.
+func (t *Trust) save(s *state, roots map[uint64][]byte, verified *set) error {
+	if err := t.f.clean(filepath.Join(t.dir, "tmp")); err != nil {
+		return err
+	}
+	if err := t.saveFloors(s); err != nil {
+		return err
+	}
+	for _, v := range slices.Sorted(maps.Keys(roots)) {
+		if err := t.replace(t.rootName(v), roots[v]); err != nil {
+			return err
+		}
+	}
+	if len(roots) > 0 {
+		if err := t.f.syncDir(filepath.Join(t.dir, "roots")); err != nil {
+			return err
+		}
+	}
+	if verified == nil {
+		return nil
+	}
+	b := encodeStored(verified)
+	if bytes.Equal(b, s.storedAs) {
+		return nil
+	}
+	if err := t.replace(filepath.Join(t.dir, verifiedFile), b); err != nil {
+		return err
+	}
+	return t.f.syncDir(t.dir)
+}
+
+// referenceTime is the moment at which expiry is judged: now, or the newest signed time when the clock says it is earlier, so that
+// a clock set back does not revive what has expired.
+func (s *state) referenceTime(root *document, now time.Time) time.Time {
+	v, ok := s.floors.Floors[floorSigned]
+	if !ok || !v.credible(root.roles[RoleTimestamp]) {
+		return now
+	}
+	newest := time.Unix(int64(v.Value), 0)
+	if now.Add(clockTolerance).Before(newest) {
+		return newest
+	}
+	return now
+}
+
+// engineEpoch is before any release that this engine can meet: a clock that says less is wrong.
+var engineEpoch = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// signedFloor is how far a signed time raises its floor. A clock that may be right bounds it: a publisher that once signed in the
+// future must not lock its clients out until then.
+func signedFloor(signedAt, reference, now time.Time) time.Time {
+	if now.Before(engineEpoch) || reference.After(now) {
+		return signedAt
+	}
+	if limit := now.Add(clockTolerance); signedAt.After(limit) {
+		return limit
+	}
+	return signedAt
+}
