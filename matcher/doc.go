@@ -1,0 +1,64 @@
+// Package matcher turns objects into verdicts, over one generation at a time and with no lock
+// that an update could hold.
+//
+// It promises:
+//   - A record that covers an object is never missed: the index only says where to look, and what it
+//     cannot say is looked up in the layers themselves. A verdict never rests on part of a hash when the whole
+//     is there.
+//   - What cannot be read is an error of that object or of the database, never "clean" and
+//     never the end of the program.
+//   - One object sees one generation. A [Matcher] follows the current one and changes over
+//     between two objects.
+//   - A scan gives its results in the order of the walk, with bounded memory.
+//
+// # From an object to a verdict
+//
+//	file ─ 256 KiB at a time ─ hashes that the generation has records of
+//	                             │
+//	            for each section of such an algorithm, strongest first:
+//	                             │
+//	         tag line ─ not there: next section       (nearly always; one cache line)
+//	                             │ row number
+//	         light block ─ the prefix, exactly ─ without rest: suspected
+//	                             │ same row
+//	         rest block ─ the other bits, size, name: malicious
+//	                             │
+//	         allow records, ignored names, then the strongest verdict
+//
+// An allow record of SHA-256 cancels every detection; one of SHA-1 those by SHA-1 and MD5; one of
+// MD5 those by MD5. Records of MD5 and SHA-1 allow only objects of the size that they name. If
+// something stronger remains it is reported, else the object is allowed, whether or not anything was detected. Of several
+// detections the exact one wins, then the one by the strongest algorithm, then the first name in
+// byte order.
+//
+// # The index
+//
+// The index is derived from a light layer and holds nothing that is not in it. It can be lost, made anew by anyone, and is made the
+// same by everyone. It is stored in pieces, each with a checksum that package store checks
+// when a process first reads it. All integers are little-endian.
+//
+// Piece 0, the header:
+//
+//	offset  size  field     meaning
+//	     0     8  magic     "AVDBcl64"
+//	     8     4  version   1
+//	    12     4  lines     of each piece but the last: 1024
+//	    16    32  digest    of the light layer
+//	    48     4  sections  how many follow
+//	    52     4  lines     of all sections together
+//
+// Each section with rows, in the order of the layer: id (2), key bits p (1), 0 (1), number of its first line (4),
+// number of its lines (4), number of its rows (4). A reader makes the header that it expects and compares.
+//
+// Pieces 1 and up: the lines of all sections one after the other, 64 bytes each:
+//
+//	offset  size  field  meaning
+//	     0     4  first  number of the line's first row in its section
+//	     4    60  tags   30 tags of 2 bytes, for row first, first+1, …; 0 where there is no row
+//
+// A section of n rows has ⌈n/20⌉ lines. The key of a row is the first p bits of its hash (p of the section; 64 where records are whole),
+// followed by zeros to 64 bits. Its line is ⌊key × lines / 2^64⌋, so that the rows of a line are
+// neighbours. Its tag is 1 + ⌊t × 65534 / 65536⌋ of the last 16 bits t of the p. In a line with more
+// than 30 rows the last tag is 65535: rows from first+29 on have none and are searched for in the
+// layer.
+package matcher

@@ -1,0 +1,246 @@
+package matcher
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/store"
+)
+
+// ErrInput is matched by the errors of look-ups that make no sense: a hash of the
+// wrong length, a size that cannot be.
+var ErrInput = errors.New("invalid look-up")
+
+// Options say how objects are matched. The zero value is what clamscan does by default.
+type Options struct {
+	// PUA has potentially unwanted applications reported as well.
+	PUA bool
+	// MaxSize is the size in bytes above which a file is not read but reported with
+	// Result.Skipped; 0 means that there is no limit.
+	MaxSize int64
+}
+
+// An Engine matches objects against one generation. It is safe for concurrent use, as long
+// as its layers are open. Most callers want a [Matcher], which follows the
+// current generation.
+type Engine struct {
+	o        Options
+	by       [dbformat.SHA256 + 1][]*section // that hold rows, by algorithm, in the order of ids
+	sections []*section                      // the same, in the order of ids
+	index    *index
+	ignore   ignoreSet
+	full     bool
+	records  uint64
+	scanners scanners
+}
+
+// ignoreSet holds the names of signatures that are not to be reported.
+type ignoreSet map[string]struct{}
+
+func (s ignoreSet) has(name string) bool {
+	_, ok := s[name]
+	return ok
+}
+
+// OpenGeneration makes an engine of the layers of one generation; rest is nil for the light
+// variant. The index is built in memory, which reads all of light once: 3.2 bytes of memory for
+// each record. The layers must stay open, and belong to the caller. Errors match
+// [dbformat.ErrCorrupt] (layers that do not fit together or are malformed),
+// [dbformat.ErrVersion] (a section that this engine cannot match), or are those of the readers.
+func OpenGeneration(light, rest dbformat.LayerReader, o Options) (e *Engine, err error) {
+	defer guardError(debug.SetPanicOnFault(true), &err)
+	e, lines, err := newEngine(light, rest, o)
+	if err != nil {
+		return nil, err
+	}
+	all, err := buildLines(e.sections, lines)
+	if err != nil {
+		return nil, err
+	}
+	e.index = newIndex(lines, cutPieces(all))
+	return e, nil
+}
+
+// newEngine makes an engine that still lacks its index, and says how many lines that has.
+func newEngine(light, rest dbformat.LayerReader, o Options) (*Engine, uint32, error) {
+	e := &Engine{o: o, full: rest != nil}
+	h := light.Header()
+	if h.Layer != dbformat.Light {
+		return nil, 0, &dbformat.FormatError{What: "layer", Offset: -1, Reason: "is not a light one"}
+	}
+	if rest != nil {
+		if err := dbformat.CheckPair(h, rest.Header()); err != nil {
+			return nil, 0, err
+		}
+	}
+	for i := range h.Sections {
+		id := h.Sections[i].ID
+		switch {
+		case id.Valid() && id.Rows():
+			s, err := newSection(light, i)
+			if err != nil {
+				return nil, 0, err
+			}
+			if rest != nil && id.Split() {
+				at, _, ok := rest.Header().Section(id)
+				if !ok {
+					return nil, 0, shapeError(id, "the rest layer lacks its part")
+				}
+				if err := s.pair(rest, at); err != nil {
+					return nil, 0, err
+				}
+			}
+			e.sections = append(e.sections, s)
+			e.by[id.Algorithm()] = append(e.by[id.Algorithm()], s)
+			e.records += s.rows
+		case id == dbformat.ClassIgnore.Section(0):
+			if err := e.readIgnore(light, i); err != nil {
+				return nil, 0, err
+			}
+		case id == dbformat.ClassSelfTest.Section(0):
+		default:
+			return nil, 0, fmt.Errorf("section %s cannot be matched by this engine, install a newer one: %w", id, dbformat.ErrVersion)
+		}
+	}
+	return e, layout(e.sections), nil
+}
+
+func (e *Engine) readIgnore(light dbformat.LayerReader, at int) error {
+	b, err := light.Block(at, 0)
+	if err != nil {
+		return err
+	}
+	names, err := dbformat.IgnoreNames(b)
+	if err != nil {
+		return err
+	}
+	e.ignore = make(ignoreSet, len(names))
+	for _, n := range names {
+		e.ignore[n] = struct{}{}
+	}
+	return nil
+}
+
+// Records is the number of signatures and allow records that the engine matches.
+func (e *Engine) Records() uint64 { return e.records }
+
+// IndexBytes is the size of the index's lines.
+func (e *Engine) IndexBytes() int64 { return int64(e.index.lines) * lineSize }
+
+// Lookup answers for an object of which only one hash is known. size is in bytes; -1 means
+// that it is unknown: then only records for any size and prefixes match. Only records of
+// this algorithm are seen, so that an allow record of another one, which would
+// hold for the file, says nothing here. The error is the result's Err, or matches [ErrInput].
+// A look-up that finds nothing allocates nothing.
+func (e *Engine) Lookup(a dbformat.Algorithm, sum []byte, size int64) (Result, error) {
+	return e.lookup(a, sum, size, e.o.PUA)
+}
+
+func (e *Engine) lookup(a dbformat.Algorithm, sum []byte, size int64, pua bool) (Result, error) {
+	if a.Size() == 0 || len(sum) != a.Size() {
+		err := fmt.Errorf("%w: %s with a hash of %d bytes, want %d", ErrInput, a, len(sum), a.Size())
+		return failed("", err), err
+	}
+	if size < anySize {
+		err := fmt.Errorf("%w: size %d, want -1 for an unknown one or more", ErrInput, size)
+		return failed("", err), err
+	}
+	o := object{size: size, have: algSet(0).with(a)}
+	copy(o.sums[a][:], sum)
+	t := e.match(&o, pua)
+	r := t.result()
+	r.Size = size
+	if r.Verdict.Finding() {
+		r.SHA256 = o.sha256()
+	}
+	return r, r.Err
+}
+
+// algorithms are those that have records to compare with.
+func (e *Engine) algorithms(pua bool) algSet {
+	var set algSet
+	for _, s := range e.sections {
+		if pua || !s.id.PUA() {
+			set = set.with(s.id.Algorithm())
+		}
+	}
+	return set
+}
+
+// match asks every section that has records of the object's algorithms. This is where mapped
+// bytes of the layers and of the index are touched: a fault on them becomes an error in the tally,
+// which keeps what was found before.
+func (e *Engine) match(o *object, pua bool) (t tally) {
+	defer guardTally(debug.SetPanicOnFault(true), &t)
+	for a := dbformat.SHA256; a >= dbformat.MD5; a-- {
+		if !o.have.has(a) {
+			continue
+		}
+		sum := o.sum(a)
+		for _, s := range e.by[a] {
+			if s.id.PUA() && !pua {
+				continue
+			}
+			key := keyOf(sum, s.p)
+			l := e.index.line(s.lines.first + bucketOf(key, s.lines.count))
+			if l != nil && !mayHold(l, tagOf(key, s.p)) {
+				continue
+			}
+			s.near(&question{o: o, sum: sum, key: key, t: &t, ignore: &e.ignore}, l)
+		}
+	}
+	return t
+}
+
+// result turns a tally into a result without path, size and hash.
+func (t *tally) result() Result {
+	f := t.decide()
+	r := Result{Verdict: f.verdict, Name: f.name, Source: SourceLocal}
+	if f.verdict.Finding() {
+		r.Signature = f.section.String()
+	}
+	if t.err != nil {
+		r.fail(t.err)
+	}
+	return r
+}
+
+// failed is the result of an object that could not be matched.
+func failed(path string, err error) Result {
+	r := Result{Path: path, Verdict: Failed, Source: SourceLocal, Size: anySize}
+	r.fail(err)
+	return r
+}
+
+// guardTally and guardError restore what SetPanicOnFault was and turn a fault into an
+// error. They are deferred directly, as recover demands.
+func guardTally(was bool, t *tally) {
+	debug.SetPanicOnFault(was)
+	if p := recover(); p != nil {
+		t.fail(fault(p))
+	}
+}
+
+func guardError(was bool, err *error) {
+	debug.SetPanicOnFault(was)
+	if p := recover(); p != nil {
+		*err = fault(p)
+	}
+}
+
+// fault makes an error of a panic of the Go runtime: a page of a mapped file that is not there
+// any more, or damage that got past every check. A database must not be able to end the program
+// that it protects. Any other panic is passed on.
+func fault(p any) error {
+	err, ok := p.(runtime.Error)
+	if !ok {
+		panic(p)
+	}
+	return &store.Error{
+		Kind: store.ErrStorage, Damaged: true, Path: "database", What: "cannot be read", Err: err,
+		Remedy: "run an update, which fetches what is damaged again",
+	}
+}

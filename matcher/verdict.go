@@ -1,0 +1,164 @@
+package matcher
+
+import (
+	"example.org/avdb/dbformat"
+)
+
+// A Verdict is what is known of an object. Its text form is stable.
+type Verdict string
+
+// The verdicts, in the order in which they win: what stands earlier hides what
+// stands later when one object has earned both.
+const (
+	Allowed   Verdict = "allowed"   // an allow record covers everything that was detected
+	Malicious Verdict = "malicious" // an exact record of a signature
+	Suspected Verdict = "suspected" // a prefix in the light layer, which only the cloud or the rest layer can settle
+	Failed    Verdict = "error"     // the object or the database could not be read whole
+	Clean     Verdict = "clean"     // nothing in this generation speaks against the object
+)
+
+// Rank orders verdicts: of two for one object the one with the higher rank holds.
+// An unknown verdict ranks below Clean.
+func (v Verdict) Rank() int {
+	switch v {
+	case Allowed:
+		return 5
+	case Malicious:
+		return 4
+	case Suspected:
+		return 3
+	case Failed:
+		return 2
+	case Clean:
+		return 1
+	}
+	return 0
+}
+
+// Finding tells whether v is something to report by name.
+func (v Verdict) Finding() bool { return v == Allowed || v == Malicious || v == Suspected }
+
+// SourceLocal is the Result.Source of all verdicts of this package: they come from
+// the generation on this device. Other packages name theirs.
+const SourceLocal = "local"
+
+// A Result is the verdict of one object and the reason for it. Its strings are
+// its own: they outlive the generation that gave them.
+type Result struct {
+	Path      string  `json:"path"`      // as it was asked for or walked to; "" for a look-up by hash
+	Verdict   Verdict `json:"verdict"`   //
+	Name      string  `json:"name"`      // of the signature or allow record, "" without a finding
+	Signature string  `json:"signature"` // the section that it stands in: "hash/sha256"
+	Source    string  `json:"source"`    // who says so: SourceLocal
+	SHA256    string  `json:"sha256"`    // lower-case hex, when it was computed; always with a finding
+	Size      int64   `json:"size"`      // in bytes, -1 when unknown
+
+	// Skipped says why the content was not looked at at all ("larger than …"); the
+	// verdict is then Clean, as clamscan has it, and this field tells it from a real one.
+	Skipped string `json:"skipped,omitempty"`
+
+	// Error says what could not be read. It is set with Failed, and also beside a
+	// stronger verdict that holds in spite of it.
+	Error string `json:"error"`
+
+	// Err is the error that Error is the text of, for errors.Is: it matches
+	// store.ErrStorage when the database and not the object is at fault.
+	Err error `json:"-"`
+}
+
+// fail records err beside whatever is known already.
+func (r *Result) fail(err error) {
+	if r.Err == nil {
+		r.Err, r.Error = err, err.Error()
+	}
+	if r.Verdict.Rank() < Failed.Rank() {
+		r.Verdict = Failed
+	}
+}
+
+// A finding is one record that covers an object.
+type finding struct {
+	verdict Verdict
+	section dbformat.SectionID
+	name    string
+}
+
+// better is the order among findings of one algorithm: verdict, name, and at the
+// last the section, so that the winner never depends on the order of look-ups.
+func (f finding) better(g finding) bool {
+	if f.verdict != g.verdict {
+		return f.verdict.Rank() > g.verdict.Rank()
+	}
+	if f.name != g.name {
+		return f.name < g.name
+	}
+	return f.section < g.section
+}
+
+// A tally collects what the sections say of one object and decides at the end. It
+// keeps the best detection of each algorithm apart because an allow record that
+// is met later can cancel some of them and not others. The zero value is empty.
+type tally struct {
+	found [dbformat.SHA256 + 1]finding // best detection by algorithm, index 0 unused
+	allow finding                      // the strongest allow record
+	met   uint32                       // sections that had a record for the object, by sectionBit
+	err   error                        // the first section that could not be read
+}
+
+// sectionBit gives each section of format version 1 its own bit.
+func sectionBit(id dbformat.SectionID) uint32 {
+	return 1 << (uint(id.Class()&7)<<2 | uint(id.Algorithm()&3))
+}
+
+// add takes one finding. A finding without an algorithm cannot be ranked and is a
+// mistake of the caller, so it is not silently dropped but counted as an error.
+func (t *tally) add(f finding) {
+	a := f.section.Algorithm()
+	if a.Size() == 0 {
+		t.fail(&dbformat.FormatError{What: "section " + f.section.String(), Offset: -1, Reason: "has no algorithm"})
+		return
+	}
+	t.met |= sectionBit(f.section)
+	if f.verdict == Allowed {
+		have := t.allow.section.Algorithm()
+		if t.allow.verdict == "" || a > have || a == have && f.better(t.allow) {
+			t.allow = f
+		}
+		return
+	}
+	if t.found[a].verdict == "" || f.better(t.found[a]) {
+		t.found[a] = f
+	}
+}
+
+// fail keeps the first error.
+func (t *tally) fail(err error) {
+	if t.err == nil {
+		t.err = err
+	}
+}
+
+// decide is the verdict algebra. An allow record cancels the detections of its own
+// and of weaker algorithms. What is left wins by verdict, then by the strength of its
+// algorithm; if nothing is left, the allow record itself is the answer. An error
+// stands behind every finding and before Clean.
+func (t *tally) decide() finding {
+	var best finding
+	for a := dbformat.SHA256; a >= dbformat.MD5; a-- {
+		if t.allow.verdict == Allowed && a <= t.allow.section.Algorithm() {
+			break // weaker ones are cancelled too
+		}
+		if f := t.found[a]; f.verdict.Rank() > best.verdict.Rank() {
+			best = f
+		}
+	}
+	switch {
+	case best.verdict != "":
+		return best
+	case t.allow.verdict == Allowed:
+		return t.allow
+	case t.err != nil:
+		return finding{verdict: Failed}
+	}
+	return finding{verdict: Clean}
+}
