@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 
 	"example.org/avdb/dbformat"
 	bolt "go.etcd.io/bbolt"
@@ -90,7 +91,9 @@ func openFailure(path string, err error) error {
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err
 	}
-	if _, ok := errors.AsType[*fs.PathError](err); ok {
+	_, isPath := errors.AsType[*fs.PathError](err)
+	_, isErrno := errors.AsType[syscall.Errno](err)
+	if isPath || isErrno {
 		return failed(path, "cannot be opened", err)
 	}
 	if errors.Is(err, bolt.ErrTimeout) {

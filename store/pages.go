@@ -18,6 +18,7 @@ import (
 //	branch   count × (u32 pos, u32 key size, u64 child), pos counted from the element
 //	leaf     count × (u32 flags, u32 pos, u32 key size, u32 value size); flags 1: the value is a bucket
 //	bucket   u64 root page (0: the page follows inline), u64 sequence
+//	free     count × u64 page; count 0xffff: the first u64 is the count
 //	meta     after the page header: u32 magic, version, page size, flags, bucket root, u64 free list, u64 number
 //	         of pages, u64 transaction, u64 FNV-1a of what is before
 const (
@@ -30,13 +31,14 @@ const (
 	boltBranch    = 0x01
 	boltLeaf      = 0x02
 	boltMetaPage  = 0x04
+	boltFreeList  = 0x10
 	boltBucket    = 0x01
 	maxBoltDepth  = 24
 	maxBoltLevels = 4 // buckets in buckets
 )
 
 type boltMeta struct {
-	root, pages, tx uint64
+	root, free, pages, tx uint64
 }
 
 // pageChecker walks one file.
@@ -74,7 +76,70 @@ func checkPages(r io.ReaderAt, size int64, finished bool) error {
 		return fmt.Errorf("%d bytes, but the last page is number %d", size, m.pages-1)
 	}
 	c := &pageChecker{r: r, pages: m.pages, seen: make([]uint64, (m.pages+63)/64)}
-	return c.page(m.root, 0, 0)
+	if err := c.page(m.root, 0, 0); err != nil {
+		return err
+	}
+	return c.freeList(m.free)
+}
+
+// freeList checks the page that lists the free ones: one that is also in use, or outside, would be written to.
+func (c *pageChecker) freeList(id uint64) error {
+	head, length, err := c.header(id)
+	if err != nil {
+		return err
+	}
+	le := binary.LittleEndian
+	at, count := int64(id)*boltPageSize+boltHeader, uint64(le.Uint16(head[10:]))
+	if count == 0xffff { // then the first entry is the number
+		var b [8]byte
+		if _, err := c.r.ReadAt(b[:], at); err != nil {
+			return fmt.Errorf("page %d: %w", id, err)
+		}
+		at, count = at+8, le.Uint64(b[:])
+	}
+	if le.Uint16(head[8:]) != boltFreeList || count > length/8-4 {
+		return fmt.Errorf("page %d is no sound free list", id)
+	}
+	list := make([]byte, 8*count)
+	if _, err := c.r.ReadAt(list, at); err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	for i := range count {
+		p := le.Uint64(list[8*i:])
+		if p < 2 || p >= c.pages || !c.take(p) {
+			return fmt.Errorf("page %d lists page %d as free", id, p)
+		}
+	}
+	return nil
+}
+
+// take marks a page as used and tells whether it was not.
+func (c *pageChecker) take(p uint64) bool {
+	if c.seen[p/64]&(1<<(p%64)) != 0 {
+		return false
+	}
+	c.seen[p/64] |= 1 << (p % 64)
+	return true
+}
+
+// header reads the header of page id, takes the page and those that overflow from it, and gives their length.
+func (c *pageChecker) header(id uint64) (head [boltHeader]byte, length uint64, err error) {
+	if id < 2 || id >= c.pages {
+		return head, 0, fmt.Errorf("page %d of %d", id, c.pages)
+	}
+	if _, err := c.r.ReadAt(head[:], int64(id)*boltPageSize); err != nil {
+		return head, 0, fmt.Errorf("page %d: %w", id, err)
+	}
+	more := uint64(binary.LittleEndian.Uint32(head[12:]))
+	if binary.LittleEndian.Uint64(head[:]) != id || more >= c.pages-id {
+		return head, 0, fmt.Errorf("page %d has a wrong header", id)
+	}
+	for p := id; p <= id+more; p++ {
+		if !c.take(p) {
+			return head, 0, fmt.Errorf("page %d is used twice", p)
+		}
+	}
+	return head, (more + 1) * boltPageSize, nil
 }
 
 func readMeta(r io.ReaderAt, i int64) (boltMeta, error) {
@@ -90,33 +155,20 @@ func readMeta(r io.ReaderAt, i int64) (boltMeta, error) {
 		le.Uint32(m[8:]) != boltPageSize || le.Uint64(m[boltMetaSum:]) != h.Sum64() {
 		return boltMeta{}, fmt.Errorf("meta page %d is not sound", i)
 	}
-	return boltMeta{root: le.Uint64(m[16:]), pages: le.Uint64(m[40:]), tx: le.Uint64(m[48:])}, nil
+	return boltMeta{root: le.Uint64(m[16:]), free: le.Uint64(m[32:]), pages: le.Uint64(m[40:]), tx: le.Uint64(m[48:])}, nil
 }
 
 // page checks page id and everything below it.
 func (c *pageChecker) page(id uint64, depth, level int) error {
-	if id < 2 || id >= c.pages {
-		return fmt.Errorf("page %d of %d", id, c.pages)
-	}
 	if depth > maxBoltDepth || level > maxBoltLevels {
 		return fmt.Errorf("page %d lies too deep", id)
 	}
-	var head [boltHeader]byte
-	if _, err := c.r.ReadAt(head[:], int64(id)*boltPageSize); err != nil {
-		return fmt.Errorf("page %d: %w", id, err)
+	head, length, err := c.header(id)
+	if err != nil {
+		return err
 	}
 	le := binary.LittleEndian
-	flags, count, more := le.Uint16(head[8:]), int(le.Uint16(head[10:])), uint64(le.Uint32(head[12:]))
-	if le.Uint64(head[:]) != id || more >= c.pages-id {
-		return fmt.Errorf("page %d has a wrong header", id)
-	}
-	for p := id; p <= id+more; p++ {
-		if c.seen[p/64]&(1<<(p%64)) != 0 {
-			return fmt.Errorf("page %d is used twice", p)
-		}
-		c.seen[p/64] |= 1 << (p % 64)
-	}
-	length := (more + 1) * boltPageSize
+	flags, count := le.Uint16(head[8:]), int(le.Uint16(head[10:]))
 	if boltHeader+boltElement*uint64(count) > length {
 		return fmt.Errorf("page %d has %d elements", id, count)
 	}
