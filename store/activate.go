@@ -4,9 +4,57 @@ import (
 	"fmt"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/signing"
 )
 
-// makeCurrent makes g current, as Activate describes it.
+// Activate makes g, a variant of a release that rel names, current, durably: when it returns nil the release survives a power
+// cut at that instant, and when it fails (or the process dies in it) the old generation or the new one is current and
+// whole. g needs only Version and the digests of its layers, which must be in the store; the rest is taken from rel
+// and from the layers. Previous generations of up to keep earlier releases stay. A release with the digests of the current
+// generation only renews its number. What nothing names any more is removed. The caller must hold the update lock.
+//
+// Errors match [ErrDigestMismatch] if rel does not name g or its layers do not belong together, [ErrHeld] if a hold forbids the
+// release, [ErrDamaged] if a layer is missing or damaged, else [ErrStorage].
+func (s *Store) Activate(g Generation, rel signing.Release, keep int) error {
+	record := rel.Record()
+	if err := s.takeFrom(&g, &record); err != nil {
+		return err
+	}
+	return s.makeCurrent(g, keep)
+}
+
+// takeFrom proves that a release of the record is what g says, and completes g from it.
+func (s *Store) takeFrom(g *Generation, record *dbformat.ReleaseRecord) error {
+	r := &record.Stable
+	if c := record.Candidate; c != nil && c.Release.Version == g.Version {
+		r = &c.Release
+	}
+	mismatch := func(format string, args ...any) error {
+		return &Error{Kind: ErrDigestMismatch, Path: s.currentPath(), What: "will not name " + fmt.Sprintf(format, args...),
+			Remedy: "update again from the newest release"}
+	}
+	if g.Version == 0 || r.Version != g.Version {
+		return mismatch("release %d, which the verified record does not have", g.Version)
+	}
+	if !r.Offers(g.Variant()) {
+		return mismatch("a %s generation: release %d is not offered as that", g.Variant(), g.Version)
+	}
+	if g.Rest != nil {
+		rest := *g.Rest // the caller keeps its own
+		g.Rest = &rest
+	}
+	for _, l := range g.Variant().Layers() {
+		info, ref := r.Layer(l), g.Layer(l)
+		if info.Digest != ref.Digest {
+			return mismatch("the %s layer %s: release %d has %s", l, ref.Digest, r.Version, info.Digest)
+		}
+		ref.Since = info.Since
+	}
+	g.Published = r.Created.Time
+	return nil
+}
+
+// makeCurrent is Activate for a generation that a release is known to name.
 func (s *Store) makeCurrent(g Generation, keep int) error {
 	if err := s.needLock(); err != nil {
 		return err
@@ -56,13 +104,15 @@ func (s *Store) mayFollow(old *Current, version uint64) error {
 	return &Error{Kind: ErrHeld, Path: s.currentPath(), What: what, Remedy: "wait for a higher release, or run release-hold"}
 }
 
-// checkPair opens the layers of g and proves that they are what g says and belong together.
+// checkPair opens the layers of g and proves that they are what g says and belong together. It
+// completes the refs from the layers.
 func (s *Store) checkPair(g *Generation) error {
 	light, err := s.OpenLayer(g.Light.Digest, dbformat.Light)
 	if err != nil {
 		return err
 	}
 	defer light.Close()
+	g.Light = light.Ref(g.Light.Since)
 	if g.Rest == nil {
 		return nil
 	}
@@ -71,6 +121,7 @@ func (s *Store) checkPair(g *Generation) error {
 		return err
 	}
 	defer rest.Close()
+	*g.Rest = rest.Ref(g.Rest.Since)
 	return pairError(rest.path, light.header, rest.header)
 }
 
