@@ -1,6 +1,7 @@
 package dbformat_test
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -27,5 +28,28 @@ func BenchmarkBuild(b *testing.B) {
 				b.ReportMetric(float64(rest.Header().Bytes())/float64(n), "rest-bytes/record")
 			}
 		})
+	}
+}
+
+// nowhere takes blocks and drops them.
+type nowhere struct{}
+
+func (nowhere) PutBlock(dbformat.SectionID, int, []byte) error { return nil }
+
+func BenchmarkReadBundle(b *testing.B) {
+	for _, n := range []int{1e5, 1e6} {
+		for _, l := range both(b, benchContent(n)) {
+			b.Run(fmt.Sprintf("records=%d/layer=%s", n, l.Header().Layer), func(b *testing.B) {
+				file := bundle(b, l)
+				b.ReportAllocs()
+				b.SetBytes(l.Header().Bytes())
+				for b.Loop() {
+					if _, err := dbformat.ReadBundle(bytes.NewReader(file), l.Header().Layer, nowhere{}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(len(file))/float64(n), "bundle-bytes/record")
+			})
+		}
 	}
 }

@@ -90,4 +90,40 @@
 //
 // Each section: id (2), p (1), b (1), k (1), in rest pair (32), then its leaf table: rows (4), bytes (4) and
 // block digest (32) of each block.
+//
+// # Bundle
+//
+// A bundle carries a whole layer. It has no digests: a reader computes them from what it decodes.
+//
+//	head      "AVDB", 'B', version, layer, number of sections, as a header; then of each section
+//	          the parameters as in a header, rows (8) and canonical bytes (8)
+//	frames    in order of sections and blocks, all of them
+//	table     of each frame: section (1), first (4), blocks (4), size (4), offset (8), length (4, head included)
+//	trailer   offset of the table (8), number of frames (4), "AVDE"
+//
+// A frame holds consecutive blocks of one section, at most 1 MiB of canonical bytes or one block, and can
+// be decoded without the others:
+//
+//	section  1   number of the section, from 0
+//	first    4   index of its first block
+//	blocks   4   how many
+//	size     4   canonical bytes of these blocks
+//	length   4   bytes of the payload that follows
+//
+// The payload of prefix blocks: number of rows, then the prefixes of all rows, coded as Rice gaps (below)
+// from first x 2^(p-b+k) on, with the span blocks x 2^(p-b+k). To which range a row belongs follows from its prefix.
+//
+// The payload of tail and record blocks: the number of rows of each block; keys of each block as they are; four columns
+// of the most significant byte of every size, the next one, …; a column of the lengths of names; a column of names.
+// The payload of an ignore or selftest block is one column.
+//
+// A number is a group of seven bits a byte, least significant first, the high bit set when another byte
+// follows, in its shortest form. A column is a number, 4 x its length + how; if how is not 0, the number
+// of stored bytes; the stored bytes. how: 0 as it is, 1 one zstd frame, 2 (in deltas) one zstd frame with a dictionary.
+// A zstd frame is shorter than what it stands for, declares its content's size, has neither checksum nor dictionary id,
+// and a window of at most 8 MiB.
+//
+// Rice gaps: n ascending values below a span. With t the greatest power of two that is not above span/n (rounded down),
+// but at least 1: of each value's difference to the one before it (the first: to 0; where values ascend strictly, less one)
+// the quotient by t as that many zero bits and a one bit, then the remainder in log2(t) bits. The last byte is filled up with zeros.
 package dbformat

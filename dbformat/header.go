@@ -86,7 +86,7 @@ func (s *SectionHeader) checkParams(l Layer) string {
 	case !s.ID.In(l):
 		return "has the unknown or misplaced section " + s.ID.String()
 	case s.ID.Split() && (s.P < MinPrefix || s.P > MaxPrefix || s.P%4 != 0):
-		return "has a prefix width that is no multiple of 4 from 8 to 64"
+		return "has a prefix width that is no multiple of 4 from 8 to 60"
 	case !s.ID.Split() && s.P != 0:
 		return "has a prefix width, but the section is not split"
 	case !s.ID.Rows() && s.B != 0:

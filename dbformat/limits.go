@@ -19,7 +19,7 @@ const (
 	MaxVector   = 64 << 10 // bytes of a vector's content
 	MaxVectors  = 1024     // vectors of a layer
 	MinPrefix   = 8        // least p
-	MaxPrefix   = 64       // greatest p
+	MaxPrefix   = 60       // greatest p; 2^p must fit a uint64
 	MaxCut      = 18       // greatest b
 	MaxGroup    = 8        // greatest k
 )

@@ -1,0 +1,183 @@
+package dbformat
+
+import (
+	"encoding/binary"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// How a column is stored, the low two bits of its first number.
+const (
+	columnPlain = 0
+	columnZstd  = 1
+	columnDict  = 2 // zstd with a dictionary that both sides have
+)
+
+// maxWindow is the largest window that a decoder accepts.
+const maxWindow = 8 << 20
+
+// A packer codes columns: each one as it is or compressed, whichever is shorter. It
+// is not safe for concurrent use.
+type packer struct {
+	plain *zstd.Encoder
+	dict  *zstd.Encoder
+	buf   []byte
+}
+
+func newEncoder(level zstd.EncoderLevel, opts ...zstd.EOption) (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil, append([]zstd.EOption{
+		zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
+		zstd.WithSingleSegment(true), zstd.WithWindowSize(maxWindow),
+	}, opts...)...)
+}
+
+// newPacker makes a packer; dict may be empty. The caller closes it.
+func newPacker(level zstd.EncoderLevel, dict []byte) (*packer, error) {
+	var p packer
+	var err error
+	if p.plain, err = newEncoder(level); err != nil {
+		return nil, err
+	}
+	if len(dict) > 0 {
+		if p.dict, err = newEncoder(level, zstd.WithEncoderDictRaw(0, dict)); err != nil {
+			return nil, err
+		}
+	}
+	return &p, nil
+}
+
+func (p *packer) close() {
+	_ = p.plain.Close() // nothing was streamed, so nothing is flushed
+	if p.dict != nil {
+		_ = p.dict.Close()
+	}
+}
+
+// appendColumn appends data: its length and how it is stored in one number, the
+// stored length where it differs, the stored bytes.
+func (p *packer) appendColumn(dst, data []byte) []byte {
+	best, how := data, uint64(columnPlain)
+	if len(data) > 16 { // no zstd frame is shorter than that
+		p.buf = p.plain.EncodeAll(data, p.buf[:0])
+		if len(p.buf)+3 < len(best) {
+			best, how = p.buf, columnZstd
+		}
+		if p.dict != nil {
+			if b := p.dict.EncodeAll(data, nil); len(b)+3 < len(best) || how == columnZstd && len(b) < len(best) {
+				best, how = b, columnDict
+			}
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(data))<<2|how)
+	if how != columnPlain {
+		dst = binary.AppendUvarint(dst, uint64(len(best)))
+	}
+	return append(dst, best...)
+}
+
+// An unpacker reads columns. It is not safe for concurrent use.
+type unpacker struct {
+	plain *zstd.Decoder
+	dict  *zstd.Decoder
+}
+
+func newDecoder(opts ...zstd.DOption) (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, append([]zstd.DOption{
+		zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow),
+		zstd.WithDecoderMaxMemory(MaxDelta), zstd.WithDecodeAllCapLimit(true),
+	}, opts...)...)
+}
+
+func newUnpacker(dict []byte) (*unpacker, error) {
+	var u unpacker
+	var err error
+	if u.plain, err = newDecoder(); err != nil {
+		return nil, err
+	}
+	if len(dict) > 0 {
+		if u.dict, err = newDecoder(zstd.WithDecoderDictRaw(0, dict)); err != nil {
+			return nil, err
+		}
+	}
+	return &u, nil
+}
+
+func (u *unpacker) close() {
+	u.plain.Close()
+	if u.dict != nil {
+		u.dict.Close()
+	}
+}
+
+// column reads a column of at most limit bytes. The result is valid until the input is
+// changed; no more than limit bytes are allocated.
+func (u *unpacker) column(c *cursor, limit int64, field string) []byte {
+	v := c.uvarint(uint64(limit)<<2|3, field)
+	n, how := int64(v>>2), v&3
+	if c.err != nil {
+		return nil
+	}
+	d := u.plain
+	switch how {
+	case columnPlain:
+		return c.take(n, field)
+	case columnDict:
+		d = u.dict
+	case 3:
+		d = nil
+	}
+	if d == nil {
+		c.fail("%s is stored in the unknown way %d", field, how)
+		return nil
+	}
+	stored := c.uvarint(uint64(len(c.b)), field)
+	coded := c.take(int64(stored), field)
+	if c.err != nil {
+		return nil
+	}
+	if int64(stored) >= n || !oneFrame(coded, n) {
+		c.fail("%s is not one zstd frame of %d bytes", field, n)
+		return nil
+	}
+	out, err := d.DecodeAll(coded, make([]byte, 0, n))
+	if err != nil || int64(len(out)) != n {
+		c.fail("%s does not decompress to %d bytes: %v", field, n, err)
+		return nil
+	}
+	return out
+}
+
+// oneFrame tells whether b is exactly one zstd frame that declares n bytes, without
+// checksum and dictionary id. It follows the block headers and decompresses nothing, so that
+// what follows it need not fear a second frame, a skippable one or one of unknown length.
+func oneFrame(b []byte, n int64) bool {
+	var h zstd.Header
+	rest, err := h.DecodeAndStrip(b)
+	if err != nil || h.Skippable || !h.HasFCS || h.FrameContentSize != uint64(n) {
+		return false
+	}
+	if b[4]&0x1f != 0 { // checksum, dictionary id, and two bits that decoders may pass over
+		return false
+	}
+	for {
+		if len(rest) < 3 {
+			return false
+		}
+		head := uint32(rest[0]) | uint32(rest[1])<<8 | uint32(rest[2])<<16
+		size := int(head >> 3)
+		switch head >> 1 & 3 {
+		case 1: // one byte, repeated
+			size = 1
+		case 3: // reserved
+			return false
+		}
+		rest = rest[3:]
+		if len(rest) < size {
+			return false
+		}
+		rest = rest[size:]
+		if head&1 == 1 {
+			return len(rest) == 0
+		}
+	}
+}
