@@ -49,10 +49,9 @@ type Acceptance struct {
 
 // A Refusal records which text a user declined.
 type Refusal struct {
-	Version  int             `json:"version"`
-	Language string          `json:"language"`
-	SHA256   dbformat.Digest `json:"sha256"` // of the text shown
-	Time     dbformat.Time   `json:"time"`
+	Version  int           `json:"version"`
+	Language string        `json:"language"`
+	Time     dbformat.Time `json:"time"`
 }
 
 // Accept records that the user accepted s at now. It switches nothing on. A statement older than
@@ -86,7 +85,7 @@ func (c Consent) Decline(s Statement, now time.Time) (Consent, error) {
 		return c, fmt.Errorf("decline: no statement given")
 	}
 	if c.Declined == nil || c.Declined.Version <= s.version {
-		c.Declined = &Refusal{Version: s.version, Language: s.language, SHA256: s.SHA256(), Time: dbformat.At(now)}
+		c.Declined = &Refusal{Version: s.version, Language: s.language, Time: dbformat.At(now)}
 	}
 	if c.Accepted != nil && s.version <= c.Accepted.Version {
 		c.Accepted = nil
@@ -152,26 +151,27 @@ func (c Consent) Check() error {
 		if _, err := ParseMode(string(a.Mode)); err != nil {
 			return fmt.Errorf("accepted statement: %w", err)
 		}
-		if err := checkAnswer(a.Version, a.Language, a.SHA256, a.Time); err != nil {
+		if err := checkAnswer(a.Version, a.Language, a.Time); err != nil {
 			return fmt.Errorf("accepted statement: %w", err)
+		}
+		if a.SHA256.IsZero() {
+			return fmt.Errorf("accepted statement: the SHA-256 of the text is missing")
 		}
 	}
 	if d := c.Declined; d != nil {
-		if err := checkAnswer(d.Version, d.Language, d.SHA256, d.Time); err != nil {
+		if err := checkAnswer(d.Version, d.Language, d.Time); err != nil {
 			return fmt.Errorf("declined statement: %w", err)
 		}
 	}
 	return nil
 }
 
-func checkAnswer(version int, language string, sum dbformat.Digest, at dbformat.Time) error {
+func checkAnswer(version int, language string, at dbformat.Time) error {
 	switch {
 	case version < 1:
 		return fmt.Errorf("version %d, want 1 or more", version)
 	case normalTag(language) == "":
 		return fmt.Errorf("language %.40q is no tag", language)
-	case sum.IsZero():
-		return fmt.Errorf("the SHA-256 of the text is missing")
 	case at.IsZero():
 		return fmt.Errorf("the time is missing")
 	}

@@ -21,6 +21,19 @@ type Set struct {
 	versions []dbformat.VersionRange // of each record
 }
 
+// ParseSet reads the canonical bytes of a set that was verified when it was stored. The errors are
+// those of [dbformat.ParseRestrictionSet]. No bytes at all give a nil Set.
+func ParseSet(b []byte) (*Set, error) {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	s, err := dbformat.ParseRestrictionSet(b)
+	if err != nil {
+		return nil, err
+	}
+	return NewSet(s)
+}
+
 // NewSet takes a set as [dbformat.ParseRestrictionSet] gives it; without a signing time, from which lives are
 // counted, it is an error. A nil set gives a nil Set. s must not be changed afterwards.
 func NewSet(s *dbformat.RestrictionSet) (*Set, error) {
