@@ -1,0 +1,190 @@
+package updater
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/signing"
+	"example.org/avdb/store"
+)
+
+var (
+	// ErrUnavailable is matched when a source, or every source, could not be reached or lacks what is needed. Trying
+	// again later is the remedy; nothing on disk changed because of it.
+	ErrUnavailable = errors.New("no source could be reached")
+
+	// ErrCoolDown is matched when a source, or every source, asked to be left alone for a while. [CoolDownError]
+	// says until when.
+	ErrCoolDown = errors.New("told to come back later")
+
+	// ErrNotSetUp is matched when no source is known: the device was never told where updates come from.
+	ErrNotSetUp = errors.New("no source is set")
+)
+
+// A SourceError says what one source did not give. It matches [ErrUnavailable].
+type SourceError struct {
+	Source string // its URL without credentials
+	File   string // what was asked for, below the source's URL
+	Status int    // HTTP status, 0 where no answer came
+	Reason string
+	Err    error // the cause; may be nil
+}
+
+func (e *SourceError) Error() string {
+	s := e.Source
+	if e.File != "" {
+		s += ": " + e.File
+	}
+	if e.Status != 0 {
+		s += fmt.Sprintf(": status %d", e.Status)
+	}
+	if e.Reason != "" {
+		s += ": " + e.Reason
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Is matches [ErrUnavailable].
+func (e *SourceError) Is(target error) bool { return target == ErrUnavailable }
+
+// Unwrap is the cause.
+func (e *SourceError) Unwrap() error { return e.Err }
+
+// A TargetError says that a source gave a file that is not the one that was signed. It matches
+// [signing.ErrUntrusted].
+type TargetError struct {
+	Source string
+	Target string // the target's path
+	Reason string
+	Err    error // the cause; may be nil
+}
+
+func (e *TargetError) Error() string {
+	s := fmt.Sprintf("%s: %s is not what was signed: %s", e.Source, e.Target, e.Reason)
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Is matches [signing.ErrUntrusted].
+func (e *TargetError) Is(target error) bool { return target == signing.ErrUntrusted }
+
+// Unwrap is the cause.
+func (e *TargetError) Unwrap() error { return e.Err }
+
+// A CoolDownError says until when a source is left alone. It matches [ErrCoolDown].
+type CoolDownError struct {
+	Source string
+	Until  time.Time
+	Reason string // what the source said
+}
+
+func (e *CoolDownError) Error() string {
+	return fmt.Sprintf("%s: %s; it is left alone until %s", e.Source, e.Reason, e.Until.UTC().Format(time.RFC3339))
+}
+
+// Is matches [ErrCoolDown].
+func (e *CoolDownError) Is(target error) bool { return target == ErrCoolDown }
+
+// An UpdateError is what [Updater.Update] returns when no source was good enough. By errors.Is it matches
+// exactly one kind, that of Kind, the worst among the sources' errors; all of them are in Causes.
+type UpdateError struct {
+	Kind      error     // signing.ErrUntrusted, dbformat.ErrVersion, store.ErrStorage, ErrCoolDown or ErrUnavailable
+	Until     time.Time // for ErrCoolDown: when the first source may be asked again
+	Installed uint64    // the release that stays in use; 0 for none
+	Causes    []error
+}
+
+func (e *UpdateError) Error() string {
+	var b strings.Builder
+	b.WriteString("update: " + e.Kind.Error())
+	for _, c := range e.Causes {
+		b.WriteString("\n  " + c.Error())
+	}
+	if e.Installed != 0 {
+		fmt.Fprintf(&b, "\nrelease %d stays in use and keeps protecting; ", e.Installed)
+	} else {
+		b.WriteString("\nno database is installed yet; ")
+	}
+	b.WriteString(e.remedy())
+	return b.String()
+}
+
+func (e *UpdateError) remedy() string {
+	switch e.Kind {
+	case signing.ErrUntrusted:
+		return "update from another source, or tell who runs this one that its files are not what was signed"
+	case dbformat.ErrVersion:
+		return "install a newer engine"
+	case store.ErrStorage:
+		return "make room or repair the disk, then update again"
+	case ErrCoolDown:
+		return "update again after " + e.Until.UTC().Format(time.RFC3339) + ", or from another source"
+	}
+	return "check the network and the sources, then update again"
+}
+
+// Unwrap gives the causes of the worst kind, so that errors.As finds their details and errors.Is no
+// other kind.
+func (e *UpdateError) Unwrap() []error {
+	list := []error{e.Kind}
+	for _, c := range e.Causes {
+		if kindOf(c) == e.Kind {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// kindsWorstFirst is the order in which kinds outweigh each other.
+func kindsWorstFirst() []error {
+	return []error{signing.ErrUntrusted, dbformat.ErrVersion, store.ErrStorage, ErrCoolDown, ErrUnavailable}
+}
+
+// kindOf is the worst kind that err matches, nil for none. Bytes that a decoder refuses after their hash was
+// found right were signed by somebody who should not have: not trusted.
+func kindOf(err error) error {
+	for _, k := range kindsWorstFirst() {
+		if errors.Is(err, k) {
+			return k
+		}
+	}
+	if errors.Is(err, dbformat.ErrCorrupt) {
+		return signing.ErrUntrusted
+	}
+	return nil
+}
+
+// worst joins what the sources did into one error. An error that is of no kind, such as a cancelled
+// context, is returned as it is.
+func worst(causes []error, installed uint64) error {
+	best := -1
+	order := kindsWorstFirst()
+	e := &UpdateError{Installed: installed, Causes: causes}
+	for _, c := range causes {
+		k := kindOf(c)
+		if k == nil {
+			return c
+		}
+		for i := range order {
+			if order[i] == k && (best < 0 || i < best) {
+				best = i
+			}
+		}
+		if d, ok := errors.AsType[*CoolDownError](c); ok && (e.Until.IsZero() || d.Until.Before(e.Until)) {
+			e.Until = d.Until
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	e.Kind = order[best]
+	return e
+}

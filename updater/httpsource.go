@@ -1,0 +1,306 @@
+package updater
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cavaliergopher/grab/v3"
+	"github.com/hashicorp/go-retryablehttp"
+
+	"example.org/avdb/signing"
+	"example.org/avdb/store"
+)
+
+// An httpSource is a web server, bucket or CDN.
+type httpSource struct {
+	name      string
+	url       *url.URL
+	meter     *meter
+	client    *retryablehttp.Client
+	agent     string
+	downloads string // the folder for partial files
+	now       func() time.Time
+}
+
+func newHTTPSource(u *url.URL, m *meter, downloads, agent string, now func() time.Time, random func() float64) *httpSource {
+	return &httpSource{name: u.Redacted(), url: u, meter: m, downloads: downloads, agent: agent, now: now,
+		client: newClient(m, u.Redacted(), now, random)}
+}
+
+// Fetch gets a metadata file of at most limit bytes. A 404, and a 403 for a root (object stores answer so for what
+// they do not have), matches [signing.ErrNotFound].
+func (s *httpSource) Fetch(ctx context.Context, name string, limit int64) ([]byte, error) {
+	return s.get(ctx, path.Join("metadata", name), limit)
+}
+
+func (s *httpSource) small(ctx context.Context, t signing.Target, limit int64) ([]byte, error) {
+	if err := storable(s.name, t, limit); err != nil {
+		return nil, err
+	}
+	b, err := s.get(ctx, path.Join("targets", t.Name()), t.Length)
+	if err != nil {
+		return nil, err
+	}
+	return b, checkBytes(s.name, t, b)
+}
+
+func (s *httpSource) close() { s.meter.CloseIdleConnections() }
+
+// get reads a whole file into memory. The meter ends the body at its first byte above limit.
+func (s *httpSource) get(ctx context.Context, name string, limit int64) ([]byte, error) {
+	req, err := http.NewRequestWithContext(withExchange(ctx, &exchange{length: limit, moved: new(hostPin)}),
+		http.MethodGet, s.url.JoinPath(name).String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	var b []byte
+	for try := 0; ; try++ {
+		var resp *http.Response
+		if resp, err = s.do(req); err != nil {
+			break
+		}
+		b, err = readAll(resp.Body, limit)
+		if resp.StatusCode != http.StatusOK {
+			err = s.status(name, resp.StatusCode)
+		}
+		resp.Body.Close()
+		if err == nil || resp.StatusCode != http.StatusOK || !mayPass(err) || ctx.Err() != nil || try >= s.meter.limits.Resumes {
+			break
+		}
+	}
+	if err != nil {
+		return nil, s.failed(ctx, name, err)
+	}
+	return b, nil
+}
+
+// do makes a request with retries. It is what grab takes for an HTTP client, too: an answer that asks to be
+// left alone becomes a [CoolDownError] here, before grab reduces it to its status.
+func (s *httpSource) do(req *http.Request) (*http.Response, error) {
+	req.Header.Set("User-Agent", s.agent)
+	r, err := retryablehttp.FromRequest(req)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.client.Do(r)
+	if err == nil {
+		if wait, ok := toldToWait(resp, s.now()); ok {
+			err = coolDown(s.name, resp, wait, s.meter.limits, s.now())
+		}
+	}
+	if err != nil {
+		if resp != nil {
+			io.Copy(io.Discard, resp.Body) // the meter gives no more than errorBody
+			resp.Body.Close()
+		}
+		return nil, err
+	}
+	return resp, nil
+}
+
+// status is the error for an answer that is not what was asked for.
+func (s *httpSource) status(name string, code int) error {
+	e := &SourceError{Source: s.name, File: name, Status: code, Reason: strings.ToLower(http.StatusText(code))}
+	if code == http.StatusNotFound || code == http.StatusForbidden && strings.HasSuffix(name, ".root.json") {
+		e.Err = signing.ErrNotFound
+	}
+	return e
+}
+
+// failed gives an error of the network its kind.
+func (s *httpSource) failed(ctx context.Context, name string, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if errors.Is(err, errTooLong) {
+		return &TargetError{Source: s.name, Target: name, Reason: "longer than it may be"}
+	}
+	if kindOf(err) != nil {
+		return err
+	}
+	var u *url.Error
+	if errors.As(err, &u) { // its text would repeat the address, credentials and all
+		err = u.Err
+	}
+	return &SourceError{Source: s.name, File: name, Err: err}
+}
+
+// open downloads a target with grab into the downloads folder, or goes on with what an earlier run left there,
+// and gives it verified. A body that breaks off is resumed a few times; a partial file that turned out to be
+// wrong is removed and the download starts over, once.
+func (s *httpSource) open(ctx context.Context, t signing.Target, progress func(int64)) (*fetched, error) {
+	if err := storable(s.name, t, MaxTarget); err != nil {
+		return nil, err
+	}
+	file := filepath.Join(s.downloads, t.SHA256.String()+".unverified")
+	fresh := false
+	for try := 0; ; try++ {
+		before, err := prepare(file)
+		if err != nil {
+			return nil, err
+		}
+		err = s.grab(ctx, t, file, before, progress)
+		var f *fetched
+		if err == nil {
+			f, err = s.verify(ctx, t, file)
+		}
+		if err == nil {
+			return f, nil
+		}
+		if keepPartial(ctx, err) {
+			if ctx.Err() != nil || !mayPass(err) || sizeOf(file) <= before || try >= s.meter.limits.Resumes {
+				return nil, s.targetFailed(ctx, t, err)
+			}
+			continue // it moved on before it broke off
+		}
+		if rmErr := os.Remove(file); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {
+			return nil, storageError(file, "the partial file cannot be removed", rmErr)
+		}
+		// What was on disk may be the fault of another source, or of the disk.
+		if before == 0 || fresh {
+			return nil, s.targetFailed(ctx, t, err)
+		}
+		fresh = true
+	}
+}
+
+// prepare looks at what is at the place of a partial file and tells its size. Whatever is no plain file there is
+// removed, never followed: a link's target is none of our business.
+func prepare(file string) (int64, error) {
+	st, err := os.Lstat(file)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return 0, nil
+	case err != nil:
+		return 0, storageError(file, "cannot be looked at", err)
+	case st.Mode().IsRegular() && st.Size() > 0 && !linked(st):
+		return st.Size(), nil
+	}
+	if err := os.Remove(file); err != nil {
+		return 0, storageError(file, "is no plain file and cannot be removed", err)
+	}
+	return 0, nil
+}
+
+func sizeOf(file string) int64 {
+	st, err := os.Lstat(file)
+	if err != nil {
+		return 0
+	}
+	return st.Size()
+}
+
+// keepPartial tells whether what was fetched so far is still good after err: the network's fault or the
+// caller's wish, not an answer that was wrong.
+func keepPartial(ctx context.Context, err error) bool {
+	if ctx.Err() != nil || errors.Is(err, ErrCoolDown) {
+		return true
+	}
+	var (
+		status   grab.StatusCodeError
+		target   *TargetError
+		ranged   *rangeError
+		protocol *protocolError
+		local    *store.Error
+	)
+	switch {
+	case errors.Is(err, grab.ErrBadLength), errors.Is(err, grab.ErrBadChecksum), errors.Is(err, errTooLong),
+		errors.As(err, &target), errors.As(err, &ranged), errors.As(err, &protocol):
+		return false
+	case errors.As(err, &status):
+		return status != http.StatusRequestedRangeNotSatisfiable
+	case errors.As(err, &local):
+		return true
+	}
+	return true
+}
+
+// grab runs one download. Size and checksum are always set: without them grab would keep a file of
+// any length, and panic in a goroutine of its own.
+func (s *httpSource) grab(ctx context.Context, t signing.Target, file string, before int64, progress func(int64)) error {
+	req, err := grab.NewRequest(file, s.url.JoinPath("targets", t.Name()).String())
+	if err != nil {
+		return err
+	}
+	req.Size = t.Length
+	req.SetChecksum(sha256.New(), t.SHA256[:], true)
+	req.NoCreateDirectories = true
+	req.IgnoreRemoteTime = true
+	req.BeforeCopy = func(*grab.Response) error { return os.Chmod(file, 0o600) }
+	done := before
+	ctx = withExchange(ctx, &exchange{length: t.Length, moved: new(hostPin), progress: func(n int) {
+		done += int64(n)
+		progress(min(done, t.Length))
+	}})
+	client := &grab.Client{HTTPClient: grabClient{s}, UserAgent: s.agent, BufferSize: 64 << 10}
+	return client.Do(req.WithContext(ctx)).Err()
+}
+
+// A grabClient is an httpSource as grab wants it.
+type grabClient struct{ s *httpSource }
+
+// Do makes a request with retries.
+func (c grabClient) Do(req *http.Request) (*http.Response, error) { return c.s.do(req) }
+
+// verify opens the finished download, makes it durable and holds it against what was signed.
+func (s *httpSource) verify(ctx context.Context, t signing.Target, file string) (*fetched, error) {
+	if _, err := prepare(file); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		return nil, storageError(file, "the download cannot be opened", err)
+	}
+	if err = f.Sync(); err != nil {
+		err = storageError(file, "the download cannot be synced", err)
+	} else {
+		err = checkFile(ctx, s.name, t, f)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &fetched{File: f, remove: file}, nil
+}
+
+// targetFailed gives an error of a download its kind.
+func (s *httpSource) targetFailed(ctx context.Context, t signing.Target, err error) error {
+	var (
+		status grab.StatusCodeError
+		disk   *os.PathError
+	)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, grab.ErrBadLength):
+		return &TargetError{Source: s.name, Target: t.Path, Reason: fmt.Sprintf("another length than the signed %d bytes", t.Length)}
+	case errors.Is(err, grab.ErrBadChecksum):
+		return &TargetError{Source: s.name, Target: t.Path, Reason: "another SHA-256 than the signed " + t.SHA256.String()}
+	case errors.Is(err, errTooLong):
+		return &TargetError{Source: s.name, Target: t.Path, Reason: fmt.Sprintf("longer than the signed %d bytes", t.Length)}
+	case errors.As(err, &status):
+		return s.status(t.Path, int(status))
+	case errors.As(err, &disk):
+		return storageError(disk.Path, "the download cannot be written", disk.Err)
+	}
+	return s.failed(ctx, t.Path, err)
+}
+
+// storageError is a failure of this machine's disk, not of the source.
+func storageError(file, what string, err error) error {
+	if p, ok := errors.AsType[*os.PathError](err); ok {
+		err = p.Err
+	}
+	return &store.Error{Kind: store.ErrStorage, Path: file, What: what, Err: err,
+		Remedy: "make room or make the folder writable, then update again; the database in use stays as it is"}
+}
