@@ -1,0 +1,263 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/signing"
+)
+
+// Options say what [Publish] publishes. Dir and Sources are required.
+type Options struct {
+	Dir          string   // the repository
+	KeysDir      string   // "" means keys in Dir
+	Sources      []string // files and folders: the whole content of the release
+	Policy       string   // a policy file, "" for the default policy
+	Restrictions string   // a restriction file, [KeepRestrictions] or [NoRestrictions]
+	Version      uint64   // of the release, 0 for the next one
+
+	Now      time.Time                          // zero means the system's clock
+	Progress func(step string, done, total int) // called from one goroutine; nil for none. Steps: "read" (files), "build", "sign"
+}
+
+// ErrOptions is matched by errors about options that cannot be met.
+var ErrOptions = errors.New("options")
+
+// An OptionsError says which option cannot be met. It matches [ErrOptions].
+type OptionsError struct{ Option, Reason, Remedy string }
+
+func (e *OptionsError) Error() string { return e.Option + ": " + e.Reason + "; " + e.Remedy }
+
+// Is matches [ErrOptions].
+func (e *OptionsError) Is(target error) bool { return target == ErrOptions }
+
+// Publish makes the sources the content of a new release and has it signed. Content, restriction set and variants that are those
+// of the newest release publish nothing. It needs the online keys only.
+//
+// A run that ends early, killed or with an error, leaves the release before it served, or, where it was signed
+// already, the new one. The next run tidies up.
+//
+// Errors match [ErrSources], [ErrPolicy], [ErrRestrictions], [ErrOptions], [ErrGuard], dbformat.ErrContent, and what signing says of
+// the repository. The report is given whenever sources were read, beside an error too, since its rejects may say why.
+func Publish(ctx context.Context, o Options) (*Report, error) {
+	return publish(ctx, o, disk{})
+}
+
+func publish(ctx context.Context, o Options, d disk) (*Report, error) {
+	r := &run{o: o, disk: d, dir: filepath.Join(o.Dir, "state"), now: o.Now, policy: DefaultPolicy(), signed: map[string][]signing.Target{}}
+	if r.now.IsZero() {
+		r.now = time.Now()
+	}
+	if r.o.Progress == nil {
+		r.o.Progress = func(string, int, int) {}
+	}
+	var err error
+	if o.Policy != "" {
+		if r.policy, err = ReadPolicy(o.Policy); err != nil {
+			return nil, err
+		}
+	}
+	if r.repo, err = signing.OpenRepository(o.Dir, o.KeysDir); err != nil {
+		return nil, err
+	}
+	unlock, err := r.repo.Lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := r.load(); err != nil {
+		return nil, err
+	}
+	if err := r.chooseVersion(); err != nil {
+		return nil, err
+	}
+	report := &Report{Rejects: []Reject{}, Warnings: []string{}}
+	err = r.publish(ctx, report)
+	report.Warnings = append(report.Warnings, r.warnings...)
+	return report, err
+}
+
+// A run is one Publish.
+type run struct {
+	o      Options
+	repo   *signing.Repository
+	disk   disk
+	dir    string // DIR/state
+	now    time.Time
+	policy *Policy
+
+	signed   map[string][]signing.Target // by role: what clients are served now
+	record   *dbformat.ReleaseRecord     // nil before the first release
+	set      *dbformat.RestrictionSet    // nil if none was ever published
+	state    *state
+	version  uint64
+	warnings []string
+}
+
+func (r *run) warn(format string, args ...any) {
+	r.warnings = append(r.warnings, fmt.Sprintf(format, args...))
+}
+
+// previous is the newest release, nil before the first.
+func (r *run) previous() *dbformat.Release {
+	if r.record == nil {
+		return nil
+	}
+	return &r.record.Stable
+}
+
+func (r *run) chooseVersion() error {
+	var newest uint64
+	if r.record != nil {
+		newest = r.record.Version()
+	}
+	r.version = r.o.Version
+	if r.version == 0 {
+		r.version = newest + 1
+	}
+	if r.version <= newest || r.version > dbformat.MaxVersion {
+		return &OptionsError{"version", fmt.Sprintf("%d cannot follow release %d", r.version, newest),
+			fmt.Sprintf("give a number from %d to %d, or none", newest+1, uint64(dbformat.MaxVersion))}
+	}
+	return nil
+}
+
+func (r *run) publish(ctx context.Context, report *Report) error {
+	set, setChanged, warnings, err := nextSet(r.o.Restrictions, r.set, r.now, slices.Contains(r.policy.Variants, dbformat.VariantLight))
+	if err != nil {
+		return err
+	}
+	r.warnings = append(r.warnings, warnings...)
+	compiled, err := compile(ctx, r.o.Sources, r.policy, r.heldWhole(), func(done, total int) { r.o.Progress("read", done, total) })
+	if compiled != nil {
+		report.add(compiled)
+	}
+	if err != nil {
+		return err
+	}
+	r.o.Progress("build", 0, 1)
+	params := dbformat.ChooseParams(compiled.Content, r.previousParams())
+	light, rest, err := dbformat.Build(compiled.Content, params)
+	if err != nil {
+		return err
+	}
+	r.o.Progress("build", 1, 1)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := r.guard(compiled.Content, light, rest); err != nil {
+		return err
+	}
+	compiled.Content = nil // the layers say all of it from here on
+
+	next := r.release(light, rest)
+	if p := r.previous(); p != nil && !setChanged && p.Light.Digest == next.Light.Digest && p.Rest.Digest == next.Rest.Digest &&
+		slices.Equal(p.Variants, next.Variants) {
+		r.report(report, p, r.signed[signing.RoleDatabase], set)
+		report.Previous = p.Version
+		return r.tidy()
+	}
+	targets, err := r.layerTargets(next, light, rest)
+	if err != nil {
+		return err
+	}
+	if p := r.previous(); p != nil {
+		report.Previous = p.Version
+	}
+	if err := r.sign(next, targets, set, setChanged, params); err != nil {
+		return err
+	}
+	r.report(report, next, targets, set)
+	report.Published = true
+	return r.tidy()
+}
+
+// release describes the new release.
+func (r *run) release(light, rest *dbformat.MemLayer) *dbformat.Release {
+	info := func(l *dbformat.MemLayer) dbformat.LayerInfo {
+		h := l.Header()
+		d := h.Digest()
+		return dbformat.LayerInfo{Digest: d, Since: r.state.since(h.Layer, d, r.version), Records: h.Records(), Bytes: uint64(h.Bytes())}
+	}
+	return &dbformat.Release{
+		Version: r.version, Created: dbformat.At(r.now), MinEngine: dbformat.EngineLevel, Variants: r.policy.Variants,
+		Light: info(light), Rest: info(rest),
+	}
+}
+
+// sign makes the release what clients are served. Each step before the commit leaves the release before it served, and
+// pending.json, which the next run removes; from the commit on the new one is, and the next run takes
+// pending.json over.
+func (r *run) sign(next *dbformat.Release, targets []signing.Target, set *dbformat.RestrictionSet, setChanged bool, params dbformat.Params) error {
+	r.o.Progress("sign", 0, 1)
+	record := dbformat.ReleaseRecord{Schema: 1, Stable: *next}
+	b, err := record.Encode()
+	if err != nil {
+		return err
+	}
+	t, err := r.repo.AddTargetBytes(dbformat.ReleaseTarget, b)
+	if err != nil {
+		return err
+	}
+	change := map[string][]signing.Target{signing.RoleDatabase: append(slices.Clone(targets), t)}
+	if setChanged {
+		b, err := set.Encode()
+		if err != nil {
+			return err
+		}
+		t, err := r.repo.AddTargetBytes(dbformat.RestrictionsTarget, b)
+		if err != nil {
+			return err
+		}
+		change[signing.RoleRestrictions] = []signing.Target{t}
+	}
+	p := published{Version: next.Version, First: r.record == nil,
+		Light: layerState{next.Light.Digest, next.Light.Since}, Rest: layerState{next.Rest.Digest, next.Rest.Since}}
+	for _, role := range []string{signing.RoleDatabase, signing.RoleRestrictions} {
+		signed, changed := change[role]
+		if !changed {
+			signed = r.signed[role]
+		}
+		for _, t := range signed {
+			p.Files = append(p.Files, t.Name())
+		}
+	}
+	state := r.state.with(p, params, r.policy.wholeDigest())
+	if err := r.disk.writeJSON(r.file("pending.json"), state); err != nil {
+		return err
+	}
+	if err := r.disk.step("commit", "timestamp.json"); err != nil {
+		return err
+	}
+	if err := r.repo.Commit(change, r.now); err != nil {
+		return err
+	}
+	if err := r.disk.rename(r.file("pending.json"), r.file("state.json")); err != nil {
+		return err
+	}
+	for role, targets := range change {
+		r.signed[role] = targets
+	}
+	r.state, r.record = state, &record
+	r.o.Progress("sign", 1, 1)
+	return nil
+}
+
+// report describes the newest release.
+func (r *run) report(to *Report, of *dbformat.Release, targets []signing.Target, set *dbformat.RestrictionSet) {
+	to.Version, to.Created, to.Variants = of.Version, of.Created, of.Variants
+	to.Layers.Light = layerReport(dbformat.Light, of.Light, targets)
+	to.Layers.Rest = layerReport(dbformat.Rest, of.Rest, targets)
+	if set != nil {
+		to.RestrictionsEpoch = set.Epoch
+	}
+}
+
+func (r *run) file(elem ...string) string {
+	return filepath.Join(append([]string{r.dir}, elem...)...)
+}

@@ -1,0 +1,164 @@
+package publisher
+
+import (
+	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"slices"
+	"sort"
+
+	"example.org/avdb/dbformat"
+)
+
+// selfTestPrefix begins the name of each signature that the publisher adds. The section follows.
+const selfTestPrefix = "Avdb.SelfTest."
+
+// detecting lists the classes of signatures in the order of their ids.
+var detecting = []dbformat.Class{dbformat.ClassHash, dbformat.ClassPUA, dbformat.ClassWhole, dbformat.ClassWholePUA}
+
+// selfTestContent is the fixed public content that the section's self-test signature detects. It
+// must never change: releases are compared by their digests.
+func selfTestContent(section string) []byte {
+	return []byte("This is no virus. avdb tests its section " + section + " with this text: a database that does not detect it is broken.\n")
+}
+
+// benignWanted is the number of contents in a release that it must not report, benignSpares how many there are to choose from.
+const (
+	benignWanted = 2
+	benignSpares = 16
+)
+
+// benignContent is the i-th content that no generation may report.
+func benignContent(i int) []byte {
+	return fmt.Appendf(nil, "avdb tests with text number %d that a database does not detect everything.\n", i)
+}
+
+// benignContents picks contents that no prefix in light hits. A hit needs a hash that agrees with a signature's in as
+// many bits as there are rows, and 20 more, which is at most the width of prefixes: one chance in a million for each.
+func benignContents(c *dbformat.Content) (picked [][]byte) {
+	var rows uint64
+	for id, records := range c.Sections {
+		if id.Detects() {
+			rows += uint64(len(records))
+		}
+	}
+	width := bits.Len64(rows) + 20
+	for i := 0; i < benignSpares && len(picked) < benignWanted; i++ {
+		content := benignContent(i)
+		hit := false
+		for id, records := range c.Sections {
+			hit = hit || id.Detects() && prefixHit(records, sum(id.Algorithm(), content), width)
+		}
+		if !hit {
+			picked = append(picked, content)
+		}
+	}
+	return picked
+}
+
+// prefixHit tells whether the first width bits (at most 64) of hash are those of one of the sorted records.
+func prefixHit(records []dbformat.Record, hash [32]byte, width int) bool {
+	first := func(h [32]byte) uint64 { return binary.BigEndian.Uint64(h[:]) >> (64 - width) }
+	want := first(hash)
+	i := sort.Search(len(records), func(i int) bool { return first(records[i].Hash) >= want })
+	return i < len(records) && first(records[i].Hash) == want
+}
+
+// sum hashes b; the bytes after the algorithm's size are zero.
+func sum(a dbformat.Algorithm, b []byte) (h [32]byte) {
+	switch a {
+	case dbformat.MD5:
+		s := md5.Sum(b)
+		copy(h[:], s[:])
+	case dbformat.SHA1:
+		s := sha1.Sum(b)
+		copy(h[:], s[:])
+	case dbformat.SHA256:
+		h = sha256.Sum256(b)
+	}
+	return h
+}
+
+// reservedKeys are the hashes of all self-test content, whether this release uses it or not. A record of
+// one in a source would make a vector fail, so that no endpoint would take the release.
+func reservedKeys() map[reservedKey]bool {
+	keys := map[reservedKey]bool{}
+	reserve := func(b []byte) {
+		for _, a := range dbformat.Algorithms() {
+			keys[reservedKey{a, sum(a, b)}] = true
+		}
+	}
+	for i := range benignSpares {
+		reserve(benignContent(i))
+	}
+	for _, c := range slices.Concat(detecting, []dbformat.Class{dbformat.ClassAllow}) {
+		for _, a := range dbformat.Algorithms() {
+			reserve(selfTestContent(c.Section(a).String()))
+		}
+	}
+	return keys
+}
+
+// addSelfTest adds to each section with signatures one over its own fixed content, and to each section
+// of allow records one that cancels a signature; and the vectors that say what must come of them.
+//
+// A vector states what a matcher with PUA reporting switched on must find: sections of potentially unwanted
+// applications are tested as well as all others.
+func addSelfTest(c *dbformat.Content) {
+	var ids []dbformat.SectionID
+	for id, records := range c.Sections {
+		if id.Detects() && len(records) > 0 {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		content := selfTestContent(id.String())
+		addSelfTestRecord(c, id, id.String(), content)
+		light := dbformat.ExpectMalicious
+		if id.Split() {
+			light = dbformat.ExpectSuspected
+		}
+		c.Vectors = append(c.Vectors, dbformat.Vector{Section: id.String(), Content: content, Light: light, Full: dbformat.ExpectMalicious})
+	}
+	for _, a := range dbformat.Algorithms() {
+		allow := dbformat.ClassAllow.Section(a)
+		if len(c.Sections[allow]) == 0 {
+			continue
+		}
+		// An allow record cancels signatures of its own and weaker kinds: it is tested against the strongest of them.
+		hit, ok := strongest(ids, a)
+		if !ok {
+			continue
+		}
+		content := selfTestContent(allow.String())
+		addSelfTestRecord(c, allow, allow.String(), content)
+		addSelfTestRecord(c, hit, allow.String(), content)
+		c.Vectors = append(c.Vectors, dbformat.Vector{Section: allow.String(), Content: content,
+			Light: dbformat.ExpectAllowed, Full: dbformat.ExpectAllowed})
+	}
+	for _, b := range benignContents(c) {
+		c.Vectors = append(c.Vectors, dbformat.Vector{Content: b, Light: dbformat.ExpectClean, Full: dbformat.ExpectClean})
+	}
+}
+
+// strongest is the section with signatures whose algorithm is the strongest that is not above a.
+func strongest(ids []dbformat.SectionID, a dbformat.Algorithm) (best dbformat.SectionID, ok bool) {
+	for _, id := range ids {
+		if id.Algorithm() <= a && (!ok || id.Algorithm() > best.Algorithm()) {
+			best, ok = id, true
+		}
+	}
+	return best, ok
+}
+
+// addSelfTestRecord inserts a record where the section's order has it.
+func addSelfTestRecord(c *dbformat.Content, id dbformat.SectionID, name string, content []byte) {
+	r := dbformat.Record{Hash: sum(id.Algorithm(), content), Size: uint32(len(content)), Name: selfTestPrefix + name}
+	records := c.Sections[id]
+	i := sort.Search(len(records), func(i int) bool { return compareKeys(&records[i], &r) >= 0 })
+	c.Sections[id] = slices.Insert(records, i, r)
+}
