@@ -1,7 +1,9 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/signing"
@@ -84,7 +86,7 @@ func (s *Store) makeCurrent(g Generation, keep int) error {
 	}
 	// A crash from here on leaves files that no generation names; the next Clean removes them. So does a
 	// failure: what was asked for is done and durable.
-	_ = s.Clean()
+	_ = s.removeLeftovers(nil)
 	return nil
 }
 
@@ -157,7 +159,7 @@ func (s *Store) Rollback(hold bool) (Current, error) {
 	if err := s.putCurrent(next); err != nil {
 		return Current{}, err
 	}
-	_ = s.Clean() // as in makeCurrent
+	_ = s.removeLeftovers(nil) // as in makeCurrent
 	return *next, nil
 }
 
@@ -226,7 +228,7 @@ func (s *Store) verifyGeneration(g *Generation, progress func(int64)) error {
 // replaces the generation meanwhile is followed, so that a reader without any lock gets one whole generation. Both files
 // are the caller's to close.
 func (s *Store) OpenCurrent() (c Current, light, rest *LayerFile, err error) {
-	for {
+	for unchanged := 0; ; {
 		if c, err = s.Current(); err != nil {
 			return Current{}, nil, nil, err
 		}
@@ -234,9 +236,13 @@ func (s *Store) OpenCurrent() (c Current, light, rest *LayerFile, err error) {
 		if err == nil {
 			return c, light, rest, nil
 		}
-		// A file that is gone is damage only if CURRENT still names it.
+		// A file that is gone is damage only if CURRENT names it, also when looked at again: updates
+		// may have gone to another content and back meanwhile.
 		again, e := s.Current()
-		if e != nil || again.SameContent(&c.Generation) {
+		if e == nil && again.same(&c.Generation) {
+			unchanged++
+		}
+		if e != nil || unchanged == 3 || !errors.Is(err, fs.ErrNotExist) && unchanged > 0 {
 			return Current{}, nil, nil, err
 		}
 	}

@@ -25,14 +25,19 @@ func (s *Store) Clean(keep ...dbformat.Digest) error {
 	if err := s.needLock(); err != nil {
 		return err
 	}
-	needed, known, err := s.needed(keep)
-	if err != nil {
-		return err
-	}
 	// CURRENT may have been renamed by a run that died before it synced: until this sync a power cut could bring
 	// back one that names what is removed below.
 	if err := s.files.SyncDir(s.dbDir()); err != nil {
 		return failed(s.dbDir(), "cannot be synced", err)
+	}
+	return s.removeLeftovers(keep)
+}
+
+// removeLeftovers is Clean when CURRENT is known to be durable.
+func (s *Store) removeLeftovers(keep []dbformat.Digest) error {
+	needed, known, err := s.needed(keep)
+	if err != nil {
+		return err
 	}
 	var first error
 	note := func(err error) {

@@ -56,6 +56,9 @@ func (g *Generation) SameContent(o *Generation) bool {
 	return g.Rest == nil || g.Rest.Digest == o.Rest.Digest
 }
 
+// same tells whether both are one installation of one release.
+func (g *Generation) same(o *Generation) bool { return g.Version == o.Version && g.SameContent(o) }
+
 func (g *Generation) refs() []LayerRef {
 	if g.Rest == nil {
 		return []LayerRef{g.Light}

@@ -86,6 +86,9 @@ func Create(dir string, o Options) (*Store, error) {
 		if err := s.files.Mkdir(s.dir, modeFolder); err != nil {
 			return nil, failed(s.dir, "cannot be made", err)
 		}
+		if err := s.files.SyncDir(filepath.Dir(s.dir)); err != nil {
+			return nil, failed(filepath.Dir(s.dir), "cannot be synced", err)
+		}
 	}
 	for _, f := range []struct {
 		path string
@@ -96,6 +99,11 @@ func Create(dir string, o Options) (*Store, error) {
 	} {
 		if err := s.folder(f.path, f.mode); err != nil {
 			return nil, err
+		}
+	}
+	for _, dir := range []string{s.dbDir(), s.dir} {
+		if err := s.files.SyncDir(dir); err != nil {
+			return nil, failed(dir, "cannot be synced", err)
 		}
 	}
 	if err := s.createSettings(); err != nil {

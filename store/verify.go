@@ -48,7 +48,7 @@ func (s *Store) Verify(deep bool, progress func(bytes int64)) (VerifyReport, err
 		if err == nil {
 			return r, nil
 		}
-		if again, e := s.current(); e != nil || again.SameContent(&c.Generation) {
+		if again, e := s.current(); e != nil || again.same(&c.Generation) {
 			return r, err
 		}
 	}
