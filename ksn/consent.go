@@ -99,7 +99,7 @@ func (c Consent) Enable(m Mode, now time.Time) (Consent, error) {
 	if !m.On() {
 		return c, fmt.Errorf("enable: KSN mode %.40q: want basic or extended", m)
 	}
-	if c.Accepted == nil {
+	if !c.hasAccepted() {
 		return c, &RefusedError{What: "enabling KSN", Why: "no statement is accepted",
 			Remedy: "read `avdb ksn statement show`, then run `avdb ksn statement accept`"}
 	}
@@ -118,9 +118,12 @@ func (c Consent) setMode(m Mode, now time.Time) Consent {
 	return c
 }
 
+// hasAccepted tells whether a statement is accepted: a record without a version, as an edited file may hold, is none.
+func (c Consent) hasAccepted() bool { return c.Accepted != nil && c.Accepted.Version >= 1 }
+
 // inForce is the mode that the user's own decisions amount to.
 func (c Consent) inForce() Mode {
-	if c.Accepted == nil || c.Accepted.Version < 1 || !c.Mode.On() {
+	if !c.hasAccepted() || !c.Mode.On() {
 		return ModeOff
 	}
 	return c.Mode

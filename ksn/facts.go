@@ -130,7 +130,7 @@ func (f Facts) InForce() (m Mode, why string) {
 		return ModeOff, "switched off by policy"
 	}
 	c := f.Consent
-	if c.Accepted == nil || c.Accepted.Version < 1 {
+	if !c.hasAccepted() {
 		return ModeOff, "no statement is accepted"
 	}
 	if f.Policy.On() {

@@ -84,8 +84,10 @@ func refuse(q Request, f Facts) *Decision {
 	}
 	mode, why := f.InForce()
 	switch {
-	case !mode.On() && f.Consent.Accepted == nil:
-		return no(StageConsent, "KSN is off: "+why, "accept the statement, then run `avdb ksn enable`")
+	case f.Policy != "" && !f.Policy.On():
+		return no(StageConsent, "KSN is off: "+why, "ask who keeps the config file")
+	case !mode.On() && !f.Consent.hasAccepted():
+		return no(StageConsent, "KSN is off: "+why, "run `avdb ksn statement accept`, then `avdb ksn enable`")
 	case !mode.On():
 		return no(StageConsent, "KSN is off: "+why, "run `avdb ksn enable`")
 	case f.Consent.Accepted.Version < q.Service.statement():

@@ -113,14 +113,8 @@ func place(choices uint64, fields ...string) uint64 {
 	return binary.BigEndian.Uint64(h[:8]) % choices
 }
 
-// day counts days in UTC.
-func day(t time.Time) int64 {
-	s := t.Unix()
-	if s < 0 {
-		s -= 86399 // round down, not towards zero
-	}
-	return s / 86400
-}
+// day counts days in UTC. No signed time is before 1970, hence neither is any time used.
+func day(t time.Time) int64 { return t.Unix() / 86400 }
 
 // nextDay is when day(t) changes.
 func nextDay(t time.Time) time.Time { return time.Unix((day(t)+1)*86400, 0).UTC() }

@@ -297,8 +297,8 @@ func TestDecliningANewerStatementLeavesTheAcceptedOne(t *testing.T) {
 		}
 	}
 	older, err := got.Decline(statement(t, "1", "en", "one"), noon)
-	if err != nil || older.Declined.Version != 3 {
-		t.Errorf("declining an older one forgot that 3 was declined: %+v, %v", older.Declined, err)
+	if err != nil || older.Declined.Version != 3 || mode(older) != ksn.ModeOff || older.Accepted != nil {
+		t.Errorf("declining what the accepted one contains is to withdraw, and 3 stays declined: %+v, %v", older, err)
 	}
 	got, err = got.Accept(statement(t, "3", "en", "three"), noon)
 	if err != nil || got.Accepted.Version != 3 || got.Declined != nil || mode(got) != ksn.ModeBasic {

@@ -127,6 +127,7 @@ func TestScheduledRestrictions(t *testing.T) {
 	s.Set = set(t, 1, record("late", "disable", 1, `"not_before":"2026-03-01T15:00:00Z"`)+","+
 		record("soon", "disable", 1, `"not_before":"2026-03-01T13:00:00Z","reason":{"text":{"en":"Maintenance","de":"Wartung"}}`)+","+
 		record("others", "disable", 1, `"not_before":"2026-03-01T13:00:00Z","match":{"regions":["US"]}`)+","+
+		`{"id":"never","action":"disable","priority":1,"not_before":"2026-06-01T00:00:00Z","expires":"2026-07-01T00:00:00Z"},`+
 		record("allow", "allow", 1, `"not_before":"2026-03-01T13:00:00Z"`))
 	s.Language = "de-AT"
 	st := ksn.NewStatus(s)
