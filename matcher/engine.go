@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/store"
@@ -34,7 +35,19 @@ type Engine struct {
 	ignore   ignoreSet
 	full     bool
 	records  uint64
+	hurt     atomic.Pointer[error] // the first error of reading the layers
 	scanners scanners
+}
+
+// damage is what of the generation could not be read so far, nil for nothing.
+func (e *Engine) damage() error {
+	if p := e.hurt.Load(); p != nil {
+		return *p
+	}
+	if p := e.index.err.Load(); p != nil {
+		return *p
+	}
+	return nil
 }
 
 // ignoreSet holds the names of signatures that are not to be reported.
@@ -150,8 +163,7 @@ func (e *Engine) lookup(a dbformat.Algorithm, sum []byte, size int64, pua bool) 
 	}
 	o := object{size: size, have: algSet(0).with(a)}
 	copy(o.sums[a][:], sum)
-	t := e.match(&o, pua)
-	r := t.result()
+	r := e.verdict(&o, pua)
 	r.Size = size
 	if r.Verdict.Finding() {
 		r.SHA256 = o.sha256()
@@ -193,6 +205,16 @@ func (e *Engine) match(o *object, pua bool) (t tally) {
 		}
 	}
 	return t
+}
+
+// verdict is match, decided.
+func (e *Engine) verdict(o *object, pua bool) Result {
+	t := e.match(o, pua)
+	if t.err != nil && e.hurt.Load() == nil {
+		err := t.err
+		e.hurt.CompareAndSwap(nil, &err)
+	}
+	return t.result()
 }
 
 // result turns a tally into a result without path, size and hash.

@@ -186,7 +186,7 @@ func randomContent(rng *rand.Rand, n int, s shape) *dbformat.Content {
 
 // randomParams are any that the format allows for small contents.
 func randomParams(rng *rand.Rand, c *dbformat.Content) dbformat.Params {
-	p := dbformat.Params{Prefix: uint8(12 + 4*rng.IntN(14)), Cuts: map[dbformat.SectionID]dbformat.CutParams{}}
+	p := dbformat.Params{Prefix: uint8(12 + 4*rng.IntN(13)), Cuts: map[dbformat.SectionID]dbformat.CutParams{}}
 	for id := range c.Sections {
 		cut := dbformat.CutParams{B: uint8(rng.IntN(7))}
 		if id.Split() {
@@ -203,7 +203,7 @@ func questions(rng *rand.Rand, c *dbformat.Content) (qs []map[dbformat.Algorithm
 	for id, records := range c.Sections {
 		a := id.Algorithm()
 		for i, r := range records {
-			if i%(1+len(records)/100) > 0 {
+			if i%(1+len(records)/30) > 0 {
 				continue
 			}
 			sum := slices.Clone(r.Hash[:a.Size()])
@@ -241,7 +241,7 @@ func questions(rng *rand.Rand, c *dbformat.Content) (qs []map[dbformat.Algorithm
 func TestEveryAnswerIsTheNaiveOne(t *testing.T) {
 	seen := map[Verdict]int{}
 	for _, s := range shapes {
-		for i, n := range []int{1, 2, 19, 20, 21, 40, 300, 1500} {
+		for i, n := range []int{1, 2, 20, 21, 40, 300, 1000} {
 			rng := rand.New(rand.NewPCG(uint64(n), uint64(i)))
 			c := randomContent(rng, n, s)
 			p := randomParams(rng, c)

@@ -94,8 +94,7 @@ func (l *look) file(ctx context.Context, path string, follow bool) Result {
 	}
 	// What was read to its end is matched even if the file has changed meanwhile: a hit on
 	// these bytes is no less true.
-	t := l.e.match(&o, l.pua)
-	r := t.result()
+	r := l.e.verdict(&o, l.pua)
 	r.Path, r.Size = path, size
 	if readErr != nil {
 		r.fail(readErr)
@@ -119,8 +118,7 @@ func (l *look) reader(ctx context.Context, rd io.Reader) Result {
 	case more:
 		return skipped("", anySize, tooLarge(l.max))
 	}
-	t := l.e.match(&o, l.pua)
-	r := t.result()
+	r := l.e.verdict(&o, l.pua)
 	r.Size, r.SHA256 = o.size, o.sha256()
 	return r
 }

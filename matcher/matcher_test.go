@@ -1,0 +1,659 @@
+package matcher
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/store"
+)
+
+// A device is a store whose CURRENT the test sets: only a signed release may be made current for real.
+type device struct {
+	*store.Store
+	mu      sync.Mutex
+	current store.Current
+	err     error         // of Current
+	slow    chan struct{} // when set, layers open once it is closed
+	opened  atomic.Int64  // layers
+}
+
+func newDevice(t testing.TB) *device {
+	t.Helper()
+	s, err := store.Create(filepath.Join(t.TempDir(), "state"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := s.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Unlock() })
+	return &device{Store: s, err: &store.Error{Kind: store.ErrNoDatabase, Path: "state", What: "empty"}}
+}
+
+func (d *device) Current() (store.Current, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.current, d.err
+}
+
+func (d *device) OpenLayer(digest dbformat.Digest, l dbformat.Layer) (*store.LayerFile, error) {
+	d.mu.Lock()
+	slow := d.slow
+	d.mu.Unlock()
+	if slow != nil {
+		<-slow
+	}
+	d.opened.Add(1)
+	return d.Store.OpenLayer(digest, l)
+}
+
+// install writes the layers of a generation and makes it current; rest may be nil.
+func (d *device) install(t testing.TB, version uint64, light, rest *dbformat.MemLayer) store.Generation {
+	t.Helper()
+	g := store.Generation{Version: version, Light: d.write(t, light)}
+	if rest != nil {
+		ref := d.write(t, rest)
+		g.Rest = &ref
+	}
+	d.set(g, nil)
+	return g
+}
+
+func (d *device) set(g store.Generation, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.current, d.err = store.Current{Generation: g}, err
+}
+
+func (d *device) write(t testing.TB, m *dbformat.MemLayer) store.LayerRef {
+	t.Helper()
+	w, err := d.NewLayer(m.Header().Layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	for i := range m.Header().Sections {
+		s := &m.Header().Sections[i]
+		for j := range s.Blocks {
+			b, err := m.Block(i, j)
+			if err == nil {
+				err = w.PutBlock(s.ID, j, b)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	ref, err := w.Finish(m.Header(), m.Header().Digest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+func (d *device) file(l store.LayerRef) string {
+	return filepath.Join(d.Dir(), "db", "layers", l.Digest.String()+".db")
+}
+
+func (d *device) indexes(t testing.TB) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(d.Dir(), "db", "index", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// noIndex cannot be written.
+type noIndex struct{ *device }
+
+func (noIndex) PutIndex(string, iter.Seq[[]byte]) error { return os.ErrPermission }
+
+func openMatcher(t testing.TB, from generations, o Options, recheck time.Duration) *Matcher {
+	t.Helper()
+	m, err := open(from, o, recheck)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// release has one record of content in hash/sha256 and enough others to fill some lines.
+func release(t testing.TB, content string) (light, rest *dbformat.MemLayer) {
+	records := []dbformat.Record{listed(dbformat.SHA256, content, true, "Test."+content)}
+	for i := range 500 {
+		records = append(records, listed(dbformat.SHA256, fmt.Sprint("other", i, content), true, "Test.Other"))
+	}
+	return generation(t, sections{"hash/sha256": records})
+}
+
+func nameOf(t testing.TB, m *Matcher, content string) string {
+	t.Helper()
+	r := listed(dbformat.SHA256, content, true, "")
+	got, err := m.Lookup(dbformat.SHA256, r.Hash[:], int64(len(content)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.Name
+}
+
+func TestOpenWithoutDatabase(t *testing.T) {
+	if _, err := Open(newDevice(t).Store, Options{}); !errors.Is(err, store.ErrNoDatabase) {
+		t.Fatalf("error %v, want ErrNoDatabase", err)
+	}
+}
+
+func TestMatcherFollowsCurrent(t *testing.T) {
+	d := newDevice(t)
+	light, rest := release(t, "one")
+	first := d.install(t, 1, light, rest)
+	m := openMatcher(t, d, Options{}, -1)
+	if nameOf(t, m, "one") != "Test.one" || m.Generation().Version != 1 {
+		t.Fatal("the first release is not in use")
+	}
+	light, rest = release(t, "two")
+	d.install(t, 2, light, rest)
+	if err := m.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if nameOf(t, m, "one") != "" || nameOf(t, m, "two") != "Test.two" || m.Generation().Version != 2 {
+		t.Fatal("the second release is not in use")
+	}
+	// Full to light, by an ordinary call and without Refresh.
+	d.install(t, 2, light, nil)
+	for end := time.Now().Add(20 * time.Second); !strings.HasPrefix(nameOf(t, m, "two"), "Prefix.SHA256."); {
+		if time.Now().After(end) {
+			t.Fatal("the light variant never came into use")
+		}
+	}
+	// A rollback, and a release with layers that are in use: the number changes, nothing is opened.
+	d.set(first, nil)
+	if err := m.Refresh(t.Context()); err != nil || nameOf(t, m, "one") != "Test.one" {
+		t.Fatal("the rollback was not followed", err)
+	}
+	before := d.opened.Load()
+	first.Version = 7
+	d.set(first, nil)
+	if err := m.Refresh(t.Context()); err != nil || m.Generation().Version != 7 || d.opened.Load() != before {
+		t.Fatalf("release with the same layers: version %d, %d layers opened, %v", m.Generation().Version, d.opened.Load()-before, err)
+	}
+}
+
+// CURRENT is not looked at for every object.
+func TestMatcherLooksNowAndThen(t *testing.T) {
+	d := newDevice(t)
+	light, rest := release(t, "one")
+	d.install(t, 1, light, rest)
+	m := openMatcher(t, d, Options{}, time.Hour)
+	light, rest = release(t, "two")
+	d.install(t, 2, light, rest)
+	if nameOf(t, m, "one") != "Test.one" {
+		t.Fatal("CURRENT was read before its time")
+	}
+	m.checked.Store(int64(-2 * time.Hour))
+	for end := time.Now().Add(20 * time.Second); nameOf(t, m, "two") == ""; {
+		if time.Now().After(end) {
+			t.Fatal("CURRENT was not read when it was time")
+		}
+		m.checked.Store(int64(-2 * time.Hour))
+	}
+}
+
+// While a generation takes its time to open, look-ups go on with the old one.
+func TestNoLookupWaitsForAnUpdate(t *testing.T) {
+	d := newDevice(t)
+	light, rest := release(t, "one")
+	d.install(t, 1, light, rest)
+	m := openMatcher(t, d, Options{}, -1)
+	light, rest = release(t, "two")
+	d.install(t, 2, light, rest)
+	slow := make(chan struct{})
+	d.mu.Lock()
+	d.slow = slow
+	d.mu.Unlock()
+	for range 3 {
+		if nameOf(t, m, "one") != "Test.one" {
+			t.Fatal("the old generation is not in use")
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := m.Refresh(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Refresh with a context that is done: %v", err)
+	}
+	close(slow)
+	if err := m.Refresh(t.Context()); err != nil || nameOf(t, m, "two") != "Test.two" {
+		t.Fatal("the new generation is not in use", err)
+	}
+}
+
+func TestOldGenerationStaysWhenTheNewOneCannotBeOpened(t *testing.T) {
+	d := newDevice(t)
+	light, rest := release(t, "one")
+	d.install(t, 1, light, rest)
+	m := openMatcher(t, d, Options{}, -1)
+	light, rest = release(t, "two")
+	second := d.install(t, 2, light, rest)
+	path := d.file(*second.Rest)
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Refresh(t.Context()); !errors.Is(err, store.ErrDamaged) || !strings.Contains(err.Error(), "release 2") || !strings.Contains(err.Error(), path) {
+		t.Fatalf("error %v, want damage that names the release and the file", err)
+	}
+	if nameOf(t, m, "one") != "Test.one" || m.Err() == nil || m.Generation().Version != 1 {
+		t.Fatal("the old generation is not in use, or hides the problem")
+	}
+	opened := d.opened.Load()
+	nameOf(t, m, "one")
+	if d.opened.Load() != opened {
+		t.Fatal("a generation that just failed was tried again at once")
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Refresh(t.Context()); err != nil || nameOf(t, m, "two") != "Test.two" || m.Err() != nil {
+		t.Fatal("healed, but not in use:", err)
+	}
+	d.set(second, errors.New("disk is gone"))
+	if err := m.Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "disk is gone") || nameOf(t, m, "two") != "Test.two" {
+		t.Fatalf("with CURRENT unreadable: %v", err)
+	}
+}
+
+// An update that replaces the generation between reading CURRENT and opening its files is followed.
+func TestOpenFollowsAnUpdateInItsMiddle(t *testing.T) {
+	d := newDevice(t)
+	light, rest := release(t, "one")
+	first := d.install(t, 1, light, rest)
+	light, rest = release(t, "two")
+	d.install(t, 2, light, rest)
+	if err := os.Remove(d.file(first.Light)); err != nil {
+		t.Fatal(err)
+	}
+	m := openMatcher(t, &racing{device: d, stale: first}, Options{}, time.Hour)
+	if nameOf(t, m, "two") != "Test.two" {
+		t.Fatal("the generation that replaced the first is not in use")
+	}
+}
+
+// racing gives an outdated CURRENT once.
+type racing struct {
+	*device
+	stale store.Generation
+	asked atomic.Bool
+}
+
+func (r *racing) Current() (store.Current, error) {
+	if r.asked.CompareAndSwap(false, true) {
+		return store.Current{Generation: r.stale}, nil
+	}
+	return r.device.Current()
+}
+
+func TestIndexIsStoredUsedAndTheSame(t *testing.T) {
+	d := newDevice(t)
+	light, rest := release(t, "one")
+	g := d.install(t, 1, light, rest)
+	if err := PrepareIndex(d.Store, g.Light.Digest); err != nil {
+		t.Fatal(err)
+	}
+	names := d.indexes(t)
+	if len(names) != 1 || !strings.Contains(names[0], g.Light.Digest.String()) {
+		t.Fatalf("index files %q", names)
+	}
+	f, err := d.OpenIndex(indexKey(g.Light.Digest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	e, err := OpenGeneration(light, nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Pieces() != len(e.index.pieces)+1 {
+		t.Fatalf("%d pieces, want %d", f.Pieces(), len(e.index.pieces)+1)
+	}
+	for i := range e.index.pieces {
+		if b, err := f.Piece(i + 1); err != nil || !bytes.Equal(b, *e.index.pieces[i].Load()) {
+			t.Fatalf("piece %d differs from the one made from the light layer alone, %v", i, err)
+		}
+	}
+	m := openMatcher(t, d, Options{}, time.Hour)
+	if m.now.Load().index == nil || nameOf(t, m, "one") != "Test.one" {
+		t.Fatal("the stored index is not in use")
+	}
+	if m := openMatcher(t, noIndex{d}, Options{}, time.Hour); m.now.Load().index == nil {
+		t.Fatal("a store that cannot be written cannot be read either")
+	}
+}
+
+// Whatever is wrong with a stored index, it is made anew, and no record is missed meanwhile.
+func TestDamagedIndexHeals(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, d *device, key string, pieces [][]byte){
+		"missing": func(*testing.T, *device, string, [][]byte) {},
+		"of another version": func(t *testing.T, d *device, key string, pieces [][]byte) {
+			pieces[0][8]++
+			put(t, d, key, pieces)
+		},
+		"of another layer": func(t *testing.T, d *device, key string, pieces [][]byte) {
+			pieces[0][16]++
+			put(t, d, key, pieces)
+		},
+		"a piece short": func(t *testing.T, d *device, key string, pieces [][]byte) { put(t, d, key, pieces[:len(pieces)-1]) },
+		"a short piece": func(t *testing.T, d *device, key string, pieces [][]byte) {
+			last := len(pieces) - 1
+			pieces[last] = pieces[last][:lineSize]
+			put(t, d, key, pieces)
+		},
+		"a flipped bit": func(t *testing.T, d *device, key string, pieces [][]byte) {
+			put(t, d, key, pieces)
+			path := d.indexes(t)[0]
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := bytes.Index(b, pieces[1][:2*lineSize])
+			if at < 0 {
+				t.Fatal("the piece is not in the file")
+			}
+			b[at+lineSize+7] ^= 1
+			if err := os.WriteFile(path, b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDevice(t)
+			light, rest := release(t, "one")
+			g := d.install(t, 1, light, rest)
+			spoil(t, d, indexKey(g.Light.Digest), pieces(t, light, g.Light.Digest))
+			m := openMatcher(t, d, Options{}, -1)
+			for i := range 500 {
+				if nameOf(t, m, fmt.Sprint("other", i, "one")) != "Test.Other" {
+					t.Fatalf("record %d is missed", i)
+				}
+			}
+			if err := m.Refresh(t.Context()); err != nil || m.now.Load().index == nil {
+				t.Fatalf("not healed: %v", err)
+			}
+			if nameOf(t, m, "one") != "Test.one" || m.Err() != nil {
+				t.Fatalf("after healing: %v", m.Err())
+			}
+			if err := PrepareIndex(d.Store, g.Light.Digest); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func pieces(t *testing.T, light *dbformat.MemLayer, digest dbformat.Digest) [][]byte {
+	t.Helper()
+	e, lines, err := newEngine(light, nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := buildLines(e.sections, lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append([][]byte{indexHeader(digest, e.sections, lines)}, cutPieces(all)...)
+}
+
+func put(t *testing.T, d *device, key string, pieces [][]byte) {
+	t.Helper()
+	if err := d.PutIndex(key, slices.Values(pieces)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// spoilBlock flips a bit of a block in a layer's file.
+func spoilBlock(t *testing.T, path string, m *dbformat.MemLayer, section int) {
+	t.Helper()
+	block, err := m.Block(section, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(b, block)
+	if at < 0 {
+		t.Fatal("the block is not in the file")
+	}
+	b[at+len(block)/2] ^= 1
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Damage is never "clean": a prefix whose rest cannot be read stays suspected and says why, and
+// an update that brings the file back heals a matcher that has long been running.
+func TestDamagedLayers(t *testing.T) {
+	d := newDevice(t)
+	light, rest := release(t, "one")
+	g := d.install(t, 1, light, rest)
+	path := d.file(*g.Rest)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoilBlock(t, path, rest, 0)
+	m := openMatcher(t, d, Options{}, time.Hour)
+	r := listed(dbformat.SHA256, "one", true, "")
+	got, err := m.Lookup(dbformat.SHA256, r.Hash[:], 3)
+	if got.Verdict != Suspected || !errors.Is(err, store.ErrDamaged) || got.Err != err || got.SHA256 == "" {
+		t.Fatalf("got %+v, %v; want suspected and damage", got, err)
+	}
+	if !errors.Is(m.Err(), store.ErrDamaged) {
+		t.Fatalf("Err is %v, want the damage", m.Err())
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, whole, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Refresh(t.Context()); err != nil || nameOf(t, m, "one") != "Test.one" || m.Err() != nil {
+		t.Fatalf("not healed: %v", err)
+	}
+
+	// The index is there by now, so that opening reads no block of light.
+	spoilBlock(t, d.file(g.Light), light, 0)
+	m = openMatcher(t, d, Options{}, time.Hour)
+	got, err = m.Lookup(dbformat.SHA256, r.Hash[:], 3)
+	if got.Verdict != Failed || !errors.Is(err, store.ErrDamaged) {
+		t.Fatalf("with a damaged light block: %+v, %v", got, err)
+	}
+	file := write(t, filepath.Join(t.TempDir(), "one"), "one")
+	if got := m.ScanFile(t.Context(), file); got.Verdict != Failed || !errors.Is(got.Err, store.ErrStorage) || got.Error == "" {
+		t.Fatalf("a file with a damaged light block: %+v", got)
+	}
+}
+
+// A mapped file that is cut while it is in use faults. That must be an error of the look-up.
+func TestFaultsAreErrors(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return // a mapped file cannot be cut there
+	}
+	for name, pick := range map[string]func(d *device, g store.Generation) string{
+		"light": func(d *device, g store.Generation) string { return d.file(g.Light) },
+		"rest":  func(d *device, g store.Generation) string { return d.file(*g.Rest) },
+		"index": func(d *device, g store.Generation) string {
+			return filepath.Join(d.Dir(), "db", "index", indexKey(g.Light.Digest)+".idx")
+		},
+	} {
+		for _, warm := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/warm=%t", name, warm), func(t *testing.T) {
+				d := newDevice(t)
+				light, rest := release(t, "one")
+				g := d.install(t, 1, light, rest)
+				m := openMatcher(t, d, Options{}, time.Hour)
+				if warm {
+					nameOf(t, m, "one")
+				}
+				if err := os.Truncate(pick(d, g), 0); err != nil {
+					t.Fatal(err)
+				}
+				r := listed(dbformat.SHA256, "one", true, "")
+				got, err := m.Lookup(dbformat.SHA256, r.Hash[:], 3)
+				switch {
+				case got.Verdict == Clean:
+					t.Fatalf("a fault became %+v", got)
+				case name == "index" && !warm: // the layers themselves are whole
+					if err != nil || got.Verdict != Malicious || m.Err() == nil {
+						t.Fatalf("got %+v, %v, Err %v; want malicious without the index", got, err, m.Err())
+					}
+				case !errors.Is(err, store.ErrStorage) || !errors.Is(m.Err(), store.ErrStorage):
+					t.Fatalf("got %+v, %v; want ErrStorage", got, err)
+				}
+			})
+		}
+	}
+}
+
+func TestClosedMatcher(t *testing.T) {
+	d := newDevice(t)
+	light, rest := release(t, "one")
+	d.install(t, 1, light, rest)
+	m := openMatcher(t, d, Options{}, -1)
+	m.Close()
+	m.Close()
+	if _, err := m.Lookup(dbformat.SHA256, make([]byte, 32), 1); !errors.Is(err, ErrClosed) {
+		t.Errorf("Lookup: %v", err)
+	}
+	if r := m.ScanFile(t.Context(), "x"); !errors.Is(r.Err, ErrClosed) || r.Verdict != Failed {
+		t.Errorf("ScanFile: %+v", r)
+	}
+	if r := m.ScanReader(t.Context(), strings.NewReader("")); !errors.Is(r.Err, ErrClosed) {
+		t.Errorf("ScanReader: %+v", r)
+	}
+	if err := m.Scan(t.Context(), slices.Values([]string{"."}), ScanOptions{}, func(Result) {}); !errors.Is(err, ErrClosed) {
+		t.Errorf("Scan: %v", err)
+	}
+	if err := m.Refresh(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("Refresh: %v", err)
+	}
+	if m.Generation().Version != 0 {
+		t.Error("a closed matcher has a generation")
+	}
+}
+
+// Look-ups and scans from many goroutines while generations are swapped: each answer is that of
+// one generation, nothing fails, and all files are let go of in the end.
+func TestManyReadersDuringSwaps(t *testing.T) {
+	d := newDevice(t)
+	// Both releases know both contents, under names that tell the release.
+	var gens []store.Generation
+	for _, v := range []string{"one", "two"} {
+		records := []dbformat.Record{listed(dbformat.SHA256, "a", true, "Test.A."+v), listed(dbformat.SHA256, "b", true, "Test.B."+v)}
+		for i := range 300 {
+			records = append(records, listed(dbformat.SHA256, fmt.Sprint(i, v), true, ""))
+		}
+		light, rest := generation(t, sections{"hash/sha256": records, "whole/md5": {listed(dbformat.MD5, "a", true, "Test.A."+v)}})
+		gens = append(gens, d.install(t, 1, light, rest))
+	}
+	m := openMatcher(t, d, Options{}, -1)
+	dir := t.TempDir()
+	for i := range 40 {
+		write(t, filepath.Join(dir, fmt.Sprint(i)), []string{"a", "b"}[i%2])
+	}
+	a := listed(dbformat.SHA256, "a", true, "")
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var lookups, files atomic.Int64
+	bad := func(r Result) bool {
+		return r.Verdict != Malicious || r.Err != nil || !strings.HasPrefix(r.Name, "Test.")
+	}
+	for range 6 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if r, err := m.Lookup(dbformat.SHA256, a.Hash[:], 1); bad(r) {
+					t.Errorf("look-up: %+v, %v", r, err)
+					return
+				}
+				lookups.Add(1)
+			}
+		})
+	}
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				err := m.Scan(t.Context(), slices.Values([]string{dir}), ScanOptions{Jobs: 2}, func(r Result) {
+					files.Add(1)
+					if bad(r) {
+						t.Errorf("scan: %+v", r)
+					}
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	const swaps = 100
+	for i := range swaps {
+		d.set(gens[i%2], nil)
+		if err := m.Refresh(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	if lookups.Load() < swaps || files.Load() < 40 {
+		t.Errorf("%d look-ups and %d files during %d swaps: too few to mean anything", lookups.Load(), files.Load(), swaps)
+	}
+	last := m.now.Load()
+	m.Close()
+	if n := last.holds.Load(); n != 0 {
+		t.Errorf("%d holders are left", n)
+	}
+	if last.light.Retain() || last.rest.Retain() || last.index.Retain() {
+		t.Error("files of a closed generation are still open")
+	}
+}
+
+func TestNoAllocationOnAMiss(t *testing.T) {
+	d := newDevice(t)
+	light, rest := release(t, "one")
+	d.install(t, 1, light, rest)
+	m := openMatcher(t, d, Options{PUA: true}, time.Hour)
+	sum := make([]byte, 32)
+	n := byte(0)
+	got := testing.AllocsPerRun(1000, func() {
+		n++
+		sum[0], sum[9] = n, n
+		if r, err := m.Lookup(dbformat.SHA256, sum, 100); r.Verdict != Clean || err != nil {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	})
+	if got != 0 {
+		t.Errorf("%v allocations for each look-up that finds nothing, want 0", got)
+	}
+}
