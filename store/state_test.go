@@ -1,0 +1,247 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestHistoryIsBoundedAndNewestFirst(t *testing.T) {
+	s := newMemoryStore(t)
+	if events, err := s.History(0); err != nil || events != nil {
+		t.Fatalf("history without a file is %v, %v", events, err)
+	}
+	for i := range maxHistory + 7 {
+		must(t, s.AppendHistory(Event{Kind: "update", To: uint64(i)}))
+	}
+	events, err := s.History(0)
+	must(t, err)
+	if len(events) != maxHistory || events[0].To != maxHistory+6 || events[maxHistory-1].To != 7 {
+		t.Errorf("%d events from %d to %d", len(events), events[0].To, events[len(events)-1].To)
+	}
+	events, err = s.History(2)
+	must(t, err)
+	if len(events) != 2 || events[1].To != maxHistory+5 || !events[0].Time.Equal(day(100)) {
+		t.Errorf("newest two are %+v", events)
+	}
+}
+
+func TestSourceStates(t *testing.T) {
+	s := newMemoryStore(t)
+	until := day(101)
+	must(t, s.UpdateSource("http://a/", nil, func(st *SourceState) { st.CoolDownUntil, st.Failures, st.LastError = until, 3, "gone" }))
+	must(t, s.UpdateSource("http://b/", nil, func(st *SourceState) { st.LastSuccess = day(99) }))
+	must(t, s.UpdateSource("http://a/", nil, func(st *SourceState) { st.Failures++ }))
+	states, err := s.SourceStates()
+	must(t, err)
+	if a := states["http://a/"]; len(states) != 2 || a.Failures != 4 || !a.CoolDownUntil.Equal(until) || a.LastError != "gone" {
+		t.Errorf("states are %+v", states)
+	}
+	must(t, s.UpdateSource("http://b/", []string{"http://b/"}, func(*SourceState) {}))
+	states, err = s.SourceStates()
+	must(t, err)
+	if _, ok := states["http://a/"]; ok || len(states) != 1 || states["http://b/"].LastSuccess.IsZero() {
+		t.Errorf("states are %+v, want b only", states)
+	}
+}
+
+// TestDamagedStateBeginsAgain: whatever is wrong with state.db, writing to it works, what was readable or
+// nothing is read, and the damaged file is put aside.
+func TestDamagedStateBeginsAgain(t *testing.T) {
+	s := newMemoryStore(t)
+	for i := range 20 {
+		must(t, s.AppendHistory(Event{Kind: "update", To: uint64(i), Source: "http://a/"}))
+	}
+	whole, err := os.ReadFile(s.statePath())
+	must(t, err)
+	check := func(what string, b []byte) {
+		t.Helper()
+		must(t, os.WriteFile(s.statePath(), b, 0o600))
+		events, err := s.History(0)
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			t.Fatalf("%s: History gives %v", what, err)
+		}
+		for i, e := range events {
+			if e.Kind != "unreadable" && (e.Kind != "update" || e.Source != "http://a/" || int(e.To) > 19) {
+				t.Fatalf("%s: event %d is silently wrong: %+v", what, i, e)
+			}
+		}
+		must(t, s.AppendHistory(Event{Kind: "rollback", To: 77}))
+		events, err = s.History(0)
+		must(t, err)
+		if len(events) == 0 || events[0].Kind != "rollback" || events[0].To != 77 {
+			t.Fatalf("%s: history is %+v", what, events)
+		}
+	}
+	for i := 1; i < len(whole); i += 101 {
+		b := bytes.Clone(whole)
+		b[i] ^= 1 << (i % 8)
+		check(fmt.Sprintf("flip at %d", i), b)
+	}
+	for n := 0; n < len(whole); n += 1536 {
+		check(fmt.Sprintf("cut to %d", n), whole[:n])
+	}
+	check("garbage", bytes.Repeat([]byte("garbage!"), 4096))
+	events, err := s.History(0)
+	must(t, err)
+	if len(events) != 2 || events[1].Kind != "state_recreated" || events[1].Error == "" {
+		t.Errorf("the new file begins with %+v", events)
+	}
+	if _, err := os.Stat(s.statePath() + asideSuffix); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStateOfManyWriters: processes that write at once (several stores stand for them) lose nothing.
+func TestStateOfManyWriters(t *testing.T) {
+	dir := filepath.Join(memoryDir(t), "state")
+	_, err := Create(dir, Options{})
+	must(t, err)
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			s, err := Open(dir, Options{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for j := range 5 {
+				if err := s.AppendHistory(Event{Kind: "update", From: uint64(i), To: uint64(j)}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	s, err := Open(dir, Options{})
+	must(t, err)
+	events, err := s.History(0)
+	must(t, err)
+	if len(events) != 20 {
+		t.Errorf("%d events, want 20", len(events))
+	}
+}
+
+func TestRestrictionsHighestEpochWins(t *testing.T) {
+	s := newMemoryStore(t)
+	if b, ok, err := s.Restrictions(); b != nil || ok || err != nil {
+		t.Fatalf("without a file: %q %v %v", b, ok, err)
+	}
+	five := []byte(`{"epoch":5,"text":"<ä>"}`)
+	must(t, s.PutRestrictions(five, 5))
+	must(t, s.PutRestrictions(five, 5))
+	requireError(t, s.PutRestrictions([]byte(`{"epoch":4}`), 4), ErrHeld, "epoch 5 is in force")
+	requireError(t, s.PutRestrictions([]byte(`{"epoch":5}`), 5), ErrHeld, "epoch 5")
+	b, ok, err := s.Restrictions()
+	if string(b) != string(five) || !ok || err != nil {
+		t.Fatalf("in force: %q %v %v", b, ok, err)
+	}
+	must(t, s.PutRestrictions([]byte(`{"epoch":6}`), 6))
+	for _, b := range [][]byte{make([]byte, 64<<10+1), {0xff}} {
+		if err := s.PutRestrictions(b, 7); err == nil {
+			t.Errorf("%d bytes were taken", len(b))
+		}
+	}
+	whole, err := os.ReadFile(s.restrictionsPath())
+	must(t, err)
+	for i := range whole {
+		bad := bytes.Clone(whole)
+		bad[i] ^= 1 << (i % 8)
+		must(t, os.WriteFile(s.restrictionsPath(), bad, 0o644))
+		if b, ok, err := s.Restrictions(); err == nil || ok || b != nil || !errors.Is(err, ErrDamaged) {
+			t.Fatalf("flip at %d: %q %v %v", i, b, ok, err)
+		}
+	}
+	must(t, s.PutRestrictions([]byte(`{"epoch":7}`), 7))
+	if i, err := os.Stat(s.restrictionsPath()); err != nil || i.Mode().Perm() != 0o644 {
+		t.Errorf("mode is %v, %v", i.Mode(), err)
+	}
+}
+
+func TestLock(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	s, err := Open(dir, Options{})
+	must(t, err)
+	_, err = s.Lock()
+	requireError(t, err, ErrStorage, "run init first")
+	s, err = Create(dir, Options{})
+	must(t, err)
+	lock, err := s.Lock()
+	must(t, err)
+	other, err := Open(dir, Options{})
+	must(t, err)
+	began := time.Now()
+	_, err = other.Lock()
+	requireError(t, err, ErrLocked, "another update is running")
+	_, err = s.Lock()
+	requireError(t, err, ErrLocked, "another update is running")
+	if d := time.Since(began); d > time.Second {
+		t.Errorf("refusing took %v", d)
+	}
+	if err := other.Clean(); err == nil {
+		t.Error("Clean worked without the lock")
+	}
+	must(t, lock.Unlock())
+	must(t, lock.Unlock())
+	lock, err = other.Lock()
+	must(t, err)
+	must(t, lock.Unlock())
+}
+
+func TestNetworkFileSystemRefusal(t *testing.T) {
+	if kind, remote := remoteFileSystem(t.TempDir()); remote {
+		t.Errorf("the test's own folder counts as remote: %s", kind)
+	}
+	if got := existing(filepath.Join(t.TempDir(), "a", "b")); filepath.Base(got) == "b" {
+		t.Errorf("existing gives %s", got)
+	}
+	s := newMemoryStore(t)
+	if n, err := s.FreeBytes(); err != nil || n <= 0 {
+		t.Errorf("FreeBytes gives %d, %v", n, err)
+	}
+	// A store that does not exist yet has room, no database and no files.
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	s, err := Open(dir, Options{})
+	must(t, err)
+	if n, err := s.FreeBytes(); err != nil || n <= 0 {
+		t.Errorf("FreeBytes gives %d, %v", n, err)
+	}
+	_, err = s.Current()
+	requireError(t, err, ErrNoDatabase, "run an update")
+	if _, err := os.Stat(filepath.Dir(dir)); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("Open made a folder")
+	}
+}
+
+func TestRetryInUse(t *testing.T) {
+	busy, other := errors.New("in use"), errors.New("other")
+	for _, c := range []struct {
+		name    string
+		results []error
+		want    error
+		calls   int
+	}{
+		{"at once", []error{nil}, nil, 1},
+		{"after a while", []error{busy, busy, busy, nil}, nil, 4},
+		{"another error is final", []error{busy, other}, other, 2},
+	} {
+		now, calls := day(0), 0
+		err := retry(func() error { calls++; return c.results[calls-1] }, func(err error) bool { return err == busy }, inUseLimit,
+			func() time.Time { return now }, func(d time.Duration) { now = now.Add(d) })
+		if err != c.want || calls != c.calls {
+			t.Errorf("%s: %v after %d calls, want %v after %d", c.name, err, calls, c.want, c.calls)
+		}
+	}
+	now := day(0)
+	err := retry(func() error { return busy }, func(error) bool { return true }, inUseLimit,
+		func() time.Time { return now }, func(d time.Duration) { now = now.Add(d) })
+	if waited := now.Sub(day(0)); err != busy || waited > inUseLimit || waited < inUseLimit-400*time.Millisecond {
+		t.Errorf("a file in use for ever: %v after %v, want the error after %v", err, waited, inUseLimit)
+	}
+}
