@@ -1,0 +1,58 @@
+# make test   everything that must hold before a commit (some minutes)
+# make check  the thorough part: real corpora, kills, longer fuzzing (CI runs it too)
+# make bench  the figures of docs/PERFORMANCE.md
+
+SHELL      := /bin/bash -o pipefail
+GO         ?= go
+FUZZTIME   ?= 3s
+PLATFORMS  := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+CROSS      := $(addprefix cross-,$(subst /,-,$(PLATFORMS)))
+
+.PHONY: all build test check bench format vet static tidy unit fuzz cross $(CROSS)
+
+all: test
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o avdb ./cmd/avdb
+
+test: format vet static tidy unit fuzz cross
+
+format:
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "run gofmt -w on:"; echo "$$out"; exit 1; }
+
+vet:
+	$(GO) vet ./...
+	$(GO) vet -tags check ./...
+
+static:
+	$(GO) tool staticcheck ./...
+
+tidy:
+	$(GO) mod tidy -diff
+
+# The race detector needs cgo; what we ship is built without. House rules read what `go list`
+# says, which the test cache does not see. Generated files are compared with their generators here.
+unit:
+	CGO_ENABLED=1 $(GO) test -race ./...
+	$(GO) test -count=1 .
+
+# Each fuzz target for FUZZTIME, one after the other.
+fuzz:
+	@for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
+	    $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -parallel 2 $$p | grep -v '^fuzz: elapsed' || exit 1; \
+	  done; \
+	done
+
+cross: $(CROSS)
+$(CROSS):
+	CGO_ENABLED=0 GOOS=$(word 2,$(subst -, ,$@)) GOARCH=$(word 3,$(subst -, ,$@)) $(GO) build ./...
+	CGO_ENABLED=0 GOOS=$(word 2,$(subst -, ,$@)) GOARCH=$(word 3,$(subst -, ,$@)) $(GO) vet ./...
+
+check:
+	$(GO) test -tags check -timeout 40m ./...
+
+bench:
+	$(GO) test -run '^$$' -bench '^Benchmark(Build|ReadBundle|ApplyDelta)$$' -benchtime 3x ./dbformat
+	$(GO) test -run '^$$' -bench '^Benchmark(Install|Open)$$' -benchtime 3x ./store
+	$(GO) test -run '^$$' -bench '^Benchmark(Open|LookupHit|LookupMiss|ScanFile)$$' ./matcher
