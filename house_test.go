@@ -53,7 +53,7 @@ var owners = map[string][]string{
 var (
 	embeddable = []string{"updater", "store", "matcher", "ksn"}
 	unwelcome  = []string{"github.com/spf13/", "github.com/prometheus/", "github.com/minio/", "github.com/goccy/go-yaml",
-		"golang.org/x/term", module + "publisher", module + "fixtures", module + "cmd/"}
+		module + "publisher", module + "fixtures", module + "cmd/"}
 )
 
 type listed struct {
