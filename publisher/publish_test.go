@@ -406,13 +406,17 @@ var errKilled = errors.New("killed")
 // TestACrashAnywhereLeavesOldOrNew stops a run before each of its changes, then demands the release before or
 // the new one, and a next run that publishes and leaves nothing behind.
 func TestACrashAnywhereLeavesOldOrNew(t *testing.T) {
+	before := newShop(t)
+	for i := range 4 { // so that there is something to take off the mirror
+		before.put("a.hsb", lines(0, 300+i, "A"))
+		before.publish()
+	}
 	scenario := func(t *testing.T, stop int) (steps []string, done bool) {
-		s := newShop(t)
-		for i := range 4 { // so that there is something to take off the mirror
-			s.put("a.hsb", lines(0, 1000+i, "A"))
-			s.publish()
+		s := &shop{t: t, dir: filepath.Join(t.TempDir(), "repo"), src: t.TempDir(), now: before.now}
+		if err := os.CopyFS(s.dir, os.DirFS(before.dir)); err != nil {
+			t.Fatal(err)
 		}
-		s.put("a.hsb", lines(0, 1010, "A"))
+		s.put("a.hsb", lines(0, 310, "A"))
 		old := s.record().Stable
 		n := 0
 		_, err := publish(context.Background(), s.options(func(o *Options) { o.Restrictions = setFile(t, 1, record("a", "limit", 1, 1, "")) }), disk{hook: func(step, name string) error {
@@ -471,7 +475,7 @@ func TestALostOrForeignStateCostsDeltasOnly(t *testing.T) {
 		},
 	} {
 		s := newShop(t)
-		s.put("a.hsb", lines(0, 20000, "A"))
+		s.put("a.hsb", lines(0, 5000, "A"))
 		s.publish()
 		params := s.record().Stable
 		if err := spoil(s); err != nil {
@@ -480,7 +484,7 @@ func TestALostOrForeignStateCostsDeltasOnly(t *testing.T) {
 		if r := s.publish(); r.Published || r.Layers.Light.Digest != params.Light.Digest {
 			t.Errorf("%s: the same sources give %+v", name, r)
 		}
-		s.put("a.hsb", lines(0, 20001, "A"))
+		s.put("a.hsb", lines(0, 5001, "A"))
 		r := s.publish()
 		if !r.Published {
 			t.Errorf("%s: the next release is %+v", name, r)
