@@ -53,3 +53,38 @@ func BenchmarkReadBundle(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkApplyDelta(b *testing.B) {
+	id := dbformat.ClassHash.Section(dbformat.SHA256)
+	for _, n := range []int{1e5, 1e6} {
+		c := benchContent(n + n/1000)
+		all := c.Sections[id]
+		c.Sections[id] = all[:n]
+		p := dbformat.ChooseParams(c, nil)
+		from := makeRelease(b, c, p)
+		c.Sections[id] = all[n/1000:]
+		to := makeRelease(b, c, p)
+		light, rest := step(b, from, to)
+		b.Run(fmt.Sprintf("records=%d/layer=light", n), func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(to.light.Header().Bytes())
+			for b.Loop() {
+				if _, err := applyLight(from.light, light); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(light))/float64(n/1000), "delta-bytes/record")
+		})
+		b.Run(fmt.Sprintf("records=%d/layer=rest", n), func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(to.rest.Header().Bytes())
+			for b.Loop() {
+				_, err := dbformat.ApplyRestDelta(from.light, to.light, from.rest, bytes.NewReader(light), bytes.NewReader(rest), nowhere{})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(rest))/float64(n/1000), "delta-bytes/record")
+		})
+	}
+}

@@ -51,10 +51,7 @@ func appendBundleHead(h *Header) []byte {
 // library: two bundles of one layer may differ, what they decode to may not. It holds
 // one frame in memory. Errors are those of w and l.
 func WriteBundle(w io.Writer, l LayerReader) error {
-	pack, err := newPacker(zstd.SpeedBetterCompression, nil)
-	if err != nil {
-		return err
-	}
+	pack := &packer{level: zstd.SpeedBetterCompression}
 	defer pack.close()
 	h := l.Header()
 	b := bundleWriter{w: w, l: l, enc: frameEncoder{pack: pack}}

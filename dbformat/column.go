@@ -16,12 +16,16 @@ const (
 // maxWindow is the largest window that a decoder accepts.
 const maxWindow = 8 << 20
 
-// A packer codes columns: each one as it is or compressed, whichever is shorter. It
-// is not safe for concurrent use.
+// A packer codes columns: each one as it is or compressed, whichever is shorter. Its
+// encoders are made when they are first needed, for most deltas need none. It is not safe
+// for concurrent use.
 type packer struct {
+	level zstd.EncoderLevel
 	plain *zstd.Encoder
 	dict  *zstd.Encoder
+	text  func() ([]byte, error) // gives the dictionary, nil if there is none
 	buf   []byte
+	err   error // the first one
 }
 
 func newEncoder(level zstd.EncoderLevel, opts ...zstd.EOption) (*zstd.Encoder, error) {
@@ -31,39 +35,55 @@ func newEncoder(level zstd.EncoderLevel, opts ...zstd.EOption) (*zstd.Encoder, e
 	}, opts...)...)
 }
 
-// newPacker makes a packer; dict may be empty. The caller closes it.
-func newPacker(level zstd.EncoderLevel, dict []byte) (*packer, error) {
-	var p packer
-	var err error
-	if p.plain, err = newEncoder(level); err != nil {
-		return nil, err
+// useDict sets the dictionary of the texts that follow.
+func (p *packer) useDict(text func() ([]byte, error)) {
+	p.text = text
+	if p.dict != nil {
+		_ = p.dict.Close() // nothing was streamed, so nothing is flushed
+		p.dict = nil
 	}
-	if len(dict) > 0 {
-		if p.dict, err = newEncoder(level, zstd.WithEncoderDictRaw(0, dict)); err != nil {
-			return nil, err
-		}
-	}
-	return &p, nil
 }
 
 func (p *packer) close() {
-	_ = p.plain.Close() // nothing was streamed, so nothing is flushed
-	if p.dict != nil {
-		_ = p.dict.Close()
+	if p.plain != nil {
+		_ = p.plain.Close()
 	}
+	p.useDict(nil)
 }
+
+// shortColumn is the length up to which a column stays as it is: no zstd frame is worth it.
+const shortColumn = 16
 
 // appendColumn appends data: its length and how it is stored in one number, the
 // stored length where it differs, the stored bytes.
-func (p *packer) appendColumn(dst, data []byte) []byte {
+func (p *packer) appendColumn(dst, data []byte) []byte { return p.append(dst, data, nil) }
+
+// appendText does the same, and tries the dictionary too.
+func (p *packer) appendText(dst, data []byte) []byte {
+	if p.dict == nil && p.text != nil && len(data) > shortColumn && p.err == nil {
+		var dict []byte
+		if dict, p.err = p.text(); len(dict) > 0 && p.err == nil {
+			p.dict, p.err = newEncoder(p.level, zstd.WithEncoderDictRaw(0, dict))
+		}
+	}
+	return p.append(dst, data, p.dict)
+}
+
+func (p *packer) append(dst, data []byte, dict *zstd.Encoder) []byte {
 	best, how := data, uint64(columnPlain)
-	if len(data) > 16 { // no zstd frame is shorter than that
+	if len(data) > shortColumn {
+		if p.plain == nil && p.err == nil {
+			p.plain, p.err = newEncoder(p.level)
+		}
+		if p.err != nil {
+			return dst
+		}
 		p.buf = p.plain.EncodeAll(data, p.buf[:0])
 		if len(p.buf)+3 < len(best) {
 			best, how = p.buf, columnZstd
 		}
-		if p.dict != nil {
-			if b := p.dict.EncodeAll(data, nil); len(b)+3 < len(best) || how == columnZstd && len(b) < len(best) {
+		if dict != nil {
+			if b := dict.EncodeAll(data, nil); len(b)+3 < len(best) || how == columnZstd && len(b) < len(best) {
 				best, how = b, columnDict
 			}
 		}

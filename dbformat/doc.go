@@ -126,4 +126,44 @@
 // Rice gaps: n ascending values below a span. With t the greatest power of two that is not above span/n (rounded down),
 // but at least 1: of each value's difference to the one before it (the first: to 0; where values ascend strictly, less one)
 // the quotient by t as that many zero bits and a one bit, then the remainder in log2(t) bits. The last byte is filled up with zeros.
+//
+// # Deltas
+//
+// A delta turns one layer into another of the same prefix widths:
+//
+//	offset  size  field
+//	     0     4  magic    "AVDB"
+//	     4     1  kind     'L' light delta, 'R' rest delta
+//	     5     1  version  1
+//	     6     8  from     first bytes of the digest of the layer that it changes
+//	    14     8  to       first bytes of the digest of the result, not equal to from
+//	    22     1  entries  how many follow, in ascending order of their sections
+//
+// An entry: section id (2), operation (1), then what the operation says, in this order.
+//
+//	operation     field      size, meaning
+//	bits 0-1 = 0             drop: the section disappears; nothing follows
+//	bits 0-1 = 1             edit: rows of the section change
+//	bits 0-1 = 2             new: the section appears (with cut and added)
+//	bits 0-1 = 3  block      ignore, selftest: column with the new block, dictionary: the old block
+//	split         p          1, as in both layers
+//	bit 2         b, k       1 each: the cut, where it changes
+//	bits 3 or 5   rows       number of rows before
+//	bit 3         removed    number, Rice gaps: ranks of removed rows below rows, strictly ascending
+//	bit 4         added      number, then for a split section of light Rice gaps: prefixes below 2^p, not descending;
+//	                         otherwise rows
+//	bit 5         replaced   number, Rice gaps: ranks before of rows that stay, strictly ascending; then changes
+//
+// A light delta has bit 5 in whole sections only; a rest delta has bits 4 and 5 only, bits 0-1 are 0 there. Added rows: keys from bit p on,
+// packed; column of sizes (numbers); column of lengths of names; column of names. Changes, in rest: column with what changes of each
+// row (1 tail, 2 size, 4 name, at least one); packed tails, column of sizes, column of lengths, column of names, each of those rows that it says. In light
+// the name changes: column of lengths, column of names. Rows stand in the order of the result, changes in that of ranks. A change that changes nothing is an error.
+//
+// In light, a prefix that stands m times before and n times after has its last m-n rows removed or n-m rows added. In rest, rows go and come
+// where the light delta of the same releases says: what stays keeps its order, an added row follows those with the same prefix. Where the new
+// layer has another row in the place of one that stays, it is a replaced one. A rest delta without a light delta, between
+// releases with equal light layers, has replaced rows only. New cuts follow from light. A delta that changes nothing is an error.
+//
+// The dictionary of a column of names is taken from the old layer's section: of m = min(16, n) of its n blocks, those at i x n/m (rounded down) for
+// i from 0, the first 256 KiB / m bytes of names each. A dictionary of less than 8 bytes is none.
 package dbformat

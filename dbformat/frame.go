@@ -78,14 +78,19 @@ type frameEncoder struct {
 // valid until the next call.
 func (e *frameEncoder) encode(l Layer, s *SectionHeader, first int, blocks [][]byte) ([]byte, error) {
 	e.out = e.out[:0]
+	var err error
 	switch {
 	case s.ID.Split() && l == Light:
-		return e.out, e.encodePrefixes(s, first, blocks)
+		err = e.encodePrefixes(s, first, blocks)
 	case s.ID.Rows():
-		return e.out, e.encodeRows(s, first, blocks)
+		err = e.encodeRows(s, first, blocks)
+	default:
+		e.out = e.pack.appendColumn(e.out, blocks[0])
 	}
-	e.out = e.pack.appendColumn(e.out, blocks[0])
-	return e.out, nil
+	if err == nil {
+		err = e.pack.err
+	}
+	return e.out, err
 }
 
 // encodePrefixes: number of rows, then the p-bit prefixes of all rows as gaps, counted from

@@ -1,0 +1,398 @@
+package dbformat
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A deltaParser reads a delta. Nothing of the old layer is needed but the dictionaries
+// of its names, and those only where the delta uses them.
+type deltaParser struct {
+	c      cursor
+	d      *delta
+	dict   func(SectionID) ([]byte, error)
+	plain  *unpacker
+	budget int64 // decompressed bytes that all columns together may have
+	visit  visitor
+}
+
+// A visitor is told of each field: where it is and what it means.
+type visitor func(field string, from, to int64, value string)
+
+// note tells the visitor of the field that began at from and has just been read.
+func (p *deltaParser) note(field string, from int64, format string, args ...any) {
+	if p.visit != nil && p.c.err == nil {
+		p.visit(field, from, p.c.off, fmt.Sprintf(format, args...))
+	}
+}
+
+// parseDelta reads b, which is of the kind given. dict gives the dictionary of a section, nil
+// if there is none.
+func parseDelta(b []byte, kind byte, dict func(SectionID) ([]byte, error)) (*delta, error) {
+	p := deltaParser{dict: dict}
+	return p.parse(b, kind)
+}
+
+func (p *deltaParser) parse(b []byte, kind byte) (*delta, error) {
+	d := &delta{what: "light delta"}
+	if kind == kindRestDelta {
+		d.what, d.rest = "rest delta", true
+	}
+	p.d, p.budget = d, MaxDelta
+	p.c = cursor{what: d.what, b: b}
+	if len(b) > MaxDelta {
+		return nil, corrupt(d.what, MaxDelta, "longer than %d bytes", MaxDelta)
+	}
+	if err := p.head(kind); err != nil {
+		return nil, err
+	}
+	var err error
+	if p.plain, err = newUnpacker(nil); err != nil {
+		return nil, err
+	}
+	defer p.plain.close()
+	n := int(p.c.u8("number of sections"))
+	p.note("sections", p.c.off-1, "%d", n)
+	if n > MaxSections {
+		p.c.fail("%d sections, at most %d are defined", n, MaxSections)
+	}
+	for range n {
+		if p.c.err != nil {
+			return nil, p.c.err
+		}
+		if err := p.entry(); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.c.end(); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func (p *deltaParser) head(kind byte) error {
+	c := &p.c
+	if len(c.b) < deltaHeadLen {
+		return corrupt(c.what, int64(len(c.b)), "ends within the first %d bytes", deltaHeadLen)
+	}
+	if string(c.take(4, "magic")) != magic {
+		return corrupt(c.what, 0, "does not begin with %q", magic)
+	}
+	p.note("magic", 0, "%q", magic)
+	if got := c.u8("kind"); got != kind {
+		return corrupt(c.what, 4, "is of kind %q, want %q", got, kind)
+	}
+	p.note("kind", 4, "%q, %s", kind, c.what)
+	if v := c.u8("version"); v != FormatVersion {
+		return &VersionError{What: c.what, Version: v}
+	}
+	p.note("version", 5, "%d", FormatVersion)
+	copy(p.d.from[:], c.take(deltaDigest, "from"))
+	p.note("from", 6, "digest %x…", p.d.from)
+	copy(p.d.to[:], c.take(deltaDigest, "to"))
+	p.note("to", 6+deltaDigest, "digest %x…", p.d.to)
+	if p.d.from == p.d.to {
+		return corrupt(c.what, 6+deltaDigest, "leads from a layer to itself")
+	}
+	return nil
+}
+
+// entry reads what happens to one section.
+func (p *deltaParser) entry() error {
+	c := &p.c
+	e := edit{offset: c.off, id: SectionID(c.u16("section"))}
+	e.op = c.u8("operation")
+	layer, kindOK := Light, e.op&^opAll == 0
+	if p.d.rest {
+		layer, kindOK = Rest, e.op&^(opAdded|opReplaced) == 0 && e.op != 0
+	}
+	if c.err != nil {
+		return c.err
+	}
+	prev := SectionID(0)
+	if n := len(p.d.edits); n > 0 {
+		prev = p.d.edits[n-1].id
+	}
+	if !e.id.In(layer) || e.id <= prev {
+		return corrupt(c.what, e.offset, "section %s does not follow %s", e.id, prev)
+	}
+	if !kindOK || !p.d.rest && !lightOp(e.id, e.op) {
+		return corrupt(c.what, e.offset+2, "operation %#02x is not defined for section %s", e.op, e.id)
+	}
+	p.note("section", e.offset, "%s", e.id)
+	p.note("operation", e.offset+2, "%#02x: %s", e.op, opWords(e.op, p.d.rest))
+	if e.id.Split() && (p.d.rest || e.op != opDrop) {
+		at := c.off
+		e.p = c.u8("p")
+		if c.err == nil && (e.p < MinPrefix || e.p > MaxPrefix || e.p%4 != 0) {
+			return corrupt(c.what, at, "prefix width %d", e.p)
+		}
+		p.note("p", at, "%d bits of each hash are in light", e.p)
+	}
+	unpack := p.unpacker(e.id)
+	defer unpack.close()
+	p.fields(&e, unpack)
+	if c.err != nil {
+		return c.err
+	}
+	p.d.edits = append(p.d.edits, e)
+	return nil
+}
+
+// lightOp tells whether a light delta may have the operation for a section.
+func lightOp(id SectionID, op byte) bool {
+	switch op & opKind {
+	case opDrop:
+		return op == opDrop
+	case opText:
+		return op == opText && !id.Rows()
+	case opNew:
+		return op == opNew|opCut|opAdded && id.Rows()
+	}
+	return op != opEdit && id.Rows() && (op&opReplaced == 0 || !id.Split())
+}
+
+// fields reads what follows the operation.
+func (p *deltaParser) fields(e *edit, u *lazyUnpacker) {
+	c := &p.c
+	if !p.d.rest && e.op == opText {
+		e.text = p.column(u, MaxBlock, "block")
+		return
+	}
+	if e.op&opCut != 0 {
+		at := c.off
+		e.b, e.k = c.u8("b"), c.u8("k")
+		s := SectionHeader{ID: e.id, P: e.p, B: e.b, K: e.k}
+		if reason := s.checkParams(Light); c.err == nil && reason != "" {
+			c.fail("section %s %s", e.id, reason)
+		}
+		p.note("cut", at, "2^%d ranges, 2^%d a block", e.b, e.k)
+	}
+	if e.op&(opRemoved|opReplaced) != 0 {
+		at := c.off
+		e.rows = c.uvarint(MaxRows, "rows")
+		p.note("rows", at, "%d before", e.rows)
+	}
+	if e.op&opRemoved != 0 {
+		e.removed = p.ranks(e.rows, true, "removed")
+	}
+	if e.op&opAdded != 0 {
+		if e.id.Split() && !p.d.rest {
+			e.added = p.ranks(1<<e.p, false, "added")
+		} else {
+			e.rowsAdd = p.added(e, u)
+		}
+	}
+	if e.op&opReplaced != 0 {
+		e.replaced = p.replaced(e, u)
+	}
+}
+
+// ranks reads a number of at least 1 and so many ascending values below span. It walks through all of
+// them, so that whoever reads them later cannot fail.
+func (p *deltaParser) ranks(span uint64, strict bool, field string) riceReader {
+	c := &p.c
+	at := c.off
+	n := int(c.uvarint(min(MaxRows, uint64(len(c.b))*8), field))
+	if c.err == nil && n == 0 {
+		c.fail("%s: none", field)
+	}
+	if c.err == nil && strict && uint64(n) > span {
+		c.fail("%s: %d of %d rows", field, n, span)
+	}
+	if c.err != nil {
+		return riceReader{}
+	}
+	r := newRiceReader(c.b, span, n, strict)
+	probe := r
+	for range n {
+		if _, ok := probe.read(); !ok {
+			c.fail("%s: value %d is not below %d or is cut off", field, n-probe.left, span)
+			return riceReader{}
+		}
+	}
+	size := int64((probe.pos + 7) / 8)
+	r.b = c.b[:size:size]
+	if !paddingZero(r.b, int64(probe.pos)) {
+		c.fail("%s: padding bits are not zero", field)
+		return riceReader{}
+	}
+	c.take(size, field)
+	p.note(field, at, "%d, Rice with %d low bits", n, r.k)
+	return r
+}
+
+// column reads a column of at most limit bytes within the budget. Only names and texts,
+// for which u is not nil, may need a dictionary.
+func (p *deltaParser) column(u *lazyUnpacker, limit int64, field string) []byte {
+	at := p.c.off
+	limit = min(limit, p.budget)
+	var b []byte
+	if u == nil {
+		b = p.plain.column(&p.c, limit, field)
+	} else {
+		b = u.column(&p.c, limit, field)
+	}
+	p.budget -= int64(len(b))
+	p.note(field, at, "%d bytes", len(b))
+	return b
+}
+
+// keys reads n packed keys.
+func (p *deltaParser) keys(a *addedRows, id SectionID, prefix uint8, n int) {
+	a.p = int(prefix)
+	a.nib = 2*id.Algorithm().Size() - a.p/4
+	at := p.c.off
+	a.keys = p.c.take(int64(packedLen(n, 4*a.nib)), "keys")
+	if p.c.err == nil && !paddingZero(a.keys, int64(n)*4*int64(a.nib)) {
+		p.c.fail("padding bits of keys are not zero")
+	}
+	p.note("keys", at, "%d of %d bits", n, 4*a.nib)
+}
+
+// sizes reads a column of n sizes.
+func (p *deltaParser) sizes(a *addedRows, n int) {
+	a.sizes = p.column(nil, 5*int64(n), "sizes")
+	probe := cursor{what: p.c.what, b: a.sizes, off: p.c.off}
+	for range n {
+		if probe.uvarint(MaxSize, "size"); probe.err != nil {
+			break
+		}
+	}
+	if err := probe.end(); err != nil && p.c.err == nil {
+		p.c.fail("sizes: %v", err)
+	}
+}
+
+// names reads the lengths and the text of n names.
+func (p *deltaParser) names(a *addedRows, u *lazyUnpacker, n int) {
+	a.lens = p.column(nil, int64(n), "lengths of names")
+	a.names = p.column(u, int64(n)*MaxName, "names")
+	if p.c.err != nil {
+		return
+	}
+	if len(a.lens) != n || sumBytes(a.lens) != len(a.names) {
+		p.c.fail("%d names of %d bytes, their %d lengths say %d", n, len(a.names), len(a.lens), sumBytes(a.lens))
+		return
+	}
+	off := 0
+	for _, l := range a.lens {
+		name := a.names[off : off+int(l)]
+		off += int(l)
+		if l == 0 {
+			continue
+		}
+		if err := checkNameBytes(name); err != nil {
+			p.c.fail("%v", err)
+			return
+		}
+	}
+}
+
+// count reads a number of at least 1 that at least that many bits must follow.
+func (p *deltaParser) count(field string) int {
+	at := p.c.off
+	n := int(p.c.uvarint(min(MaxRows, uint64(len(p.c.b))*8), field))
+	if p.c.err == nil && n == 0 {
+		p.c.fail("%s: none", field)
+	}
+	p.note(field, at, "%d", n)
+	return n
+}
+
+func (p *deltaParser) added(e *edit, u *lazyUnpacker) addedRows {
+	a := addedRows{n: p.count("added")}
+	p.keys(&a, e.id, e.p, a.n)
+	if p.c.err == nil {
+		p.sizes(&a, a.n)
+	}
+	if p.c.err == nil {
+		p.names(&a, u, a.n)
+	}
+	return a
+}
+
+func (p *deltaParser) replaced(e *edit, u *lazyUnpacker) replacedRows {
+	r := replacedRows{ranks: p.ranks(e.rows, true, "replaced")}
+	r.n = r.ranks.left
+	tails, sizes, names := 0, 0, r.n
+	if p.d.rest && p.c.err == nil {
+		r.masks = p.column(nil, int64(r.n), "what changes")
+		if p.c.err == nil && len(r.masks) != r.n {
+			p.c.fail("%d rows change, what changes is said of %d", r.n, len(r.masks))
+		}
+		names = 0
+		for _, m := range r.masks {
+			if m == 0 || m&^changesAll != 0 {
+				p.c.fail("unknown change %#02x", m)
+				break
+			}
+			tails += int(m & changesTail)
+			sizes += int(m&changesSize) / changesSize
+			names += int(m&changesName) / changesName
+		}
+	}
+	if p.c.err != nil {
+		return replacedRows{}
+	}
+	if p.d.rest {
+		p.keys(&r.rows, e.id, e.p, tails)
+		p.sizes(&r.rows, sizes)
+	}
+	if p.c.err == nil {
+		p.names(&r.rows, u, names)
+	}
+	if p.c.err != nil {
+		return replacedRows{}
+	}
+	r.advance()
+	return r
+}
+
+// A lazyUnpacker asks for a dictionary at the first column that needs it.
+type lazyUnpacker struct {
+	plain *unpacker
+	dict  func() ([]byte, error)
+	full  *unpacker
+}
+
+func (p *deltaParser) unpacker(id SectionID) *lazyUnpacker {
+	return &lazyUnpacker{plain: p.plain, dict: func() ([]byte, error) { return p.dict(id) }}
+}
+
+func (u *lazyUnpacker) close() {
+	if u.full != nil {
+		u.full.close()
+	}
+}
+
+func (u *lazyUnpacker) column(c *cursor, limit int64, field string) []byte {
+	if c.err != nil || len(c.b) == 0 || c.b[0]&3 != columnDict {
+		return u.plain.column(c, limit, field)
+	}
+	if u.full == nil {
+		d, err := u.dict()
+		if err == nil {
+			u.full, err = newUnpacker(d)
+		}
+		if err != nil {
+			c.err = err
+			return nil
+		}
+	}
+	return u.full.column(c, limit, field)
+}
+
+// opWords says what an operation is.
+func opWords(op byte, rest bool) string {
+	var words []string
+	if !rest {
+		words = append(words, [...]string{"drop", "edit", "new", "text"}[op&opKind])
+	}
+	for i, w := range []string{"cut", "removed", "added", "replaced"} {
+		if op&(opCut<<i) != 0 {
+			words = append(words, w)
+		}
+	}
+	return strings.Join(words, ", ")
+}

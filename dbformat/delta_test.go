@@ -1,0 +1,415 @@
+package dbformat_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"testing"
+
+	"example.org/avdb/dbformat"
+)
+
+// A release is a pair of layers.
+type release struct{ light, rest *dbformat.MemLayer }
+
+func makeRelease(t testing.TB, c *dbformat.Content, p dbformat.Params) release {
+	t.Helper()
+	light, rest := build(t, c, p)
+	return release{light, rest}
+}
+
+// step makes the deltas between two releases, applies them and demands the second one.
+func step(t testing.TB, from, to release) (light, rest []byte) {
+	t.Helper()
+	light, err := dbformat.MakeLightDelta(from.light, to.light)
+	lightChanged := from.light.Header().Digest() != to.light.Header().Digest()
+	if lightChanged != (err == nil) || err != nil && !errors.Is(err, dbformat.ErrNoDelta) {
+		t.Fatalf("MakeLightDelta = %v, light changed: %t", err, lightChanged)
+	}
+	var lightReader io.Reader
+	if lightChanged {
+		applied(t, to.light, func(sink dbformat.Sink) (*dbformat.Header, error) {
+			return dbformat.ApplyLightDelta(from.light, bytes.NewReader(light), sink)
+		})
+		lightReader = bytes.NewReader(light)
+	}
+	rest, err = dbformat.MakeRestDelta(from.light, to.light, from.rest, to.rest)
+	restChanged := from.rest.Header().Digest() != to.rest.Header().Digest()
+	if restChanged != (err == nil) || err != nil && !errors.Is(err, dbformat.ErrNoDelta) {
+		t.Fatalf("MakeRestDelta = %v, rest changed: %t", err, restChanged)
+	}
+	if restChanged {
+		applied(t, to.rest, func(sink dbformat.Sink) (*dbformat.Header, error) {
+			return dbformat.ApplyRestDelta(from.light, to.light, from.rest, lightReader, bytes.NewReader(rest), sink)
+		})
+	}
+	return light, rest
+}
+
+func applied(t testing.TB, want *dbformat.MemLayer, apply func(dbformat.Sink) (*dbformat.Header, error)) {
+	t.Helper()
+	var sink dbformat.MemSink
+	h, err := apply(&sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Digest() != want.Header().Digest() || !bytes.Equal(h.Encode(), want.Header().Encode()) {
+		t.Fatal("the result is another layer")
+	}
+	if _, err := sink.Layer(h); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// clone copies content as far as tests change it.
+func clone(c *dbformat.Content) *dbformat.Content {
+	d := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{}, Ignore: slices.Clone(c.Ignore), Vectors: slices.Clone(c.Vectors)}
+	for id, r := range c.Sections {
+		d.Sections[id] = slices.Clone(r)
+	}
+	return d
+}
+
+// A history makes content that changes at random. Its hashes begin with one of few prefixes, so
+// that most rows have equals.
+type history struct {
+	rng *rand.Rand
+	c   *dbformat.Content
+	// keys that were used, so that they come back
+	old map[dbformat.SectionID][]dbformat.Record
+}
+
+func newHistory(seed uint64) *history {
+	return &history{
+		rng: rand.New(rand.NewPCG(seed, 99)),
+		c:   &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{}},
+		old: map[dbformat.SectionID][]dbformat.Record{},
+	}
+}
+
+func (h *history) record(a dbformat.Algorithm) dbformat.Record {
+	var r dbformat.Record
+	r.Hash[0] = byte(h.rng.IntN(3) * 127) // few prefixes
+	r.Hash[1] = byte(h.rng.IntN(2) * 16)
+	r.Hash[7] = byte(h.rng.IntN(3))
+	r.Hash[a.Size()-1] = byte(h.rng.IntN(3)) // few tails
+	if h.rng.IntN(2) == 0 {
+		r.Size = 1 << h.rng.UintN(32)
+	}
+	r.Size = min(r.Size, dbformat.MaxSize)
+	if h.rng.IntN(3) > 0 {
+		r.Name = fmt.Sprintf("Win.Trojan.Agent-%d", h.rng.IntN(1000))
+	}
+	return r
+}
+
+func (h *history) step() {
+	for range h.rng.IntN(4) {
+		id := dbformat.AllSections()[h.rng.IntN(15)]
+		recs := h.c.Sections[id]
+		switch h.rng.IntN(8) {
+		case 0: // the section disappears
+			h.old[id] = recs
+			recs = nil
+		case 1: // it comes back
+			recs = append(recs, h.old[id]...)
+		case 2: // rows go
+			recs = slices.DeleteFunc(recs, func(dbformat.Record) bool { return h.rng.IntN(3) == 0 })
+		case 3: // rows are renamed
+			for i := range recs {
+				if h.rng.IntN(3) == 0 {
+					recs[i].Name = h.record(id.Algorithm()).Name
+				}
+			}
+		case 4: // sizes change
+			for i := range recs {
+				if h.rng.IntN(3) == 0 {
+					recs[i].Size = h.rng.Uint32N(4)
+				}
+			}
+		default: // rows come
+			for range h.rng.IntN(40) {
+				recs = append(recs, h.record(id.Algorithm()))
+			}
+		}
+		h.c.Sections[id] = unique(recs)
+	}
+	if h.rng.IntN(3) == 0 {
+		h.c.Ignore = nil
+		for i := range h.rng.IntN(5) {
+			h.c.Ignore = append(h.c.Ignore, fmt.Sprintf("Ignored-%d-%d", i, h.rng.IntN(3)))
+		}
+	}
+	if h.rng.IntN(4) == 0 {
+		h.c.Vectors = nil
+		for i := range h.rng.IntN(3) {
+			h.c.Vectors = append(h.c.Vectors, dbformat.Vector{Content: []byte{byte(i), byte(h.rng.IntN(3))}})
+		}
+	}
+}
+
+// params cuts at random, the width stays.
+func (h *history) params() dbformat.Params {
+	p := dbformat.Params{Prefix: 12, Cuts: map[dbformat.SectionID]dbformat.CutParams{}}
+	for id := range h.c.Sections {
+		cut := dbformat.CutParams{B: uint8(h.rng.IntN(4))}
+		if id.Split() {
+			cut.K = uint8(h.rng.IntN(int(cut.B) + 1))
+		}
+		p.Cuts[id] = cut
+	}
+	return p
+}
+
+func unique(recs []dbformat.Record) []dbformat.Record {
+	type key struct {
+		hash [32]byte
+		size uint32
+	}
+	seen := map[key]bool{}
+	out := recs[:0:0]
+	for _, r := range recs {
+		k := key{r.Hash, r.Size}
+		if !seen[k] {
+			seen[k] = true
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// The property that deltas stand on: what is applied is what was made, whatever happens
+// between two releases.
+func TestDeltaOfRandomHistories(t *testing.T) {
+	equal, restOnly := 0, 0
+	for seed := range uint64(30) {
+		h := newHistory(seed)
+		p := h.params()
+		prev := makeRelease(t, h.c, p)
+		for range 12 {
+			h.step()
+			if h.rng.IntN(3) == 0 {
+				p = h.params()
+			}
+			next := makeRelease(t, clone(h.c), p)
+			checkLayers(t, next.light, next.rest)
+			light, rest := step(t, prev, next)
+			if light == nil && rest == nil {
+				equal++
+			}
+			if light == nil && rest != nil {
+				restOnly++
+			}
+			prev = next
+		}
+	}
+	if equal == 0 || restOnly == 0 {
+		t.Fatalf("%d steps change nothing, %d change rest only: the histories are too tame", equal, restOnly)
+	}
+}
+
+// One added line in a million costs next to nothing.
+func TestDeltaOfOneLineIsSmall(t *testing.T) {
+	n := 1_000_000
+	if testing.Short() {
+		n = 100_000
+	}
+	id := dbformat.ClassHash.Section(dbformat.SHA256)
+	recs := records(dbformat.SHA256, n+1, 9)
+	recs[n].Name, recs[n].Size = "Win.Trojan.Emotet-9951234-1", 123456
+	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{id: recs[:n]}}
+	p := dbformat.ChooseParams(c, nil)
+	from := makeRelease(t, c, p)
+	c.Sections[id] = recs
+	p = dbformat.ChooseParams(c, &p)
+	to := makeRelease(t, c, p)
+	light, rest := step(t, from, to)
+	t.Logf("light %d bytes, rest %d bytes", len(light), len(rest))
+	if len(light)+len(rest) > 150 {
+		t.Fatalf("light %d bytes, rest %d bytes; want at most 150 together", len(light), len(rest))
+	}
+}
+
+func TestRenameIsARestDeltaOnly(t *testing.T) {
+	id := dbformat.ClassHash.Section(dbformat.MD5)
+	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{id: records(dbformat.MD5, 1000, 10)}}
+	p := dbformat.ChooseParams(c, nil)
+	from := makeRelease(t, c, p)
+	c = clone(c)
+	c.Sections[id][500].Name = "Another.Name"
+	light, rest := step(t, from, makeRelease(t, c, p))
+	if light != nil || len(rest) > 60 {
+		t.Fatalf("light %d bytes, rest %d bytes", len(light), len(rest))
+	}
+}
+
+func TestAnotherCutCostsNoRows(t *testing.T) {
+	id := dbformat.ClassHash.Section(dbformat.SHA1)
+	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{id: records(dbformat.SHA1, 5000, 11)}}
+	p := dbformat.Params{Prefix: 36, Cuts: map[dbformat.SectionID]dbformat.CutParams{id: {B: 2, K: 1}}}
+	from := makeRelease(t, c, p)
+	q := dbformat.Params{Prefix: 36, Cuts: map[dbformat.SectionID]dbformat.CutParams{id: {B: 5, K: 3}}}
+	light, rest := step(t, from, makeRelease(t, c, q))
+	if len(light)+len(rest) > 60 {
+		t.Fatalf("light %d bytes, rest %d bytes", len(light), len(rest))
+	}
+}
+
+func TestNoDelta(t *testing.T) {
+	c := sample(100, 12)
+	a := makeRelease(t, c, dbformat.Params{Prefix: 24})
+	b := makeRelease(t, c, dbformat.Params{Prefix: 28})
+	if _, err := dbformat.MakeLightDelta(a.light, b.light); !errors.Is(err, dbformat.ErrNoDelta) {
+		t.Errorf("another prefix width: %v", err)
+	}
+	if _, err := dbformat.MakeRestDelta(a.light, b.light, a.rest, b.rest); !errors.Is(err, dbformat.ErrNoDelta) {
+		t.Errorf("another prefix width: %v", err)
+	}
+	if _, err := dbformat.MakeLightDelta(a.light, a.light); !errors.Is(err, dbformat.ErrNoDelta) {
+		t.Errorf("equal layers: %v", err)
+	}
+	if _, err := dbformat.MakeRestDelta(a.light, b.light, a.rest, a.rest); !errors.Is(err, dbformat.ErrCorrupt) {
+		t.Errorf("rest of another light: %v", err)
+	}
+}
+
+// threeReleases gives releases that differ in rows, and the deltas of the first two.
+func threeReleases(t testing.TB) (r [3]release, light, rest []byte) {
+	c := sample(60, 13)
+	p := dbformat.ChooseParams(c, nil)
+	r[0] = makeRelease(t, c, p)
+	for i := 1; i < 3; i++ {
+		c = clone(c)
+		for j, id := range slices.Sorted(maps.Keys(c.Sections)) {
+			recs := c.Sections[id]
+			recs = append(recs[min(3+j, len(recs)):], records(id.Algorithm(), 5, uint64(100*i))...)
+			recs[0].Name = fmt.Sprint("Renamed-", i)
+			c.Sections[id] = recs
+		}
+		c.Ignore = append(c.Ignore, fmt.Sprint("More-", i))
+		r[i] = makeRelease(t, c, p)
+	}
+	light, rest = step(t, r[0], r[1])
+	return r, light, rest
+}
+
+func applyLight(old dbformat.LayerReader, b []byte) (*dbformat.Header, error) {
+	return dbformat.ApplyLightDelta(old, bytes.NewReader(b), nowhere{})
+}
+
+func TestDeltaOnTheWrongBaseIsRefused(t *testing.T) {
+	r, light, rest := threeReleases(t)
+	fails := func(name string, h *dbformat.Header, err error) {
+		t.Helper()
+		if !errors.Is(err, dbformat.ErrCorrupt) || h != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	refuse := failingSink{errors.New("a block was written")}
+	apply := func(a, b, c dbformat.LayerReader, l, x []byte) (*dbformat.Header, error) {
+		var lr io.Reader
+		if l != nil {
+			lr = bytes.NewReader(l)
+		}
+		return dbformat.ApplyRestDelta(a, b, c, lr, bytes.NewReader(x), refuse)
+	}
+	h, err := dbformat.ApplyLightDelta(r[1].light, bytes.NewReader(light), refuse)
+	fails("twice", h, err)
+	h, err = dbformat.ApplyLightDelta(r[0].rest, bytes.NewReader(light), refuse)
+	fails("light delta on rest", h, err)
+	h, err = dbformat.ApplyLightDelta(r[0].light, bytes.NewReader(rest), refuse)
+	fails("rest delta on light", h, err)
+	h, err = apply(r[0].light, r[1].light, r[1].rest, light, rest)
+	fails("rest twice", h, err)
+	h, err = apply(r[0].light, r[1].light, r[0].rest, nil, rest)
+	fails("without the light delta", h, err)
+	h, err = apply(r[0].light, r[2].light, r[0].rest, light, rest)
+	fails("another new light", h, err)
+	h, err = apply(r[1].light, r[1].light, r[0].rest, light, rest)
+	fails("another old light", h, err)
+	h, err = apply(r[0].light, r[1].light, r[0].light, light, rest)
+	fails("light for rest", h, err)
+	long := io.MultiReader(bytes.NewReader(light), endless{})
+	h, err = dbformat.ApplyLightDelta(r[0].light, long, refuse)
+	fails("endless", h, err)
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestDeltaTruncatedOrFlippedNeverGivesTheLayer(t *testing.T) {
+	r, light, rest := threeReleases(t)
+	applyRest := func(b []byte) (*dbformat.Header, error) {
+		return dbformat.ApplyRestDelta(r[0].light, r[1].light, r[0].rest, bytes.NewReader(light), bytes.NewReader(b), nowhere{})
+	}
+	for _, d := range []struct {
+		name  string
+		b     []byte
+		want  dbformat.Digest
+		apply func([]byte) (*dbformat.Header, error)
+	}{
+		{"light", light, r[1].light.Header().Digest(), func(b []byte) (*dbformat.Header, error) { return applyLight(r[0].light, b) }},
+		{"rest", rest, r[1].rest.Header().Digest(), applyRest},
+	} {
+		for n := range len(d.b) {
+			if h, err := d.apply(d.b[:n]); !errors.Is(err, dbformat.ErrCorrupt) || h != nil {
+				t.Fatalf("%s: first %d of %d bytes: %v", d.name, n, len(d.b), err)
+			}
+		}
+		if _, err := d.apply(append(bytes.Clone(d.b), 0)); !errors.Is(err, dbformat.ErrCorrupt) {
+			t.Fatalf("%s: a trailing byte: %v", d.name, err)
+		}
+		same := 0
+		for i := 0; i < len(d.b)*8; i += 3 { // 3 and 8 share no factor: every position of a byte has its turn
+			d.b[i/8] ^= 1 << (i % 8)
+			h, err := d.apply(d.b)
+			switch {
+			case err == nil && h.Digest() != d.want:
+				t.Fatalf("%s: bit %d of byte %d gives another layer", d.name, i%8, i/8)
+			case err == nil:
+				same++
+			case h != nil || !errors.Is(err, dbformat.ErrCorrupt) && !errors.Is(err, dbformat.ErrVersion):
+				t.Fatalf("%s: bit %d of byte %d: %v", d.name, i%8, i/8, err)
+			}
+			d.b[i/8] ^= 1 << (i % 8)
+		}
+		if same > len(d.b)*8/3/100 { // what zstd's decoders pass over
+			t.Errorf("%s: %d of %d flipped bits change nothing", d.name, same, len(d.b)*8)
+		}
+	}
+}
+
+// Memory of applying does not depend on the size of the layer.
+func TestApplyHoldsOneBlock(t *testing.T) {
+	id := dbformat.ClassHash.Section(dbformat.SHA256)
+	recs := records(dbformat.SHA256, 200_001, 14)
+	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{id: recs[:200_000]}}
+	p := dbformat.ChooseParams(c, nil)
+	from := makeRelease(t, c, p)
+	c.Sections[id] = recs
+	to := makeRelease(t, c, p)
+	light, rest := step(t, from, to)
+	for name, apply := range map[string]func() error{
+		"light": func() error { _, err := applyLight(from.light, light); return err },
+		"rest": func() error {
+			_, err := dbformat.ApplyRestDelta(from.light, to.light, from.rest, bytes.NewReader(light), bytes.NewReader(rest), nowhere{})
+			return err
+		},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := apply(); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
+			t.Errorf("%s: %d bytes allocated in all, want at most 4 MiB", name, n)
+		}
+	}
+}
