@@ -1,0 +1,227 @@
+//go:build unix
+
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.org/avdb/dbformat"
+)
+
+// TestModesWhateverTheUmask installs under three umasks. The umask is the process's: no other test runs meanwhile.
+func TestModesWhateverTheUmask(t *testing.T) {
+	old := syscall.Umask(0)
+	defer syscall.Umask(old)
+	for _, mask := range []int{0, 0o022, 0o077} {
+		syscall.Umask(mask)
+		s := newStore(t)
+		r := newRelease(t, 1, 50, 1)
+		must(t, install(s, r, dbformat.VariantFull))
+		must(t, s.PutIndex("k", func(yield func([]byte) bool) { yield([]byte("x")) }))
+		must(t, s.PutRestrictions([]byte("{}"), 1))
+		must(t, s.AppendHistory(Event{Kind: "update"}))
+		must(t, s.UpdateSettings(func(v *Settings) error { v.CloudMode = true; return nil }))
+		want := map[string]fs.FileMode{
+			".": 0o755, "db": 0o755, "db/layers": 0o755, "db/index": 0o755, "trust": 0o700, "downloads": 0o700,
+			"db/CURRENT": 0o644, "db/restrictions.json": 0o644, "db/index/k.idx": 0o644,
+			"db/layers/" + r.light.Header().Digest().String() + ".db": 0o644,
+			"db/layers/" + r.rest.Header().Digest().String() + ".db":  0o644,
+			"settings.json": 0o600, "settings.lock": 0o600, "state.db": 0o600, "update.lock": 0o600,
+		}
+		must(t, filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
+			must(t, err)
+			name, _ := filepath.Rel(s.dir, path)
+			i, err := d.Info()
+			must(t, err)
+			if i.Mode().Perm() != want[name] {
+				t.Errorf("umask %03o: %s has mode %04o, want %04o", mask, name, i.Mode().Perm(), want[name])
+			}
+			delete(want, name)
+			return nil
+		}))
+		for name := range want {
+			t.Errorf("umask %03o: %s is missing", mask, name)
+		}
+	}
+}
+
+func TestOpenFoldersAreClosed(t *testing.T) {
+	s := newStore(t)
+	must(t, os.Chmod(s.TrustDir(), 0o777))
+	must(t, os.Chmod(s.dir, 0o700)) // the owner's own choice
+	_, err := Create(s.dir, Options{})
+	must(t, err)
+	for path, want := range map[string]fs.FileMode{s.TrustDir(): 0o700, s.dir: 0o700} {
+		if i, err := os.Stat(path); err != nil || i.Mode().Perm() != want {
+			t.Errorf("%s has mode %v, want %v", path, i.Mode(), want)
+		}
+	}
+}
+
+// TestPathsThatAreNotOurs puts what a local attacker may at each path that is written: nothing outside
+// changes, nothing hangs, and each call works or says what is wrong.
+func TestPathsThatAreNotOurs(t *testing.T) {
+	plant := map[string]func(path, victim string) error{
+		"symlink":          func(path, victim string) error { return os.Symlink(victim, path) },
+		"dangling symlink": func(path, victim string) error { return os.Symlink(victim+".none", path) },
+		"hard link":        func(path, victim string) error { return os.Link(victim, path) },
+		"fifo":             func(path, _ string) error { return syscall.Mkfifo(path, 0o666) },
+		"folder":           func(path, _ string) error { return os.MkdirAll(filepath.Join(path, "x"), 0o755) },
+		"device": func(path, _ string) error {
+			return syscall.Mknod(path, syscall.S_IFCHR|0o666, 1<<8|3) // as /dev/null
+		},
+		"read-only file": func(path, _ string) error { return os.WriteFile(path, []byte("theirs"), 0o400) },
+	}
+	r := newRelease(t, 1, 50, 1)
+	paths := map[string]func(s *Store) string{
+		"CURRENT":           (*Store).currentPath,
+		"layer":             func(s *Store) string { return s.layerPath(r.light.Header().Digest()) },
+		"index":             func(s *Store) string { return s.indexPath("k") },
+		"restrictions.json": (*Store).restrictionsPath,
+		"settings.json":     (*Store).settingsPath,
+		"settings.lock":     (*Store).settingsLock,
+		"state.db":          (*Store).statePath,
+		"update.lock":       (*Store).lockPath,
+		"layers":            (*Store).layersDir,
+		"trust":             (*Store).TrustDir,
+	}
+	for what, put := range plant {
+		for where, path := range paths {
+			t.Run(what+" at "+where, func(t *testing.T) {
+				dir := memoryDir(t)
+				victim := filepath.Join(dir, "victim")
+				must(t, os.WriteFile(victim, []byte("precious"), 0o600))
+				s, err := Create(filepath.Join(dir, "state"), Options{})
+				must(t, err)
+				must(t, os.RemoveAll(path(s)))
+				if err := put(path(s), victim); err != nil {
+					t.Skip(err)
+				}
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					everything(s, r)
+				}()
+				select {
+				case <-done:
+				case <-time.After(10 * time.Second):
+					t.Fatal("it hangs")
+				}
+				if b, err := os.ReadFile(victim); err != nil || string(b) != "precious" {
+					t.Errorf("the victim now says %q, %v", b, err)
+				}
+				if i, err := os.Stat(victim); err != nil || i.Mode().Perm() != 0o600 {
+					t.Errorf("the victim's mode is %v", i.Mode())
+				}
+				if _, err := os.Lstat(victim + ".none"); err == nil {
+					t.Error("the target of a dangling link was made")
+				}
+			})
+		}
+	}
+}
+
+// everything calls what writes. Errors are fine: victims are what counts.
+func everything(s *Store, r *release) {
+	if lock, err := s.Lock(); err == nil {
+		defer lock.Unlock()
+	}
+	_ = install(s, r, dbformat.VariantFull)
+	_, _ = s.Current()
+	_ = s.PutIndex("k", func(yield func([]byte) bool) { yield([]byte("x")) })
+	_, _ = s.OpenIndex("k")
+	_ = s.PutRestrictions([]byte("{}"), 1)
+	_ = s.UpdateSettings(func(v *Settings) error { v.CloudMode = true; return nil })
+	_ = s.AppendHistory(Event{Kind: "update"})
+	_, _ = s.History(0)
+	_, _ = s.Verify(true, nil)
+	_ = s.Clean()
+	_, _ = Create(s.dir, Options{})
+}
+
+func TestLinksAreRefusedByName(t *testing.T) {
+	s := newMemoryStore(t)
+	must(t, install(s, newRelease(t, 1, 50, 1), dbformat.VariantFull))
+	for _, path := range []string{s.currentPath(), s.settingsPath()} {
+		must(t, os.Rename(path, path+".real"))
+		must(t, os.Symlink(path+".real", path))
+	}
+	_, err := s.Current()
+	if e := requireError(t, err, ErrStorage, "is a symbolic link"); e.Path != s.currentPath() {
+		t.Errorf("error is about %s", e.Path)
+	}
+	_, err = s.Settings()
+	requireError(t, err, ErrStorage, "is a symbolic link")
+	must(t, os.Remove(s.currentPath()))
+	must(t, syscall.Mkfifo(s.currentPath(), 0o644))
+	_, err = s.Current()
+	requireError(t, err, ErrStorage, "is not a regular file")
+	must(t, os.Remove(s.lockPath()))
+	must(t, os.Symlink("elsewhere", s.lockPath()))
+	_, err = s.Lock()
+	requireError(t, err, ErrStorage, "is not a regular file")
+}
+
+// TestForeignUser runs this test binary as another user, who may only read.
+func TestForeignUser(t *testing.T) {
+	if dir := os.Getenv("STORE_TEST_FOREIGN"); dir != "" {
+		foreign(t, dir)
+		return
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	dir := memoryDir(t)
+	must(t, os.Chmod(dir, 0o755))
+	s, err := Create(filepath.Join(dir, "state"), Options{})
+	must(t, err)
+	locked(t, s, func() { must(t, install(s, newRelease(t, 1, 50, 1), dbformat.VariantFull)) })
+	must(t, s.PutIndex("k", func(yield func([]byte) bool) { yield([]byte("x")) }))
+	binary := filepath.Join(dir, "test")
+	b, err := os.ReadFile(os.Args[0])
+	must(t, err)
+	must(t, os.WriteFile(binary, b, 0o755))
+	cmd := exec.Command(binary, "-test.run", "^TestForeignUser$", "-test.v")
+	cmd.Env = append(os.Environ(), "STORE_TEST_FOREIGN="+s.dir)
+	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestForeignUser") {
+		t.Errorf("as another user: %v\n%s", err, out)
+	}
+}
+
+func foreign(t *testing.T, dir string) {
+	s, err := Open(dir, Options{})
+	must(t, err)
+	requireCurrent(t, s, newRelease(t, 1, 50, 1), dbformat.VariantFull)
+	if _, err := s.Verify(true, nil); err != nil {
+		t.Error(err)
+	}
+	f, err := s.OpenIndex("k")
+	must(t, err)
+	f.Close()
+	if _, ok, err := s.Restrictions(); ok || err != nil {
+		t.Errorf("Restrictions: %v %v", ok, err)
+	}
+	if _, err := s.Settings(); !errors.Is(err, fs.ErrPermission) || !errors.Is(err, ErrStorage) {
+		t.Errorf("Settings: %v, want permission denied", err)
+	}
+	if _, err := s.Lock(); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("Lock: %v, want permission denied", err)
+	}
+	if err := s.PutIndex("j", func(yield func([]byte) bool) { yield([]byte("x")) }); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("PutIndex: %v, want permission denied", err)
+	}
+	if n, err := s.FreeBytes(); err != nil || n <= 0 {
+		t.Errorf("FreeBytes: %d %v", n, err)
+	}
+}
