@@ -13,15 +13,12 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"example.org/avdb/store"
 )
 
 // maxConfig bounds the config file.
 const maxConfig = 1 << 20
-
-// A source is where updates come from, as the config file and `config show` say it.
-type source struct {
-	URL string `json:"url"`
-}
 
 // A policy is what the config file says: keys that nothing else can change.
 type policy struct {
@@ -253,9 +250,9 @@ func (r *policyReader) sources(k key, n ast.Node) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s is %s, want a list", k.name, strings.ToLower(n.Type().String()))
 	}
-	var list []source
+	var list []store.SettingsSource
 	for _, item := range seq.Values {
-		s := source{}
+		s := store.SettingsSource{}
 		if text, ok := scalar(item); ok {
 			s.URL = text
 		} else if !r.sourceFields(item, &s) {
@@ -274,7 +271,7 @@ func (r *policyReader) sources(k key, n ast.Node) (any, error) {
 }
 
 // sourceFields reads the mapping of one source; false when it said what is wrong.
-func (r *policyReader) sourceFields(n ast.Node, s *source) bool {
+func (r *policyReader) sourceFields(n ast.Node, s *store.SettingsSource) bool {
 	var entries []*ast.MappingValueNode
 	switch n := n.(type) {
 	case *ast.MappingNode:

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.org/avdb/store"
 )
 
 // A policy holds what its file says, with the lines that say it.
@@ -26,7 +28,7 @@ scan:
 		t.Fatal(err)
 	}
 	want := map[string]policyValue{
-		"sources":           {[]source{{URL: "https://a.example/db"}, {URL: "file:///srv/db"}}, 2},
+		"sources":           {[]store.SettingsSource{{URL: "https://a.example/db"}, {URL: "file:///srv/db"}}, 2},
 		"cloud_mode":        {true, 5},
 		"ksn.mode":          {"extended", 6},
 		"ksn.proxies":       {[]string{"p1", "p2:1"}, 6},

@@ -7,6 +7,12 @@ import (
 	"strings"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/ksn"
+	"example.org/avdb/matcher"
+	"example.org/avdb/publisher"
+	"example.org/avdb/signing"
+	"example.org/avdb/store"
+	"example.org/avdb/updater"
 )
 
 // The exit codes, one for each reaction of the caller.
@@ -84,7 +90,19 @@ var kinds = []struct {
 	code   int
 	remedy string
 }{
-	{dbformat.ErrVersion, exitVersion, "the database in place stays in use; install a newer avdb"},
+	{signing.ErrUntrusted, exitUntrusted, "what is installed stays in use; update from another source, or tell who runs this one"},
+	{matcher.ErrSelfTest, exitUntrusted, "what is installed stays in use; tell who publishes the database"},
+	{dbformat.ErrVersion, exitVersion, "what is installed stays in use; install a newer avdb"},
+	{store.ErrStorage, exitStorage, "make room, or make the folder writable, and update again"},
+	{updater.ErrCoolDown, exitCoolDown, "what is installed stays in use; update again later, or from another source"},
+	{updater.ErrUnavailable, exitUnavailable, "what is installed stays in use; check the network and the sources, and update again"},
+	{ksn.ErrRefused, exitRefused, ""},
+	{publisher.ErrGuard, exitRefused, ""},
+	{signing.ErrBusy, exitLocked, "wait for it to end"},
+	{store.ErrLocked, exitLocked, "wait for it to end, or end it"},
+	{store.ErrNoDatabase, exitNoDatabase, "run \"avdb update\" to fetch one"},
+	{updater.ErrNotSetUp, exitError, "name a source with \"avdb init --source URL\""},
+	{signing.ErrNoTrust, exitError, "run \"avdb init\" first"},
 }
 
 // exitCode is the one place where errors become exit codes.
@@ -104,21 +122,67 @@ func exitCode(err error) int {
 	return exitError
 }
 
-// remedy is what to do about err: what the error itself says, else what its kind
-// advises, else "".
-func remedy(err error) string {
-	var r interface{ Remedy() string }
-	if errors.As(err, &r) {
-		if s := r.Remedy(); s != "" {
-			return s
+// explain takes an error apart into what happened and what to do about it. Libraries
+// write both into one text; here they stand on lines of their own.
+func explain(err error) (text, remedy string) {
+	text = strings.TrimSpace(err.Error())
+	if _, ok := errors.AsType[*updater.UpdateError](err); ok {
+		// Its last line says what stays in use and what to do.
+		i := strings.LastIndexByte(text, '\n')
+		return text[:max(i, 0)], text[i+1:]
+	}
+	for _, r := range remedies(err) {
+		if r == "" {
+			continue
 		}
+		for _, form := range []string{"; " + r, " (" + r + ")"} {
+			if i := strings.LastIndex(text, form); i >= 0 {
+				text = text[:i] + text[i+len(form):]
+			}
+		}
+		if remedy == "" {
+			remedy = r
+		}
+	}
+	if remedy != "" {
+		return text, remedy
 	}
 	for _, k := range kinds {
 		if errors.Is(err, k.is) {
-			return k.remedy
+			return text, k.remedy
 		}
 	}
-	return ""
+	return text, ""
+}
+
+// remedies lists what the errors in the chain of err advise, the outermost first.
+func remedies(err error) (list []string) {
+	var r interface{ Remedy() string }
+	if errors.As(err, &r) {
+		list = append(list, r.Remedy())
+	}
+	if e, ok := errors.AsType[*store.Error](err); ok {
+		list = append(list, e.Remedy)
+	}
+	if e, ok := errors.AsType[*signing.UntrustedError](err); ok {
+		list = append(list, e.Remedy)
+	}
+	if e, ok := errors.AsType[*signing.RepositoryError](err); ok {
+		list = append(list, e.Remedy)
+	}
+	if e, ok := errors.AsType[*ksn.RefusedError](err); ok {
+		list = append(list, e.Remedy)
+	}
+	if e, ok := errors.AsType[*publisher.PolicyError](err); ok {
+		list = append(list, e.Remedy)
+	}
+	if e, ok := errors.AsType[*publisher.RestrictionsError](err); ok {
+		list = append(list, e.Remedy)
+	}
+	if e, ok := errors.AsType[*publisher.OptionsError](err); ok {
+		list = append(list, e.Remedy)
+	}
+	return list
 }
 
 // A failure is the JSON document of a command that failed and had nothing of its own
@@ -139,7 +203,8 @@ func (a *app) fail(ctx context.Context, err error) int {
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		err = hint(errors.New("interrupted"), "what is installed stays in use; run the command again to go on")
 	}
-	f := failure{Error: strings.TrimSpace(err.Error()), Remedy: remedy(err), Exit: code}
+	f := failure{Exit: code}
+	f.Error, f.Remedy = explain(err)
 	a.say(levelError, f.Error, f.Remedy)
 	if a.json && !a.answered {
 		if werr := a.document(f); werr != nil {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"example.org/avdb/store"
 )
 
 // A kind is the type of a key's values.
@@ -19,7 +21,7 @@ const (
 	kindDuration             // time.Duration
 	kindChoice               // string, one of key.choices
 	kindList                 // []string
-	kindSources              // []source; config file only
+	kindSources              // []store.SettingsSource; config file only
 )
 
 // A key is something that can be configured.
@@ -30,37 +32,71 @@ type key struct {
 	min, max int64    // of a kindCount or kindSize, inclusive
 	def      any      // value when nothing says otherwise
 	doc      string   // one line
+
+	// of and put read and write the key in the device's settings; nil for a key that they
+	// do not have.
+	of  func(*store.Settings) any
+	put func(*store.Settings, any)
 }
 
 // keys is the one table of what can be configured, in the order in which it is shown.
 func keys() []key {
+	type set = store.Settings
 	return []key{
-		{name: "sources", kind: kindSources, def: []source(nil),
-			doc: "where updates come from, in order of preference (config file, or avdb init)"},
+		{name: "sources", kind: kindSources, def: []store.SettingsSource(nil),
+			doc: "where updates come from, in order of preference (config file, or avdb init)",
+			of:  func(s *set) any { return s.Sources },
+			put: func(s *set, v any) { s.Sources = v.([]store.SettingsSource) }},
 		{name: "cloud_mode", kind: kindBool, def: false,
-			doc: "keep the light database and ask KSN about the rest"},
+			doc: "keep the light database and ask KSN about the rest",
+			of:  func(s *set) any { return s.CloudMode },
+			put: func(s *set, v any) { s.CloudMode = v.(bool) }},
 		{name: "ksn.mode", kind: kindChoice, choices: []string{"off", "basic", "extended"}, def: "off",
-			doc: "use of KSN: off, basic (look-ups), extended (look-ups and statistics)"},
+			doc: "use of KSN: off, basic (look-ups), extended (look-ups and statistics)",
+			of:  func(s *set) any { return s.KSN.Mode },
+			put: func(s *set, v any) { s.KSN.Mode = v.(string) }},
 		{name: "ksn.use_proxy", kind: kindBool, def: false,
-			doc: "send requests to KSN through a KSN proxy"},
+			doc: "send requests to KSN through a KSN proxy",
+			of:  func(s *set) any { return s.KSN.UseProxy },
+			put: func(s *set, v any) { s.KSN.UseProxy = v.(bool) }},
 		{name: "ksn.proxies", kind: kindList, def: []string(nil),
-			doc: "KSN proxies, HOST or HOST:PORT, in order of preference (default port 13111)"},
+			doc: "KSN proxies in order of preference: HOST, HOST:PORT or a URL (default port 13111)",
+			of:  func(s *set) any { return s.KSN.Proxies },
+			put: func(s *set, v any) { s.KSN.Proxies = v.([]string) }},
 		{name: "ksn.use_servers_if_proxy_unavailable", kind: kindBool, def: false,
-			doc: "ask the servers of the same network when no KSN proxy answers"},
+			doc: "ask the servers of the same network when no KSN proxy answers",
+			of:  func(s *set) any { return s.KSN.UseServersIfProxyUnavailable },
+			put: func(s *set, v any) { s.KSN.UseServersIfProxyUnavailable = v.(bool) }},
 		{name: "ksn.unavailable_status", kind: kindChoice, choices: []string{"ok", "warning", "critical"}, def: "warning",
-			doc: "device status when KSN is unavailable"},
-		{name: "update.keep", kind: kindCount, min: 0, max: 16, def: int64(1),
-			doc: "previous databases kept for a roll-back"},
+			doc: "device status when KSN is unavailable",
+			of:  func(s *set) any { return s.KSN.UnavailableStatus },
+			put: func(s *set, v any) { s.KSN.UnavailableStatus = v.(string) }},
+		{name: "update.variant", kind: kindChoice, choices: []string{"auto", "light", "full"}, def: "auto",
+			doc: "database to keep: light, full, or auto (light in cloud mode, else full)",
+			of:  func(s *set) any { return s.Update.Variant },
+			put: func(s *set, v any) { s.Update.Variant = v.(string) }},
+		{name: "update.keep", kind: kindCount, min: 0, max: 30, def: int64(1),
+			doc: "previous databases kept for a roll-back",
+			of:  func(s *set) any { return int64(s.Update.Keep) },
+			put: func(s *set, v any) { s.Update.Keep = int(v.(int64)) }},
 		{name: "update.limit_rate", kind: kindSize, min: 0, max: 1 << 40, def: int64(0),
-			doc: "most bytes per second that an update downloads, 0 for no limit"},
+			doc: "most bytes per second that an update downloads, 0 for no limit",
+			of:  func(s *set) any { return s.Update.LimitRate },
+			put: func(s *set, v any) { s.Update.LimitRate = v.(int64) }},
 		{name: "update.jitter", kind: kindDuration, def: time.Duration(0),
-			doc: "longest random wait before an update starts"},
+			doc: "longest random wait before an update starts (config file and environment)"},
 		{name: "scan.pua", kind: kindBool, def: false,
-			doc: "report potentially unwanted applications too"},
-		{name: "scan.jobs", kind: kindCount, min: 0, max: 1024, def: int64(0),
-			doc: "files scanned at the same time, 0 for one per processor"},
+			doc: "report potentially unwanted applications too",
+			of:  func(s *set) any { return s.Scan.PUA },
+			put: func(s *set, v any) { s.Scan.PUA = v.(bool) }},
+		{name: "scan.jobs", kind: kindCount, min: 0, max: 4096, def: int64(0),
+			doc: "files scanned at the same time, 0 for one per processor",
+			of:  func(s *set) any { return int64(s.Scan.Jobs) },
+			put: func(s *set, v any) { s.Scan.Jobs = int(v.(int64)) }},
 		{name: "scan.max_size", kind: kindSize, min: 0, max: math.MaxInt64, def: int64(0),
-			doc: "largest file that is scanned, 0 for no limit"},
+			doc: "largest file that is scanned, 0 for no limit",
+			of:  func(s *set) any { return s.Scan.MaxSize },
+			put: func(s *set, v any) { s.Scan.MaxSize = v.(int64) }},
 	}
 }
 
@@ -185,7 +221,7 @@ func (k key) text(v any) string {
 	switch v := v.(type) {
 	case []string:
 		return strings.Join(v, ",")
-	case []source:
+	case []store.SettingsSource:
 		urls := make([]string, len(v))
 		for i, s := range v {
 			urls[i] = s.URL
@@ -204,8 +240,8 @@ func (k key) jsonValue(v any) any {
 		return durationText(v)
 	case []string:
 		return append([]string{}, v...)
-	case []source:
-		return append([]source{}, v...)
+	case []store.SettingsSource:
+		return append([]store.SettingsSource{}, v...)
 	}
 	return v
 }

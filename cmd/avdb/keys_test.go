@@ -43,7 +43,7 @@ func TestKeyParse(t *testing.T) {
 		{"update.jitter", "5", nil},
 		{"ksn.mode", "basic", "basic"},
 		{"ksn.mode", "Basic", nil},
-		{"update.keep", "17", nil},
+		{"update.keep", "31", nil},
 		{"sources", "http://h/", nil},
 	} {
 		k, ok := findKey(c.key)

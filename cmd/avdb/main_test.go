@@ -57,12 +57,13 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code":    cmdCode,
-			"eicar":   cmdEicar,
-			"json":    cmdJSON,
-			"numbers": cmdNumbers,
-			"serve":   cmdServe,
-			"tamper":  cmdTamper,
+			"code":        cmdCode,
+			"eicar":       cmdEicar,
+			"fingerprint": cmdFingerprint,
+			"json":        cmdJSON,
+			"numbers":     cmdNumbers,
+			"serve":       cmdServe,
+			"tamper":      cmdTamper,
 		},
 	})
 }
@@ -105,6 +106,16 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	srv := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[1]))))
 	ts.Defer(srv.Close)
 	ts.Setenv(args[0], srv.URL)
+}
+
+// cmdFingerprint puts the field "fingerprint" of a JSON file into a variable: fingerprint SUM FILE.
+func cmdFingerprint(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fingerprint VARIABLE FILE")
+	}
+	sum, err := lookJSON(ts.ReadFile(args[1]), "fingerprint")
+	ts.Check(err)
+	ts.Setenv(args[0], sum)
 }
 
 // cmdTamper flips a bit in the middle of each file that a pattern names, or cuts the
@@ -228,5 +239,6 @@ func cmdNumbers(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 3 {
 		seed = args[2]
 	}
+	ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o755))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), madeUp(seed, n), 0o644))
 }

@@ -2,7 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -48,7 +51,7 @@ func (a *app) say(level slog.Level, text, remedy string) {
 		if remedy != "" {
 			args = append(args, "remedy", remedy)
 		}
-		a.logger().Log(nil, level, text, args...) //nolint:staticcheck // no context is needed
+		a.logger().Log(context.Background(), level, text, args...)
 		return
 	}
 	var b strings.Builder
@@ -144,4 +147,40 @@ func ago(d time.Duration) string {
 		return fmt.Sprintf("%d h", int(d.Hours()))
 	}
 	return fmt.Sprintf("%d d", int(d.Hours()/24))
+}
+
+// reportJSON prints a library's report as the command's document; beside an error it also
+// has the fields of a failure.
+func (a *app) reportJSON(report any, err error) error {
+	b, merr := json.Marshal(report)
+	if merr != nil {
+		return errors.Join(err, merr)
+	}
+	if _, isResult := errors.AsType[verdictError](err); err != nil && !isResult {
+		f := failure{Exit: exitCode(err)}
+		f.Error, f.Remedy = explain(err)
+		more, merr := json.Marshal(f)
+		if merr != nil {
+			return errors.Join(err, merr)
+		}
+		b = append(append(bytes.TrimSuffix(b, []byte("}")), ','), more[1:]...)
+	}
+	if derr := a.document(json.RawMessage(b)); derr != nil {
+		return errors.Join(err, derr)
+	}
+	return err
+}
+
+// firstLine cuts a text to its first line.
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return line
+}
+
+// plural is a number with its word: "1 file", "2 000 files".
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%s %ss", countText(n), word)
 }

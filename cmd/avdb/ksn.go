@@ -1,0 +1,302 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/ksn"
+	"example.org/avdb/signing"
+	"example.org/avdb/store"
+)
+
+func newKSN(a *app) *cobra.Command {
+	c := group(&cobra.Command{
+		Use:   "ksn",
+		Short: "the cloud reputation network: consent, mode, restrictions, status",
+		Long: `KSN answers what the local database leaves open. Taking part is voluntary: nothing is asked and
+nothing is sent before a statement was accepted and KSN was enabled, and both can be taken
+back at any time. The signed database can restrict what is asked; a device cannot undo that.`,
+		Example: `  avdb ksn statement show
+  avdb ksn statement accept
+  avdb ksn enable
+  avdb ksn status`,
+	})
+	c.AddCommand(newKSNStatus(a), newKSNStatement(a), newKSNEnable(a), newKSNDisable(a), newKSNRestrictions(a))
+	return c
+}
+
+// now is the time for decisions about KSN: never before what was signed.
+func (d *device) now() time.Time {
+	t, err := signing.OpenTrust(d.store.TrustDir())
+	if err != nil {
+		return time.Now() // not set up, or not ours to read
+	}
+	v, err := t.Stored()
+	if err != nil {
+		return time.Now()
+	}
+	return ksn.TimeUsed(time.Now(), v.SignedAt())
+}
+
+// facts are what is known of this device. A generation that is not there leaves the
+// variant empty.
+func (d *device) facts(variant dbformat.Variant) (ksn.Facts, error) {
+	consent, err := ksn.ReadConsent(d.settings.KSN)
+	if err != nil {
+		return ksn.Facts{}, hint(err, "accept the statement anew with %q", "avdb ksn statement accept")
+	}
+	f := ksn.Facts{Consent: consent, Install: d.settings.Install, Product: "avdb", Variant: variant}
+	if v := readVersion().Version; strings.HasPrefix(v, "v") {
+		f.Version = v[1:]
+	}
+	k, _ := findKey("ksn.mode")
+	if v, from, _ := d.value(k); from == originPolicy || from == originEnv {
+		f.Policy = ksn.Mode(v.(string))
+	}
+	return f, nil
+}
+
+// situation is all that the status of KSN depends on. No look-up was ever made by this
+// program, so there is no experience with a network.
+func (d *device) situation(variant dbformat.Variant) (ksn.Situation, error) {
+	f, err := d.facts(variant)
+	if err != nil {
+		return ksn.Situation{}, err
+	}
+	set, err := d.restrictions()
+	if err != nil {
+		return ksn.Situation{}, err
+	}
+	s := d.effective()
+	return ksn.Situation{Facts: f, CloudMode: s.CloudMode, Set: set, Now: d.now(), Language: d.a.language(),
+		Routes: ksn.Routes(s.KSN.UseProxy, s.KSN.UseServersIfProxyUnavailable)}, nil
+}
+
+// restrictions is the set in force, nil for none.
+func (d *device) restrictions() (*ksn.Set, error) {
+	b, ok, err := d.store.Restrictions()
+	if err != nil || !ok {
+		return nil, err
+	}
+	raw, err := dbformat.ParseRestrictionSet(b)
+	if err != nil {
+		return nil, err
+	}
+	return ksn.NewSet(raw)
+}
+
+// variant is that of the current generation, "" without one.
+func (d *device) variant() (dbformat.Variant, error) {
+	cur, err := d.store.Current()
+	if errors.Is(err, store.ErrNoDatabase) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return cur.Variant(), nil
+}
+
+// here is the situation of the device as it is now.
+func (d *device) here() (ksn.Situation, error) {
+	v, err := d.variant()
+	if err != nil {
+		return ksn.Situation{}, err
+	}
+	return d.situation(v)
+}
+
+// language is the user's, as the environment tells it.
+func (a *app) language() string {
+	return firstOf(a.env("LC_ALL"), a.env("LC_MESSAGES"), a.env("LANG"))
+}
+
+// setMode changes the mode of KSN in settings, as package ksn allows it.
+func setMode(s *store.Settings, mode string, now time.Time) error {
+	return changeConsent(s, func(c ksn.Consent) (ksn.Consent, error) {
+		if ksn.Mode(mode) == ksn.ModeOff {
+			return c.Disable(now), nil
+		}
+		return c.Enable(ksn.Mode(mode), now)
+	})
+}
+
+func changeConsent(s *store.Settings, change func(ksn.Consent) (ksn.Consent, error)) error {
+	c, err := ksn.ReadConsent(s.KSN)
+	if err != nil {
+		return err
+	}
+	if c, err = change(c); err != nil {
+		return err
+	}
+	ksn.WriteConsent(&s.KSN, c)
+	return nil
+}
+
+func newKSNStatus(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "how things stand with KSN",
+		Long: `Print how things stand with KSN: disabled, not_authorized, unavailable, restricted, unknown or enabled,
+which network answers, and which restrictions are in force. Nothing is asked over the network.`,
+		Example: `  avdb ksn status
+  avdb ksn status --json`,
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			d, err := a.device(true)
+			if err != nil {
+				return err
+			}
+			in, err := d.here()
+			if err != nil {
+				return err
+			}
+			st := ksn.NewStatus(in)
+			if a.json {
+				return a.document(st)
+			}
+			return a.ksnText(st)
+		},
+	}
+}
+
+func (a *app) ksnText(st ksn.Status) error {
+	text := fmt.Sprintf("KSN: %s", st.Text)
+	if st.Reason != "" {
+		text += fmt.Sprintf(" (%s)", st.Reason)
+	}
+	fmt.Fprintf(a.stdout, "%s\nnetwork: %s, mode: %s, cloud mode: %s\n", text, st.Network, st.Mode, onOff(st.CloudMode))
+	if st.CloudModeReason != "" {
+		fmt.Fprintf(a.stdout, "cloud mode has no effect: %s\n", st.CloudModeReason)
+	}
+	if st.LastOK != nil {
+		fmt.Fprintf(a.stdout, "last answer: %s\n", stamp(*st.LastOK))
+	}
+	for _, r := range st.Restrictions {
+		a.restrictionText("in force", r)
+	}
+	for _, r := range st.Scheduled {
+		a.restrictionText("scheduled", r)
+	}
+	return nil
+}
+
+func (a *app) restrictionText(when string, r ksn.InForce) {
+	from := ""
+	if r.From != nil && when == "scheduled" {
+		from = " from " + stamp(*r.From)
+	}
+	fmt.Fprintf(a.stdout, "restriction %s, %s: %s%s until %s", r.ID, when, r.Action, from, stamp(r.Until))
+	if r.Text != "" {
+		fmt.Fprintf(a.stdout, " (%s)", r.Text)
+	} else if r.Reason != "" {
+		fmt.Fprintf(a.stdout, " (%s)", r.Reason)
+	}
+	fmt.Fprintln(a.stdout)
+}
+
+func onOff(v bool) string {
+	if v {
+		return "on"
+	}
+	return "off"
+}
+
+// A consentReport is what commands print that change consent.
+type consentReport struct {
+	Mode      ksn.Mode         `json:"mode"`     // in force
+	Reason    string           `json:"reason"`   // why it is off
+	Accepted  *ksn.Acceptance  `json:"accepted"` // the statement in force
+	Declined  *ksn.Refusal     `json:"declined"` // the newest one that was declined
+	Statement *statementReport `json:"statement,omitempty"`
+}
+
+// consent changes the consent of the device and reports it.
+func (a *app) consent(change func(*device, ksn.Consent) (ksn.Consent, error)) (consentReport, error) {
+	d, err := a.device(false)
+	if err != nil {
+		return consentReport{}, err
+	}
+	if err := d.ready(); err != nil {
+		return consentReport{}, err
+	}
+	err = d.store.UpdateSettings(func(s *store.Settings) error {
+		return changeConsent(s, func(c ksn.Consent) (ksn.Consent, error) { return change(d, c) })
+	})
+	if err != nil {
+		return consentReport{}, err
+	}
+	if d.settings, err = d.store.Settings(); err != nil {
+		return consentReport{}, err
+	}
+	f, err := d.facts("")
+	if err != nil {
+		return consentReport{}, err
+	}
+	r := consentReport{Accepted: f.Consent.Accepted, Declined: f.Consent.Declined}
+	r.Mode, r.Reason = f.InForce()
+	return r, nil
+}
+
+func newKSNEnable(a *app) *cobra.Command {
+	mode := string(ksn.ModeBasic)
+	c := &cobra.Command{
+		Use:   "enable",
+		Short: "begin with KSN, or change the mode",
+		Long: `Begin with KSN in basic mode (look-ups) or extended mode (look-ups and statistics). A statement must have
+been accepted before: exit code 16 otherwise.`,
+		Example: `  avdb ksn enable
+  avdb ksn enable --mode extended`,
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			m, err := ksn.ParseMode(mode)
+			if err != nil || !m.On() {
+				return usagef("--mode is %q, want basic or extended", mode)
+			}
+			return a.switchKSN(m)
+		},
+	}
+	c.Flags().StringVar(&mode, "mode", mode, "`MODE`: basic or extended")
+	return c
+}
+
+func newKSNDisable(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "disable",
+		Short:   "end KSN; the accepted statement stays accepted",
+		Example: `  avdb ksn disable`,
+		Args:    noArgs,
+		RunE:    func(*cobra.Command, []string) error { return a.switchKSN(ksn.ModeOff) },
+	}
+}
+
+// switchKSN sets the mode.
+func (a *app) switchKSN(m ksn.Mode) error {
+	r, err := a.consent(func(d *device, c ksn.Consent) (ksn.Consent, error) {
+		k, _ := findKey("ksn.mode")
+		if err := d.held(k, string(m)); err != nil {
+			return c, err
+		}
+		if !m.On() {
+			return c.Disable(time.Now()), nil
+		}
+		return c.Enable(m, time.Now())
+	})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.document(r)
+	}
+	if r.Mode.On() {
+		_, err = fmt.Fprintf(a.stdout, "KSN is enabled, mode %s\n", r.Mode)
+	} else {
+		_, err = fmt.Fprintf(a.stdout, "KSN is disabled: %s\n", r.Reason)
+	}
+	return err
+}
