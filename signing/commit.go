@@ -34,6 +34,7 @@ func newTargetsDoc(role string) *document {
 type builder struct {
 	now   time.Time
 	rings keyring
+	also  map[string][]string // by role: ids of keys that sign beside those of its authority
 }
 
 // sign gives s with the roles of versions signed anew under these numbers, everything proved as a client would. Roles that are not in
@@ -73,6 +74,11 @@ func (b *builder) sign(s *set, versions map[string]uint64, keysDir string) (*set
 		keys, err := b.rings.pick(role, a, filepath.Join(keysDir, folder))
 		if err != nil {
 			return nil, err
+		}
+		for _, id := range b.also[role] {
+			if k, ok := b.rings[id]; ok && !slices.Contains(a.keyids, id) {
+				keys = append(keys, k)
+			}
 		}
 		if next.raw[role], err = encode(d, keys); err != nil {
 			return nil, err
@@ -195,7 +201,7 @@ func (r *Repository) Commit(change map[string][]Target, now time.Time) error {
 				return err
 			}
 			d.targets[t.Path] = t
-			folders[filepath.Dir(r.public("targets", filepath.FromSlash(t.Name())))] = true
+			folders[filepath.Dir(r.TargetFile(t))] = true
 		}
 		s.docs[role] = &d
 	}
@@ -236,7 +242,7 @@ func (r *Repository) checkTarget(role string, t Target, others map[string]Target
 	if t.Length < 0 || t.Length > MaxTargetLength {
 		return bad("has %d bytes", t.Length)
 	}
-	file, err := os.Stat(r.public("targets", filepath.FromSlash(t.Name())))
+	file, err := os.Stat(r.TargetFile(t))
 	if err != nil {
 		return &RepositoryError{Kind: ErrTarget, What: "target " + t.Path, Err: err, Remedy: "add its file first"}
 	}
@@ -267,29 +273,44 @@ func (r *Repository) resign(s *set, roles []string, now time.Time) (*set, error)
 	if err != nil {
 		return nil, err
 	}
-	versions := map[string]uint64{}
-	for _, role := range roles {
-		left, err := r.newest(role)
-		if err != nil {
-			return nil, err
-		}
-		if versions[role] = max(left, s.docs[role].version) + 1; versions[role] > dbformat.MaxVersion {
-			return nil, fmt.Errorf("role %s has no version after %d", role, s.docs[role].version)
-		}
+	versions, err := r.nextVersions(s, roles)
+	if err != nil {
+		return nil, err
 	}
 	b := &builder{now: dbformat.At(now).Time, rings: online}
 	next, err := b.sign(s, versions, r.keys)
 	if err != nil {
-		if e := (*UntrustedError)(nil); errors.As(err, &e) {
-			return nil, &RepositoryError{Kind: ErrRepository, What: "role " + e.Role, Detail: "clients would refuse what was to be signed", Err: err}
-		}
-		return nil, err
+		return nil, refused(err)
 	}
 	if err := r.write(next, roles); err != nil {
 		return nil, err
 	}
 	r.note(next)
 	return next, nil
+}
+
+// nextVersions gives numbers that were never used, not even by a run that was killed.
+func (r *Repository) nextVersions(s *set, roles []string) (map[string]uint64, error) {
+	versions := map[string]uint64{}
+	for _, role := range roles {
+		left, err := r.newest(role)
+		if err != nil {
+			return nil, err
+		}
+		d := s.doc(role)
+		if versions[role] = max(left, d.version) + 1; versions[role] > dbformat.MaxVersion {
+			return nil, fmt.Errorf("role %s has no version after %d", role, d.version)
+		}
+	}
+	return versions, nil
+}
+
+// refused turns the verdict of the proof before writing into an error about the repository: nothing was written.
+func refused(err error) error {
+	if e, ok := errors.AsType[*UntrustedError](err); ok {
+		return &RepositoryError{Kind: ErrRepository, What: "role " + e.Role, Detail: "clients would refuse what was to be signed", Err: err}
+	}
+	return err
 }
 
 // write puts new documents in place. A crash before the last rename leaves files that no timestamp names; after
@@ -303,11 +324,7 @@ func (r *Repository) write(s *set, roles []string) error {
 		if role == RoleTimestamp {
 			continue
 		}
-		d := s.docs[role]
-		if role == RoleRoot {
-			d = s.root
-		}
-		if err := put(role, fmt.Sprintf("%d.%s.json", d.version, role)); err != nil {
+		if err := put(role, fmt.Sprintf("%d.%s.json", s.doc(role).version, role)); err != nil {
 			return err
 		}
 	}
@@ -347,14 +364,7 @@ func (r *Repository) Renew(now time.Time) ([]Renewed, error) {
 	if err := s.signable(now); err != nil {
 		return nil, err
 	}
-	var roles []string
-	for _, role := range []string{RoleDatabase, RoleRestrictions, RoleSnapshot, RoleTimestamp} {
-		due := s.docs[role].expires.Sub(now) < renewBelow(role)
-		// A document that is signed anew changes its hash, which those above it name.
-		if due || len(roles) > 0 && (role == RoleSnapshot || role == RoleTimestamp) {
-			roles = append(roles, role)
-		}
-	}
+	roles := s.due(now, RoleDatabase, RoleRestrictions, RoleSnapshot, RoleTimestamp)
 	if len(roles) == 0 {
 		return nil, nil
 	}
@@ -362,11 +372,29 @@ func (r *Repository) Renew(now time.Time) ([]Renewed, error) {
 	if err != nil {
 		return nil, err
 	}
+	return next.renewed(roles), nil
+}
+
+// due lists the roles that have less than a third of their life left, and those above them: a document that is signed anew changes its
+// hash, which snapshot names, whose own hash timestamp names.
+func (s *set) due(now time.Time, roles ...string) []string {
+	var due []string
+	above := false
+	for _, role := range roles {
+		if s.doc(role).expires.Sub(now) < renewBelow(role) || above && (role == RoleSnapshot || role == RoleTimestamp) {
+			due = append(due, role)
+			above = above || role != RoleRoot
+		}
+	}
+	return due
+}
+
+func (s *set) renewed(roles []string) []Renewed {
 	var done []Renewed
 	for _, role := range roles {
-		done = append(done, Renewed{role, next.docs[role].version, next.docs[role].expires})
+		done = append(done, Renewed{role, s.doc(role).version, s.doc(role).expires})
 	}
-	return done, nil
+	return done
 }
 
 // A RoleStatus is the state of one role of a repository.
@@ -405,10 +433,7 @@ func (r *Repository) Status(now time.Time) (RepositoryStatus, error) {
 	st := RepositoryStatus{RootFingerprint: r.rootID, SignedAt: s.docs[RoleTimestamp].signedAt}
 	st.Expires, _ = s.expires()
 	for _, role := range append([]string{RoleRoot}, setRoles...) {
-		d := s.root
-		if role != RoleRoot {
-			d = s.docs[role]
-		}
+		d := s.doc(role)
 		a, _ := s.authorityOf(role)
 		rs := RoleStatus{Role: role, Version: d.version, Expires: d.expires, Expired: now.After(d.expires),
 			RenewDue: d.expires.Sub(now) < renewBelow(role), Bytes: len(s.raw[role]), Targets: len(d.targets),

@@ -48,14 +48,16 @@ func (f files) mkdir(name string, mode fs.FileMode) error {
 func (f files) replace(tmp, name string, r io.Reader, mode fs.FileMode) error {
 	var t *os.File
 	err := f.step("create", name, func() (err error) {
-		t, err = os.CreateTemp(tmp, "new-*")
-		return err
+		if t, err = os.CreateTemp(tmp, "new-*"); err != nil {
+			return err
+		}
+		return t.Chmod(mode)
 	})
 	if err == nil {
 		err = f.step("write", name, func() error { _, err := io.Copy(t, r); return err })
 	}
 	if err == nil {
-		err = f.step("sync", name, func() error { return errors.Join(t.Chmod(mode), t.Sync()) })
+		err = f.step("sync", name, t.Sync)
 	}
 	if t == nil {
 		return err

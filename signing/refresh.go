@@ -100,7 +100,10 @@ func (x *exchange) run(nowhere string) (*set, error) {
 		if err := x.tuf.Refresh(); err != nil {
 			return err
 		}
-		return errors.Join(x.load(RoleDatabase, dbformat.ReleaseTarget), x.load(RoleRestrictions, dbformat.RestrictionsTarget))
+		if err := x.load(RoleDatabase, dbformat.ReleaseTarget); err != nil {
+			return err
+		}
+		return x.load(RoleRestrictions, dbformat.RestrictionsTarget)
 	})
 	if x.failed != nil {
 		return nil, x.failed
@@ -192,7 +195,7 @@ func (x *exchange) DownloadFile(url string, limit int64, _ time.Duration) ([]byt
 	b := x.have(role)
 	if b == nil {
 		var err error
-		b, err = x.f.Fetch(x.ctx, name, limit)
+		b, err = x.fetch(name, limit)
 		if role == RoleRoot && errors.Is(err, ErrNotFound) {
 			return nil, &metadata.ErrDownloadHTTP{StatusCode: http.StatusNotFound, URL: name}
 		}
@@ -214,6 +217,16 @@ func (x *exchange) DownloadFile(url string, limit int64, _ time.Duration) ([]byt
 		x.docs[role], x.raw[role] = d, b
 	}
 	return b, nil
+}
+
+// fetch keeps a panic of the fetcher apart from those of the verifier: it says nothing about trust.
+func (x *exchange) fetch(name string, limit int64) (b []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the fetcher gave way: %v", p)
+		}
+	}()
+	return x.f.Fetch(x.ctx, name, limit)
 }
 
 // splitName takes apart "timestamp.json" and "N.ROLE.json".

@@ -126,7 +126,7 @@ func createRepository(dir string, o RepositoryOptions, f files) (*Repository, er
 	if err := r.write(first, append([]string{RoleRoot}, setRoles...)); err != nil {
 		return nil, err
 	}
-	return OpenRepository(dir, o.KeysDir)
+	return openRepository(dir, o.KeysDir, f)
 }
 
 func (r *Repository) makeFolders() error {
@@ -229,6 +229,11 @@ func openRepository(dir, keysDir string, f files) (*Repository, error) {
 // PublicDir is the folder that mirrors serve.
 func (r *Repository) PublicDir() string { return r.public() }
 
+// TargetFile is where a target's bytes lie in the public tree.
+func (r *Repository) TargetFile(t Target) string {
+	return r.public("targets", filepath.FromSlash(t.Name()))
+}
+
 func (r *Repository) public(elem ...string) string {
 	return filepath.Join(append([]string{r.dir, "public"}, elem...)...)
 }
@@ -326,7 +331,7 @@ func (r *Repository) add(t Target, in io.Reader) (Target, error) {
 		return Target{}, err
 	}
 	defer unlock()
-	name := r.public("targets", filepath.FromSlash(t.Name()))
+	name := r.TargetFile(t)
 	if err := r.f.mkdir(filepath.Dir(name), 0o755); err != nil {
 		return Target{}, err
 	}

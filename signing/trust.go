@@ -42,7 +42,7 @@ const (
 // fingerprint that came another way; here its shape and its signatures by its own keys are. Expiry does not count: a later root may be
 // fetched. A folder that already trusts this root is left alone. One that trusts another gives [ErrOtherRoot], unless replace
 // says to forget that one with all that was seen under it.
-func InitTrust(dir string, root []byte, replace bool, now time.Time) error {
+func InitTrust(dir string, root []byte, replace bool, _ time.Time) error {
 	return initTrust(dir, root, replace, files{})
 }
 
@@ -54,7 +54,7 @@ func initTrust(dir string, root []byte, replace bool, f files) error {
 	t := &Trust{dir: dir, f: f}
 	have, err := t.rootVersions()
 	if err != nil {
-		return err
+		return storage(err)
 	}
 	if len(have) > 0 {
 		if old, err := readLimited(t.rootName(d.version), MaxRoot); err == nil && bytes.Equal(old, root) {
@@ -67,30 +67,32 @@ func initTrust(dir string, root []byte, replace bool, f files) error {
 	for _, sub := range []string{"", "roots", "tmp"} {
 		name := filepath.Join(dir, sub)
 		if err := f.mkdir(name, 0o700); err != nil {
+			return storage(err)
+		}
+		if err := os.Chmod(name, 0o700); err != nil {
+			return storage(err)
+		}
+	}
+	if replace {
+		// The roots last: until they are gone the folder trusts the old repository, after that nothing, and says so.
+		old := []string{filepath.Join(dir, verifiedFile), filepath.Join(dir, floorsFile)}
+		for _, v := range have {
+			old = append(old, t.rootName(v))
+		}
+		for _, name := range old {
+			if err := f.remove(name); err != nil {
+				return storage(err)
+			}
+		}
+		if err := t.syncDirs("", "roots"); err != nil {
 			return err
 		}
 	}
-	// Roots first: a crash from here on leaves a folder that trusts nothing and says so.
-	for _, v := range have {
-		if err := f.remove(t.rootName(v)); err != nil {
-			return err
-		}
-	}
-	if err := f.syncDir(filepath.Join(dir, "roots")); err != nil {
-		return err
-	}
-	for _, name := range []string{verifiedFile, floorsFile} {
-		if err := f.remove(filepath.Join(dir, name)); err != nil {
-			return err
-		}
-	}
-	if err := f.syncDir(dir); err != nil {
-		return err
-	}
+	// Floors without roots stay: if they are of this repository they count, else they are of keys that it does not know.
 	if err := t.replace(t.rootName(d.version), root); err != nil {
 		return err
 	}
-	return f.syncDir(filepath.Join(dir, "roots"))
+	return t.syncDirs("roots", "")
 }
 
 // OpenTrust opens a trust folder; [ErrNoTrust] when [InitTrust] was not run on it.
@@ -98,7 +100,7 @@ func OpenTrust(dir string) (*Trust, error) {
 	t := &Trust{dir: dir}
 	have, err := t.rootVersions()
 	if err != nil {
-		return nil, err
+		return nil, storage(err)
 	}
 	if len(have) == 0 {
 		return nil, fmt.Errorf("%s: %w; install the repository's root first", dir, ErrNoTrust)
@@ -129,9 +131,26 @@ func (t *Trust) rootVersions() ([]uint64, error) {
 
 func (t *Trust) replace(name string, b []byte) error {
 	if err := t.f.mkdir(filepath.Join(t.dir, "tmp"), 0o700); err != nil {
-		return err
+		return storage(err)
 	}
-	return t.f.replace(filepath.Join(t.dir, "tmp"), name, bytes.NewReader(b), 0o600)
+	return storage(t.f.replace(filepath.Join(t.dir, "tmp"), name, bytes.NewReader(b), 0o600))
+}
+
+func (t *Trust) syncDirs(names ...string) error {
+	for _, name := range names {
+		if err := t.f.syncDir(filepath.Join(t.dir, name)); err != nil {
+			return storage(err)
+		}
+	}
+	return nil
+}
+
+// storage marks an error of the disk.
+func storage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrStorage, err)
 }
 
 // A Note is something that an operator should know and that did not keep a refresh from succeeding. Code is stable.
@@ -185,7 +204,7 @@ func (t *Trust) read() (*state, error) {
 func (t *Trust) readRoot(s *state) error {
 	versions, err := t.rootVersions()
 	if err != nil {
-		return err
+		return storage(err)
 	}
 	var why error
 	for i := len(versions) - 1; i >= 0; i-- {
@@ -303,10 +322,7 @@ func (t *Trust) readFloors(s *state) error {
 func (s *set) numbers() (map[string]floor, error) {
 	m := map[string]floor{}
 	for _, role := range append([]string{RoleRoot}, setRoles...) {
-		d := s.root
-		if role != RoleRoot {
-			d = s.docs[role]
-		}
+		d := s.doc(role)
 		a, keys := s.authorityOf(role)
 		good, err := signedBy(role, s.raw[role], a, keys)
 		if err != nil {
@@ -381,14 +397,14 @@ func (t *Trust) saveFloors(s *state) error {
 		return err
 	}
 	s.onDisk = s.floors.clone()
-	return t.f.syncDir(t.dir)
+	return t.syncDirs("")
 }
 
 // save keeps what was verified: floors first, so that a crash leaves floors that are too high for the set on disk, never too
 // low; the next refresh fetches the set again.
 func (t *Trust) save(s *state, roots map[uint64][]byte, verified *set) error {
 	if err := t.f.clean(filepath.Join(t.dir, "tmp")); err != nil {
-		return err
+		return storage(err)
 	}
 	if err := t.saveFloors(s); err != nil {
 		return err
@@ -399,7 +415,7 @@ func (t *Trust) save(s *state, roots map[uint64][]byte, verified *set) error {
 		}
 	}
 	if len(roots) > 0 {
-		if err := t.f.syncDir(filepath.Join(t.dir, "roots")); err != nil {
+		if err := t.syncDirs("roots"); err != nil {
 			return err
 		}
 	}
@@ -413,7 +429,7 @@ func (t *Trust) save(s *state, roots map[uint64][]byte, verified *set) error {
 	if err := t.replace(filepath.Join(t.dir, verifiedFile), b); err != nil {
 		return err
 	}
-	return t.f.syncDir(t.dir)
+	return t.syncDirs("")
 }
 
 // referenceTime is the moment at which expiry is judged: now, or the newest signed time when the clock says it is earlier, so that

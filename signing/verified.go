@@ -29,10 +29,7 @@ func (v *Verified) ExpiresFirst() string { _, role := v.set.expires(); return ro
 
 // Version is that of a role's document, 0 for an unknown role.
 func (v *Verified) Version(role string) uint64 {
-	if role == RoleRoot {
-		return v.set.root.version
-	}
-	if d := v.set.docs[role]; d != nil {
+	if d := v.set.doc(role); d != nil {
 		return d.version
 	}
 	return 0

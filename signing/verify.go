@@ -69,49 +69,49 @@ func verifySet(root []byte, raw map[string][]byte, at time.Time) (*set, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, s.explain(role, err)
+		return nil, explain(role, s.doc(role), err)
 	}
 	return s, nil
 }
 
-func (s *set) explain(role string, err error) error {
-	d := s.docs[role]
+// doc is a role's document, root included.
+func (s *set) doc(role string) *document {
 	if role == RoleRoot {
-		d = s.root
+		return s.root
 	}
-	return explain(role, d, err)
+	return s.docs[role]
 }
 
 // explain turns an error of go-tuf about a document into ours. Errors of ours pass.
 func explain(role string, d *document, err error) error {
-	if ours := (*UntrustedError)(nil); errors.As(err, &ours) {
+	if _, ok := errors.AsType[*UntrustedError](err); ok {
 		return err
 	}
 	e := &UntrustedError{Role: role, Reason: ReasonMalformed, Detail: err.Error(), Remedy: remedySource, Err: err}
 	if d != nil {
 		e.Version = d.version
 	}
-	var (
-		unsigned *metadata.ErrUnsignedMetadata
-		expired  *metadata.ErrExpiredMetadata
-		length   *metadata.ErrLengthOrHashMismatch
-		version  *metadata.ErrBadVersionNumber
-	)
 	switch {
-	case errors.As(err, &unsigned):
+	case is[*metadata.ErrUnsignedMetadata](err):
 		e.Reason, e.Detail = ReasonSignature, "too few good signatures of its keys"
-	case errors.As(err, &expired):
+	case is[*metadata.ErrExpiredMetadata](err):
 		e.Reason, e.Detail, e.Remedy = ReasonExpired, "", remedyExpired
 		if d != nil {
 			e.Expires = d.expires
 			e.Detail = "expired at " + d.expires.UTC().Format(time.RFC3339)
 		}
-	case errors.As(err, &length):
+	case is[*metadata.ErrLengthOrHashMismatch](err):
 		e.Reason, e.Detail = ReasonMismatch, "not the length and hash that the role above it names"
-	case errors.As(err, &version):
+	case is[*metadata.ErrBadVersionNumber](err):
 		e.Reason, e.Detail = ReasonMismatch, "not the version that the role above it names"
 	}
 	return e
+}
+
+// is asks for the type: the Is methods of go-tuf's errors match their relatives too.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }
 
 const remedyExpired = "check this device's clock; try another source; if all say the same, the publisher must renew"
@@ -127,7 +127,7 @@ func signedBy(role string, raw []byte, a authority, keys map[string]string) ([]s
 				Value: metadata.KeyVal{PublicKey: keys[id]}}
 			r.Signed.Roles[role] = &metadata.Role{KeyIDs: []string{id}, Threshold: 1}
 			err := verifyOne(r, role, raw)
-			if unsigned := (*metadata.ErrUnsignedMetadata)(nil); errors.As(err, &unsigned) {
+			if is[*metadata.ErrUnsignedMetadata](err) {
 				continue
 			}
 			if err != nil {
