@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/matcher"
 	"example.org/avdb/signing"
 	"example.org/avdb/store"
 )
@@ -79,6 +80,18 @@ func (e *TargetError) Is(target error) bool { return target == signing.ErrUntrus
 // Unwrap is the cause.
 func (e *TargetError) Unwrap() error { return e.Err }
 
+// A MetadataError says that a source's metadata is not believed; Err, from signing, says why. It matches what Err
+// matches: [signing.ErrUntrusted], and [signing.ErrStale] if the source lags behind or replays.
+type MetadataError struct {
+	Source string
+	Err    error
+}
+
+func (e *MetadataError) Error() string { return e.Source + ": " + e.Err.Error() }
+
+// Unwrap is the cause.
+func (e *MetadataError) Unwrap() error { return e.Err }
+
 // A CoolDownError says until when a source is left alone. It matches [ErrCoolDown].
 type CoolDownError struct {
 	Source string
@@ -149,14 +162,15 @@ func kindsWorstFirst() []error {
 }
 
 // kindOf is the worst kind that err matches, nil for none. Bytes that a decoder refuses after their hash was
-// found right were signed by somebody who should not have: not trusted.
+// found right, and a generation that fails its self-test,
+// were signed by somebody who should not have: not trusted.
 func kindOf(err error) error {
 	for _, k := range kindsWorstFirst() {
 		if errors.Is(err, k) {
 			return k
 		}
 	}
-	if errors.Is(err, dbformat.ErrCorrupt) {
+	if errors.Is(err, dbformat.ErrCorrupt) || errors.Is(err, store.ErrDigestMismatch) || errors.Is(err, matcher.ErrSelfTest) {
 		return signing.ErrUntrusted
 	}
 	return nil

@@ -111,7 +111,7 @@ func (s *httpSource) do(req *http.Request) (*http.Response, error) {
 // status is the error for an answer that is not what was asked for.
 func (s *httpSource) status(name string, code int) error {
 	e := &SourceError{Source: s.name, File: name, Status: code, Reason: strings.ToLower(http.StatusText(code))}
-	if code == http.StatusNotFound || code == http.StatusForbidden && strings.HasSuffix(name, ".root.json") {
+	if code == http.StatusNotFound || code == http.StatusGone || code == http.StatusForbidden && strings.HasSuffix(name, ".root.json") {
 		e.Err = signing.ErrNotFound
 	}
 	return e
@@ -142,7 +142,7 @@ func (s *httpSource) open(ctx context.Context, t signing.Target, progress func(i
 	if err := storable(s.name, t, MaxTarget); err != nil {
 		return nil, err
 	}
-	file := filepath.Join(s.downloads, t.SHA256.String()+".unverified")
+	file := filepath.Join(s.downloads, partialName(t))
 	fresh := false
 	for try := 0; ; try++ {
 		before, err := prepare(file)

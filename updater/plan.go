@@ -77,13 +77,6 @@ type Plan struct {
 	Err     error // why nothing can be done: matches dbformat.ErrVersion; nil otherwise
 }
 
-// Notes of plans and reports, the part before a colon where one follows.
-const (
-	NoteLightUnavailable = "light_unavailable" // the release is not offered as light: full is taken
-	NoteHeld             = "held"              // a hold keeps the installed generation
-	NoteInstalledNewer   = "installed_newer"   // the installed release is above the one that is offered
-)
-
 // A Step brings one layer to the digest that the release names.
 type Step struct {
 	Layer   dbformat.Layer

@@ -1,0 +1,454 @@
+package updater
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/signing"
+	"example.org/avdb/store"
+)
+
+// A cycle is one run of [Updater.Update].
+type cycle struct {
+	u        *Updater
+	o        Options
+	started  time.Time // of the monotonic clock, for the duration only
+	settings store.Settings
+	wanted   dbformat.Variant
+	trust    *signing.Trust
+	current  *store.Current // nil where no generation is current
+	traffic  traffic
+	report   Report
+
+	coolDowns map[string]time.Time // of sources, by name
+	spare     *spare               // a light layer whose rest could not be had
+}
+
+// A spare is a light layer of a release, ready on disk, whose rest no source has given so far.
+type spare struct {
+	release signing.Release
+	planned *dbformat.Release
+	light   store.LayerRef
+}
+
+func (c *cycle) step(name string) { c.u.c.Step(name) }
+
+func (c *cycle) now() time.Time { return c.u.c.Now() }
+
+func (c *cycle) note(format string, args ...any) {
+	n := fmt.Sprintf(format, args...)
+	if slices.Contains(c.report.Notes, n) {
+		return
+	}
+	c.report.Notes = append(c.report.Notes, n)
+	c.u.c.Logger.Info("update", "note", n)
+}
+
+// locked is everything that happens under the update lock.
+func (c *cycle) locked(ctx context.Context) error {
+	s := c.u.c.Store
+	c.report.Result = ResultCurrent
+	c.step(stepLock)
+	lock, err := s.Lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	c.step(stepSettings)
+	if err := c.read(); err != nil {
+		return err
+	}
+	err = c.sources(ctx)
+	c.report.Bytes, c.report.Requests = c.traffic.bytes.Load(), c.traffic.requests.Load()
+	c.sum(err)
+	if !c.looking() {
+		c.step(stepHistory)
+		if e := s.AppendHistory(c.event(err)); e != nil {
+			c.note(NoteStateNotKept+": %v", e)
+		}
+	}
+	return err
+}
+
+// looking tells whether nothing is to be changed.
+func (c *cycle) looking() bool { return c.o.Check || c.o.DryRun }
+
+// read takes what the cycle starts from, once: settings that change meanwhile count in the next cycle.
+func (c *cycle) read() error {
+	s := c.u.c.Store
+	var err error
+	if c.settings, err = s.Settings(); err != nil {
+		return err
+	}
+	choice := c.o.Variant
+	if choice == "" {
+		choice = c.settings.Update.Variant
+	}
+	switch choice {
+	case "auto", "":
+		c.wanted = c.u.c.Auto(c.settings)
+	case "light", "full":
+		c.wanted = dbformat.Variant(choice)
+	default:
+		return fmt.Errorf("variant %.40q, want auto, light or full", choice)
+	}
+	if c.trust, err = signing.OpenTrust(s.TrustDir()); err != nil {
+		return err
+	}
+	c.readCoolDowns()
+	cur, err := s.Current()
+	switch {
+	case err == nil:
+		c.current = &cur
+		c.report.From, c.report.To, c.report.Variant = cur.Version, cur.Version, cur.Variant()
+	case errors.Is(err, store.ErrDamaged):
+		// The layers themselves may be whole: those that the release names are used again.
+		c.note(NoteDamaged+": %v", err)
+	case !errors.Is(err, store.ErrNoDatabase):
+		return err
+	}
+	return nil
+}
+
+// urls are the sources of this cycle.
+func (c *cycle) urls() ([]string, error) {
+	if c.u.c.Sources != nil {
+		return c.u.c.Sources, nil
+	}
+	var list []string
+	for _, s := range c.settings.Sources {
+		if err := CheckSource(s.URL); err != nil {
+			return nil, err
+		}
+		list = append(list, s.URL)
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%w; tell where updates come from with init", ErrNotSetUp)
+	}
+	return list, nil
+}
+
+// sources tries one source after the other until one is good. Each gets an even share of the time
+// that is left, so that no source can keep the next one from its turn.
+func (c *cycle) sources(ctx context.Context) error {
+	urls, err := c.urls()
+	if err != nil {
+		return err
+	}
+	var causes []error
+	end, _ := ctx.Deadline()
+	for i, address := range urls {
+		share := time.Until(end) / time.Duration(len(urls)-i)
+		name, err := c.visit(ctx, address, share)
+		if err == nil {
+			c.report.Source = name
+			return nil
+		}
+		causes = append(causes, err)
+		if ctx.Err() != nil {
+			return worst(append(causes, context.Cause(ctx)), c.report.From)
+		}
+		if kindOf(err) == nil || kindOf(err) == store.ErrStorage {
+			break // this machine's fault: another source changes nothing
+		}
+		code := NoteSourceFailed
+		if errors.Is(err, signing.ErrStale) {
+			code = NoteSourceStale
+		}
+		c.note("%s: %s", code, firstLine(err))
+	}
+	if err := c.useSpare(ctx); err != nil {
+		causes = append(causes, err)
+	}
+	return worst(causes, c.report.To)
+}
+
+// visit is one source's turn, and keeps what came of it.
+func (c *cycle) visit(ctx context.Context, address string, share time.Duration) (name string, err error) {
+	u, err := parseSource(address)
+	if err != nil {
+		return "", err
+	}
+	name = u.Redacted()
+	// A cool-down that lies further ahead than any that is given is a clock's mistake.
+	if until := c.coolDowns[name]; until.After(c.now()) && !until.After(c.now().Add(c.u.c.Limits.CoolDown)) {
+		return name, &CoolDownError{Source: name, Until: until, Reason: "it asked to be left alone earlier"}
+	}
+	slow := &SourceError{Source: name, Reason: fmt.Sprintf("took longer than its share of the time, %s", share.Round(time.Second))}
+	turn, cancel := context.WithTimeoutCause(ctx, share, slow)
+	defer cancel()
+	src := c.open(u)
+	defer src.close()
+	err = c.update(turn, src, name)
+	if !c.looking() && ctx.Err() == nil {
+		c.remember(name, err)
+	}
+	return name, err
+}
+
+// update brings this install to what one source offers.
+func (c *cycle) update(ctx context.Context, src source, name string) error {
+	c.step(stepRefresh)
+	v, err := c.trust.Refresh(ctx, src, c.now())
+	if err != nil {
+		return refreshError(ctx, name, err)
+	}
+	for _, n := range v.Notes() {
+		c.note("%s: %s", n.Code, n.Text)
+	}
+	c.step(stepRestrictions)
+	unlimited := c.restrictions(ctx, src, v)
+	if unlimited != nil && (ctx.Err() != nil || kindOf(unlimited) == store.ErrStorage) {
+		return unlimited
+	}
+	// The layers do not wait for a restriction set that this source does not give.
+	return errors.Join(c.layers(ctx, src, name, v), unlimited)
+}
+
+// refreshError gives an error of signing its source's name, and one of the context its cause.
+func refreshError(ctx context.Context, name string, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if _, named := errors.AsType[*TargetError](err); !named && errors.Is(err, signing.ErrUntrusted) {
+		return &MetadataError{Source: name, Err: err}
+	}
+	if p, ok := errors.AsType[*fs.PathError](err); ok && kindOf(err) == nil {
+		return storageError(p.Path, "the trusted metadata cannot be kept", p)
+	}
+	return err
+}
+
+// restrictions takes a newer restriction set into use at once: no hold, cohort or missing layer keeps it back.
+func (c *cycle) restrictions(ctx context.Context, src source, v *signing.Verified) error {
+	t, ok := v.Target(dbformat.RestrictionsTarget)
+	if !ok {
+		return nil
+	}
+	s := c.u.c.Store
+	old, err := c.restrictionsInForce()
+	if err != nil {
+		return err
+	}
+	if old.known && old.sum == t.SHA256 {
+		return nil
+	}
+	b, err := src.small(ctx, t, dbformat.MaxRestrictionSet)
+	if err != nil {
+		return err
+	}
+	set, err := v.Restrictions(b)
+	switch {
+	case errors.Is(err, signing.ErrUntrusted):
+		return err
+	case err != nil: // signed as it should be, and still no set: the old one stays in force
+		c.note(NoteRestrictionsRefused+": %v", err)
+		return nil
+	case old.known && set.Set().Epoch <= old.epoch:
+		c.note(NoteRestrictionsRefused+": another set with epoch %d, epoch %d is in force", set.Set().Epoch, old.epoch)
+		return nil
+	}
+	st := ReportStep{Layer: "restrictions", How: HowSet, From: old.epoch, To: set.Set().Epoch, Bytes: t.Length,
+		Why: fmt.Sprintf("the set of epoch %d takes the place of epoch %d", set.Set().Epoch, old.epoch)}
+	c.report.Steps = append(c.report.Steps, st)
+	if c.looking() {
+		c.report.Result = ResultAvailable
+		return nil
+	}
+	if err := s.PutRestrictions(b, set.Set().Epoch); err != nil {
+		return err
+	}
+	c.report.Result = ResultUpdated
+	return c.accept(set)
+}
+
+// accept raises the floor of what is in use now.
+func (c *cycle) accept(a signing.Accepted) error {
+	err := c.trust.Accept(a)
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return storageError(p.Path, "the floor of what was accepted cannot be kept", p)
+	}
+	return err
+}
+
+// layers plans and carries out what is to be done for the layers.
+func (c *cycle) layers(ctx context.Context, src source, name string, v *signing.Verified) error {
+	c.step(stepRelease)
+	t, ok := v.Target(dbformat.ReleaseTarget)
+	if !ok {
+		return &SourceError{Source: name, File: dbformat.ReleaseTarget, Reason: "the repository has no release yet"}
+	}
+	b, err := src.small(ctx, t, dbformat.MaxReleaseRecord)
+	if err != nil {
+		return err
+	}
+	rel, err := v.Release(b)
+	if err != nil {
+		return err
+	}
+	c.step(stepPlan)
+	plan := MakePlan(c.planInput(rel, v))
+	c.planNotes(plan)
+	if plan.Err != nil || plan.Release == nil {
+		return plan.Err
+	}
+	if c.looking() {
+		c.foresee(plan)
+		return nil
+	}
+	if !plan.Change {
+		c.reportSteps(plan)
+		c.step(stepClean)
+		cleanDownloads(c.u.c.Store.DownloadsDir(), nil)
+		if err := c.u.c.Store.Clean(); err != nil {
+			return err
+		}
+		c.step(stepAccept)
+		return c.accept(rel)
+	}
+	return c.install(ctx, src, v, rel, plan)
+}
+
+// planInput gathers what the plan looks at.
+func (c *cycle) planInput(rel signing.Release, v *signing.Verified) PlanInput {
+	in := PlanInput{
+		Record: rel.Record(),
+		Targets: func(path string) (int64, bool) {
+			t, ok := v.Target(path)
+			return t.Length, ok
+		},
+		Wanted: c.wanted,
+		Engine: dbformat.EngineLevel,
+	}
+	if cand := in.Record.Candidate; cand != nil {
+		in.Cohort = dbformat.Cohort(c.settings.Install, cand.Release.Version)
+	}
+	seen, results := map[dbformat.Digest]bool{}, map[dbformat.Digest]bool{}
+	for _, r := range releases(in.Record) {
+		results[r.Light.Digest], results[r.Rest.Digest] = true, true
+	}
+	add := func(l dbformat.Layer, r store.LayerRef, with dbformat.Digest) {
+		if seen[r.Digest] {
+			return
+		}
+		seen[r.Digest] = true
+		if !c.usable(l, r.Digest, results[r.Digest]) {
+			return
+		}
+		in.OnDisk = append(in.OnDisk, OnDisk{Layer: l, Digest: r.Digest, Since: r.Since, With: with})
+	}
+	addGeneration := func(g *store.Generation) {
+		add(dbformat.Light, g.Light, dbformat.Digest{})
+		if g.Rest != nil {
+			add(dbformat.Rest, *g.Rest, g.Light.Digest)
+		}
+	}
+	if cur := c.current; cur != nil {
+		in.Current = &Installed{Version: cur.Version, Light: cur.Light.Digest}
+		if cur.Rest != nil {
+			in.Current.Rest = cur.Rest.Digest
+		}
+		in.Hold = Hold{All: cur.Hold.All, Version: cur.Hold.Version}
+		addGeneration(&cur.Generation)
+		for i := range cur.Others {
+			addGeneration(&cur.Others[i])
+		}
+		if cur.RolledBack != nil {
+			addGeneration(&cur.RolledBack.From)
+		}
+	}
+	// Layers of a run that died before it could make them current.
+	for _, r := range releases(in.Record) {
+		add(dbformat.Light, store.LayerRef{Digest: r.Light.Digest, Since: r.Light.Since}, dbformat.Digest{})
+		add(dbformat.Rest, store.LayerRef{Digest: r.Rest.Digest, Since: r.Rest.Since}, r.Light.Digest)
+	}
+	return in
+}
+
+func releases(r dbformat.ReleaseRecord) []*dbformat.Release {
+	list := []*dbformat.Release{&r.Stable}
+	if r.Candidate != nil {
+		list = append(list, &r.Candidate.Release)
+	}
+	return list
+}
+
+// usable tells whether a layer file is there and good for what it is needed for. One that is to be used as it is is
+// proved block by block, so that an update heals whatever a scan or a verification found damaged; one that a delta
+// starts from is proved while the delta is applied. A damaged one is noted; it is fetched again if it is needed.
+func (c *cycle) usable(l dbformat.Layer, d dbformat.Digest, asItIs bool) bool {
+	s := c.u.c.Store
+	if !s.HasLayer(d) {
+		return false
+	}
+	f, err := s.OpenLayer(d, l)
+	if err == nil {
+		defer f.Close()
+		if asItIs {
+			err = f.Verify(nil)
+		}
+	}
+	if err != nil {
+		c.note(NoteDamaged+": %v", err)
+		return false
+	}
+	return true
+}
+
+func (c *cycle) planNotes(p Plan) {
+	for _, n := range p.Notes {
+		c.note("%s", n)
+	}
+	c.report.PendingVariant = p.Pending
+}
+
+// foresee reports what an update would do.
+func (c *cycle) foresee(p Plan) {
+	c.reportSteps(p)
+	c.report.To, c.report.Variant = p.Release.Version, p.Variant
+	if p.Change {
+		c.report.Result = ResultAvailable
+	}
+}
+
+// reportSteps reports the first option of each step.
+func (c *cycle) reportSteps(p Plan) {
+	for _, s := range p.Steps {
+		if len(s.Options) > 0 {
+			c.reportStep(s.Layer, s.Options[0])
+		}
+	}
+}
+
+// reportStep reports one layer, in the place of an earlier source's attempt at it.
+func (c *cycle) reportStep(l dbformat.Layer, o Option) {
+	st := ReportStep{Layer: l.String(), How: o.How, Why: o.Why, From: o.From, To: o.To, Bytes: o.Bytes}
+	for i := range c.report.Steps {
+		if c.report.Steps[i].Layer != st.Layer {
+			continue
+		}
+		if o.How != HowReuse && o.How != HowNone {
+			c.report.Steps[i] = st
+		}
+		return
+	}
+	c.report.Steps = append(c.report.Steps, st)
+}
+
+// sum completes the report.
+func (c *cycle) sum(err error) {
+	next := c.now().Add(c.u.c.Interval + time.Duration(c.u.c.Random()*float64(c.u.c.Interval)/5))
+	if e, ok := errors.AsType[*UpdateError](err); ok && e.Until.After(next) {
+		next = e.Until
+	}
+	next = next.UTC().Truncate(time.Second)
+	c.report.NextNotBefore = &next
+	if err != nil && c.report.PendingVariant == "" && c.report.Variant != c.wanted {
+		c.report.PendingVariant = c.wanted
+	}
+}

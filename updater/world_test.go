@@ -1,0 +1,302 @@
+package updater_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/publisher"
+	"example.org/avdb/signing"
+	"example.org/avdb/store"
+	"example.org/avdb/updater"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		os.Exit(child())
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// A world is a publisher, a mirror that can be hostile, and an endpoint.
+type world struct {
+	t    *testing.T
+	repo string
+	src  string
+	now  time.Time
+	*site
+	store *store.Store
+}
+
+// A site serves a public folder and lets a test interfere.
+type site struct {
+	*httptest.Server
+	mu  sync.Mutex
+	log []string
+
+	// interfere is asked first; it answers itself if it returns true. Nil for an honest mirror.
+	interfere func(w http.ResponseWriter, r *http.Request) bool
+}
+
+func newSite(t *testing.T, dir string) *site {
+	s := new(site)
+	files := http.FileServer(http.Dir(dir))
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.log = append(s.log, r.URL.Path)
+		f := s.interfere
+		s.mu.Unlock()
+		if f == nil || !f(w, r) {
+			files.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// asked are the paths that were asked for since the last call.
+func (s *site) asked() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.log
+	s.log = nil
+	return l
+}
+
+func (s *site) hostile(f func(w http.ResponseWriter, r *http.Request) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.interfere = f
+}
+
+// kindOfPath is what a path of a repository carries: "timestamp", "light.bundle", "rest.delta", "release", …
+func kindOfPath(p string) string {
+	base := p[strings.LastIndex(p, "/")+1:]
+	switch {
+	case strings.HasPrefix(p, "/metadata/"):
+		parts := strings.Split(base, ".")
+		return parts[len(parts)-2]
+	case strings.HasSuffix(base, ".release.json"):
+		return "release"
+	case strings.HasSuffix(base, ".set.json"):
+		return "set"
+	}
+	return strings.Split(p, "/")[2] + base[strings.LastIndex(base, "."):]
+}
+
+// only interferes with the files of the kinds given.
+func only(f http.HandlerFunc, kinds ...string) func(w http.ResponseWriter, r *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if !slices.Contains(kinds, kindOfPath(r.URL.Path)) {
+			return false
+		}
+		f(w, r)
+		return true
+	}
+}
+
+func (w *world) file(urlPath string) []byte {
+	b, err := os.ReadFile(filepath.Join(w.repo, "public", filepath.FromSlash(urlPath)))
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+// altered serves a file after f has changed it.
+func (w *world) altered(f func([]byte) []byte) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		b := w.file(r.URL.Path)
+		if b == nil {
+			http.NotFound(rw, r)
+			return
+		}
+		http.ServeContent(rw, r, "", time.Time{}, bytes.NewReader(f(bytes.Clone(b))))
+	}
+}
+
+func flip(b []byte) []byte { b[len(b)/2] ^= 1; return b }
+
+func status(code int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(code) }
+}
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newWorld publishes nothing yet; the endpoint trusts the repository and knows the mirror.
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, repo: filepath.Join(t.TempDir(), "repo"), src: t.TempDir(), now: noon}
+	_, err := signing.CreateRepository(w.repo, signing.RepositoryOptions{Now: w.now})
+	must(t, err)
+	w.site = newSite(t, filepath.Join(w.repo, "public"))
+	w.store = w.endpoint(w.URL)
+	return w
+}
+
+// endpoint makes a state folder with the sources given.
+func (w *world) endpoint(sources ...string) *store.Store {
+	w.t.Helper()
+	s, err := store.Create(filepath.Join(w.t.TempDir(), "state"), store.Options{Now: func() time.Time { return w.now }})
+	must(w.t, err)
+	must(w.t, signing.InitTrust(s.TrustDir(), w.file("metadata/1.root.json"), false, w.now))
+	must(w.t, s.UpdateSettings(func(v *store.Settings) error {
+		for _, u := range sources {
+			v.Sources = append(v.Sources, store.SettingsSource{URL: u})
+		}
+		return nil
+	}))
+	return s
+}
+
+// signatures are n hash signatures; the same i always gives the same one.
+func signatures(from, n int) []string {
+	var lines []string
+	for i := from; i < from+n; i++ {
+		h := sha256.Sum256(fmt.Appendf(nil, "sample %d", i))
+		lines = append(lines, fmt.Sprintf("%x,Test.Sample.%d", h, i))
+	}
+	return lines
+}
+
+// publish makes lines the content of a new release, an hour after the last one.
+func (w *world) publish(lines []string, change ...func(*publisher.Options)) *publisher.Report {
+	w.t.Helper()
+	must(w.t, os.WriteFile(filepath.Join(w.src, "a.hashes"), []byte(strings.Join(lines, "\n")+"\n"), 0o600))
+	w.now = w.now.Add(time.Hour)
+	o := publisher.Options{Dir: w.repo, Sources: []string{w.src}, Now: w.now}
+	for _, f := range change {
+		f(&o)
+	}
+	r, err := publisher.Publish(w.t.Context(), o)
+	must(w.t, err)
+	return r
+}
+
+// quick are limits under which no test waits long.
+func quick() updater.Limits {
+	return updater.Limits{Header: 500 * time.Millisecond, Idle: 500 * time.Millisecond, IdleBytes: 2000,
+		RetryWait: time.Millisecond, RetryWaitMax: 5 * time.Millisecond, RetryAfter: 50 * time.Millisecond}
+}
+
+func (w *world) updater(change ...func(*updater.Config)) *updater.Updater {
+	w.t.Helper()
+	c := updater.Config{Store: w.store, Now: func() time.Time { return w.now }, Random: func() float64 { return 0.5 }, Limits: quick()}
+	for _, f := range change {
+		f(&c)
+	}
+	u, err := updater.New(c)
+	must(w.t, err)
+	return u
+}
+
+func (w *world) update(o updater.Options, change ...func(*updater.Config)) (updater.Report, error) {
+	w.t.Helper()
+	w.asked()
+	return w.updater(change...).Update(w.t.Context(), o)
+}
+
+// mustUpdate updates without an error.
+func (w *world) mustUpdate(o updater.Options) updater.Report {
+	w.t.Helper()
+	r, err := w.update(o)
+	if err != nil {
+		w.t.Fatalf("update: %v (%+v)", err, r)
+	}
+	return r
+}
+
+// installed is "7 full", and proves every block of the current generation.
+func (w *world) installed() string {
+	w.t.Helper()
+	c, light, rest, err := w.store.OpenCurrent()
+	if errors.Is(err, store.ErrNoDatabase) {
+		return "none"
+	}
+	must(w.t, err)
+	defer light.Close()
+	must(w.t, light.Verify(nil))
+	if rest != nil {
+		defer rest.Close()
+		must(w.t, rest.Verify(nil))
+		must(w.t, dbformat.CheckPair(light.Header(), rest.Header()))
+	}
+	return fmt.Sprintf("%d %s", c.Version, c.Variant())
+}
+
+func (w *world) mustBe(want string) {
+	w.t.Helper()
+	if got := w.installed(); got != want {
+		w.t.Errorf("installed is %q, want %q", got, want)
+	}
+}
+
+// leftovers are files in the state folder that no finished update leaves.
+func (w *world) leftovers() []string {
+	var list []string
+	c, err := w.store.Current()
+	keep := map[string]bool{}
+	if err == nil {
+		for _, g := range append([]store.Generation{c.Generation}, c.Others...) {
+			keep[g.Light.Digest.String()] = true
+			if g.Rest != nil {
+				keep[g.Rest.Digest.String()] = true
+			}
+		}
+	}
+	filepath.WalkDir(w.store.Dir(), func(p string, d fs.DirEntry, err error) error {
+		name := d.Name()
+		switch {
+		case d.IsDir():
+		case strings.HasSuffix(name, ".tmp"), strings.HasSuffix(name, ".unverified"), strings.Contains(p, "trust"+string(filepath.Separator)+"tmp"):
+			list = append(list, p)
+		case filepath.Base(filepath.Dir(p)) == "layers" && !keep[strings.TrimSuffix(name, ".db")]:
+			list = append(list, p)
+		}
+		return nil
+	})
+	return list
+}
+
+// show is the steps of a report: "light delta, rest bundle".
+func show(r updater.Report) string {
+	var list []string
+	for _, s := range r.Steps {
+		list = append(list, s.Layer+" "+string(s.How))
+	}
+	return strings.Join(list, ", ")
+}
+
+func hasNote(r updater.Report, code string) bool {
+	return slices.ContainsFunc(r.Notes, func(n string) bool { return n == code || strings.HasPrefix(n, code+":") })
+}
+
+// kinds are all that an error can be told by; a test demands exactly one of them.
+func isOnly(err, want error) bool {
+	for _, k := range []error{signing.ErrUntrusted, dbformat.ErrVersion, store.ErrStorage, updater.ErrCoolDown, updater.ErrUnavailable, store.ErrLocked} {
+		if errors.Is(err, k) != (k == want) {
+			return false
+		}
+	}
+	return err != nil
+}
