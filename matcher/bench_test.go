@@ -102,8 +102,8 @@ func BenchmarkLookupHit(b *testing.B) {
 
 func BenchmarkLookupMiss(b *testing.B) {
 	perCount(b, func(b *testing.B, d *device, c *dbformat.Content) {
-		for _, goroutines := range []int{1, 2} {
-			b.Run(name(c, fmt.Sprintf("/goroutines=%d", goroutines)), func(b *testing.B) {
+		for _, parallel := range []bool{false, true} {
+			b.Run(name(c, fmt.Sprintf("/parallel=%t", parallel)), func(b *testing.B) {
 				m := benchMatcher(b, d, dbformat.VariantFull)
 				b.ReportAllocs()
 				miss := func(seed uint64, more func() bool) {
@@ -116,7 +116,7 @@ func BenchmarkLookupMiss(b *testing.B) {
 						}
 					}
 				}
-				if goroutines == 1 {
+				if !parallel {
 					miss(1, b.Loop)
 					return
 				}

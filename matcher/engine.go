@@ -148,27 +148,30 @@ func (e *Engine) IndexBytes() int64 { return int64(e.index.lines) * lineSize }
 // this algorithm are seen, so that an allow record of another one, which would
 // hold for the file, says nothing here. The error is the result's Err, or matches [ErrInput].
 // A look-up that finds nothing allocates nothing.
-func (e *Engine) Lookup(a dbformat.Algorithm, sum []byte, size int64) (Result, error) {
-	return e.lookup(a, sum, size, e.o.PUA)
+func (e *Engine) Lookup(a dbformat.Algorithm, sum []byte, size int64) (r Result, err error) {
+	err = e.lookup(a, sum, size, &r)
+	return r, err
 }
 
-func (e *Engine) lookup(a dbformat.Algorithm, sum []byte, size int64, pua bool) (Result, error) {
+// lookup writes to r, for results are large and look-ups many.
+func (e *Engine) lookup(a dbformat.Algorithm, sum []byte, size int64, r *Result) error {
 	if a.Size() == 0 || len(sum) != a.Size() {
 		err := fmt.Errorf("%w: %s with a hash of %d bytes, want %d", ErrInput, a, len(sum), a.Size())
-		return failed("", err), err
+		*r = failed("", err)
+		return err
 	}
 	if size < anySize {
 		err := fmt.Errorf("%w: size %d, want -1 for an unknown one or more", ErrInput, size)
-		return failed("", err), err
+		*r = failed("", err)
+		return err
 	}
 	o := object{size: size, have: algSet(0).with(a)}
-	copy(o.sums[a][:], sum)
-	r := e.verdict(&o, pua)
-	r.Size = size
+	o.sums[a] = sum
+	e.verdict(&o, e.o.PUA, r)
 	if r.Verdict.Finding() {
 		r.SHA256 = o.sha256()
 	}
-	return r, r.Err
+	return r.Err
 }
 
 // algorithms are those that have records to compare with.
@@ -185,8 +188,8 @@ func (e *Engine) algorithms(pua bool) algSet {
 // match asks every section that has records of the object's algorithms. This is where mapped
 // bytes of the layers and of the index are touched: a fault on them becomes an error in the tally,
 // which keeps what was found before.
-func (e *Engine) match(o *object, pua bool) (t tally) {
-	defer guardTally(debug.SetPanicOnFault(true), &t)
+func (e *Engine) match(o *object, pua bool, t *tally) {
+	defer guardTally(debug.SetPanicOnFault(true), t)
 	for a := dbformat.SHA256; a >= dbformat.MD5; a-- {
 		if !o.have.has(a) {
 			continue
@@ -201,33 +204,29 @@ func (e *Engine) match(o *object, pua bool) (t tally) {
 			if l != nil && !mayHold(l, tagOf(key, s.p)) {
 				continue
 			}
-			s.near(&question{o: o, sum: sum, key: key, t: &t, ignore: &e.ignore}, l)
+			s.near(&question{o: o, sum: sum, key: key, t: t, ignore: &e.ignore}, l)
 		}
 	}
-	return t
 }
 
-// verdict is match, decided.
-func (e *Engine) verdict(o *object, pua bool) Result {
-	t := e.match(o, pua)
-	if t.err != nil && e.hurt.Load() == nil {
-		err := t.err
-		e.hurt.CompareAndSwap(nil, &err)
+// verdict is match, decided: all of r but its path and SHA-256.
+func (e *Engine) verdict(o *object, pua bool, r *Result) {
+	var t tally
+	e.match(o, pua, &t)
+	r.Verdict, r.Source, r.Size = Clean, SourceLocal, o.size
+	if t.empty() {
+		return
 	}
-	return t.result()
-}
-
-// result turns a tally into a result without path, size and hash.
-func (t *tally) result() Result {
 	f := t.decide()
-	r := Result{Verdict: f.verdict, Name: f.name, Source: SourceLocal}
+	r.Verdict, r.Name = f.verdict, f.name
 	if f.verdict.Finding() {
 		r.Signature = f.section.String()
 	}
 	if t.err != nil {
-		r.fail(t.err)
+		err := t.err
+		e.hurt.CompareAndSwap(nil, &err)
+		r.fail(err)
 	}
-	return r
 }
 
 // failed is the result of an object that could not be matched.

@@ -258,14 +258,15 @@ func (m *Matcher) hold() *opened {
 }
 
 // Lookup is [Engine.Lookup] over the generation in use.
-func (m *Matcher) Lookup(a dbformat.Algorithm, sum []byte, size int64) (Result, error) {
+func (m *Matcher) Lookup(a dbformat.Algorithm, sum []byte, size int64) (r Result, err error) {
 	m.follow()
 	g := m.hold()
 	if g == nil {
 		return failed("", ErrClosed), ErrClosed
 	}
 	defer g.release()
-	return g.engine.Lookup(a, sum, size)
+	err = g.engine.lookup(a, sum, size, &r)
+	return r, err
 }
 
 // ScanFile reads and matches one regular file; a symbolic link is followed. Whatever goes wrong

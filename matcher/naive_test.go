@@ -282,13 +282,13 @@ func compare(t *testing.T, rng *rand.Rand, what string, m naive, light, rest dbf
 		object := object{size: int64(rng.IntN(42)) - 1}
 		for a, sum := range q {
 			object.have = object.have.with(a)
-			copy(object.sums[a][:], sum)
+			object.sums[a] = sum
 		}
 		verdict, name, signature := m.answer(q, object.size)
 		seen[verdict]++
 		for i, e := range []*Engine{whole, without} {
-			tally := e.match(&object, m.pua)
-			r := tally.result()
+			var r Result
+			e.verdict(&object, m.pua, &r)
 			if r.Verdict != verdict || r.Name != name || r.Signature != signature || r.Err != nil {
 				t.Fatalf("%s, full %t, pua %t, index %t: %x size %d: %s %q by %q, error %v; want %s %q by %q",
 					what, m.full, m.pua, i == 0, q, object.size, r.Verdict, r.Name, r.Signature, r.Err, verdict, name, signature)

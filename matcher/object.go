@@ -33,12 +33,12 @@ const anySize = -1
 // An object is what the sections are asked about.
 type object struct {
 	have algSet
-	size int64 // in bytes, or anySize
-	sums [dbformat.SHA256 + 1][32]byte
+	size int64                       // in bytes, or anySize
+	sums [dbformat.SHA256 + 1][]byte // by algorithm, of the length that it has
 }
 
 // sum is the object's hash; only for algorithms that it has.
-func (o *object) sum(a dbformat.Algorithm) []byte { return o.sums[a][:a.Size()] }
+func (o *object) sum(a dbformat.Algorithm) []byte { return o.sums[a] }
 
 // sha256 is the hash in hex, "" when the object has none.
 func (o *object) sha256() string {
@@ -55,8 +55,9 @@ const bufferSize = 256 << 10
 // A hasher turns content into objects. It is reused from file to file and belongs to one
 // goroutine at a time.
 type hasher struct {
-	buf []byte
-	by  [dbformat.SHA256 + 1]hash.Hash
+	buf  []byte
+	by   [dbformat.SHA256 + 1]hash.Hash
+	sums [dbformat.SHA256 + 1][32]byte
 }
 
 func newHasher() *hasher {
@@ -88,11 +89,11 @@ func (h *hasher) write(algs algSet, b []byte) {
 	}
 }
 
-// finish adds the sums to o.
+// finish adds the sums to o, as long as h is not started for the next one.
 func (h *hasher) finish(algs algSet, o *object) {
 	for a := dbformat.MD5; a <= dbformat.SHA256; a++ {
 		if algs.has(a) {
-			h.by[a].Sum(o.sums[a][:0])
+			o.sums[a] = h.by[a].Sum(h.sums[a][:0])
 			o.have = o.have.with(a)
 		}
 	}

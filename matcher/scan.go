@@ -94,8 +94,8 @@ func (l *look) file(ctx context.Context, path string, follow bool) Result {
 	}
 	// What was read to its end is matched even if the file has changed meanwhile: a hit on
 	// these bytes is no less true.
-	r := l.e.verdict(&o, l.pua)
-	r.Path, r.Size = path, size
+	r := Result{Path: path}
+	l.e.verdict(&o, l.pua, &r)
 	if readErr != nil {
 		r.fail(readErr)
 	}
@@ -118,8 +118,8 @@ func (l *look) reader(ctx context.Context, rd io.Reader) Result {
 	case more:
 		return skipped("", anySize, tooLarge(l.max))
 	}
-	r := l.e.verdict(&o, l.pua)
-	r.Size, r.SHA256 = o.size, o.sha256()
+	r := Result{SHA256: o.sha256()}
+	l.e.verdict(&o, l.pua, &r)
 	return r
 }
 

@@ -79,12 +79,12 @@ func (e *Engine) selfTest(light dbformat.LayerReader) error {
 			want = v.Full
 		}
 		bad := &SelfTestError{Vector: i, Section: v.Section, Variant: variant, Want: want}
-		r, t, err := e.tryVector(v.Content)
-		switch bad.Got = r.Verdict; {
+		got, t, err := e.tryVector(v.Content)
+		switch bad.Got = got; {
 		case err != nil:
 			bad.Got, bad.Err = Failed, err
 			return bad
-		case string(r.Verdict) != want.String():
+		case string(got) != want.String():
 			return bad
 		case v.Section == "" || want == dbformat.ExpectClean:
 			continue
@@ -102,16 +102,16 @@ func (e *Engine) selfTest(light dbformat.LayerReader) error {
 }
 
 // tryVector matches content and keeps the tally, which tells what each section knew.
-func (e *Engine) tryVector(content []byte) (Result, *tally, error) {
+func (e *Engine) tryVector(content []byte) (Verdict, *tally, error) {
 	h := e.scanners.get()
 	defer e.scanners.put(h)
 	o, _, err := h.reader(context.Background(), bytes.NewReader(content), e.algorithms(true), 0)
 	if err != nil {
-		return Result{}, nil, err
+		return Failed, nil, err
 	}
-	t := e.match(&o, true)
-	r := t.result()
-	return r, &t, r.Err
+	var t tally
+	e.match(&o, true, &t)
+	return t.decide().verdict, &t, t.err
 }
 
 // readVectors gives copies of the light layer's vectors, none if it has no such section.

@@ -131,6 +131,9 @@ func (t *tally) add(f finding) {
 	}
 }
 
+// empty tells whether no section had anything to say.
+func (t *tally) empty() bool { return t.met == 0 && t.err == nil }
+
 // fail keeps the first error.
 func (t *tally) fail(err error) {
 	if t.err == nil {

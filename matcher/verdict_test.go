@@ -70,14 +70,17 @@ func TestVerdictRules(t *testing.T) {
 }
 
 func TestAnErrorBesideAFindingIsNotLost(t *testing.T) {
-	broken := errors.New("block is damaged")
-	var tally tally
-	tally.add(det("hash/md5", Suspected, "Prefix.MD5.00"))
-	tally.fail(broken)
-	tally.fail(errors.New("another"))
-	r := tally.result()
-	if r.Verdict != Suspected || r.Err != broken || r.Error != broken.Error() {
+	first, second := errors.New("block is damaged"), errors.New("another")
+	r := Result{Verdict: Suspected, Name: "Prefix.MD5.00"}
+	r.fail(first)
+	r.fail(second)
+	if r.Verdict != Suspected || r.Err != first || r.Error != first.Error() {
 		t.Fatalf("got %+v, want suspected with the first error", r)
+	}
+	r = Result{Verdict: Clean}
+	r.fail(second)
+	if r.Verdict != Failed || r.Err != second {
+		t.Fatalf("got %+v, want an error", r)
 	}
 }
 
