@@ -27,7 +27,27 @@ type device struct {
 	current store.Current
 	err     error         // of Current
 	slow    chan struct{} // when set, layers open once it is closed
-	opened  atomic.Int64  // layers
+	files   []*store.LayerFile
+}
+
+// openings is how many layers were opened so far.
+func (d *device) openings() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.files)
+}
+
+// stillOpen is how many of them are held by somebody. Call it last: it holds them itself.
+func (d *device) stillOpen() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := 0
+	for _, f := range d.files {
+		if f.Retain() {
+			n++
+		}
+	}
+	return n
 }
 
 func newDevice(t testing.TB) *device {
@@ -57,8 +77,13 @@ func (d *device) OpenLayer(digest dbformat.Digest, l dbformat.Layer) (*store.Lay
 	if slow != nil {
 		<-slow
 	}
-	d.opened.Add(1)
-	return d.Store.OpenLayer(digest, l)
+	f, err := d.Store.OpenLayer(digest, l)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil {
+		d.files = append(d.files, f)
+	}
+	return f, err
 }
 
 // install writes the layers of a generation and makes it current; rest may be nil.
@@ -186,11 +211,11 @@ func TestMatcherFollowsCurrent(t *testing.T) {
 	if err := m.Refresh(t.Context()); err != nil || nameOf(t, m, "one") != "Test.one" {
 		t.Fatal("the rollback was not followed", err)
 	}
-	before := d.opened.Load()
+	before := d.openings()
 	first.Version = 7
 	d.set(first, nil)
-	if err := m.Refresh(t.Context()); err != nil || m.Generation().Version != 7 || d.opened.Load() != before {
-		t.Fatalf("release with the same layers: version %d, %d layers opened, %v", m.Generation().Version, d.opened.Load()-before, err)
+	if err := m.Refresh(t.Context()); err != nil || m.Generation().Version != 7 || d.openings() != before {
+		t.Fatalf("release with the same layers: version %d, %d layers opened, %v", m.Generation().Version, d.openings()-before, err)
 	}
 }
 
@@ -259,9 +284,9 @@ func TestOldGenerationStaysWhenTheNewOneCannotBeOpened(t *testing.T) {
 	if nameOf(t, m, "one") != "Test.one" || m.Err() == nil || m.Generation().Version != 1 {
 		t.Fatal("the old generation is not in use, or hides the problem")
 	}
-	opened := d.opened.Load()
+	opened := d.openings()
 	nameOf(t, m, "one")
-	if d.opened.Load() != opened {
+	if d.openings() != opened {
 		t.Fatal("a generation that just failed was tried again at once")
 	}
 	if err := os.Rename(path+".away", path); err != nil {
@@ -395,8 +420,15 @@ func TestDamagedIndexHeals(t *testing.T) {
 			if nameOf(t, m, "one") != "Test.one" || m.Err() != nil {
 				t.Fatalf("after healing: %v", m.Err())
 			}
-			if err := PrepareIndex(d.Store, g.Light.Digest); err != nil {
+			f, err := d.OpenIndex(indexKey(g.Light.Digest))
+			if err != nil {
 				t.Fatal(err)
+			}
+			defer f.Close()
+			for i, want := range pieces(t, light, g.Light.Digest) {
+				if b, err := f.Piece(i); err != nil || !bytes.Equal(b, want) {
+					t.Fatalf("after healing piece %d is still wrong, %v", i, err)
+				}
 			}
 		})
 	}
@@ -631,11 +663,33 @@ func TestManyReadersDuringSwaps(t *testing.T) {
 	}
 	last := m.now.Load()
 	m.Close()
-	if n := last.holds.Load(); n != 0 {
-		t.Errorf("%d holders are left", n)
+	if last.index.Retain() {
+		t.Error("the index is still open")
 	}
-	if last.light.Retain() || last.rest.Retain() || last.index.Retain() {
-		t.Error("files of a closed generation are still open")
+	if opened, n := d.openings(), d.stillOpen(); n != 0 || opened < swaps {
+		t.Errorf("%d of %d layer files are still open", n, opened)
+	}
+}
+
+// Whoever closes a matcher in the middle of a swap finds nothing open behind it.
+func TestCloseWhileOpening(t *testing.T) {
+	d := newDevice(t)
+	light, rest := release(t, "one")
+	d.install(t, 1, light, rest)
+	m := openMatcher(t, d, Options{}, time.Hour)
+	light, rest = release(t, "two")
+	d.install(t, 2, light, rest)
+	slow := make(chan struct{})
+	d.mu.Lock()
+	d.slow = slow
+	d.mu.Unlock()
+	if m.check(0, true) == nil {
+		t.Fatal("the second release is not being opened")
+	}
+	time.AfterFunc(20*time.Millisecond, func() { close(slow) })
+	m.Close()
+	if opened, n := d.openings(), d.stillOpen(); n != 0 || opened != 4 {
+		t.Errorf("%d of %d layer files are still open, want 0 of 4", n, opened)
 	}
 }
 

@@ -306,6 +306,10 @@ func TestFilesThatChangeWhileRead(t *testing.T) {
 	for name, change := range map[string]func(path string) error{
 		"shrinks": func(path string) error { return os.Truncate(path, 100) },
 		"grows":   func(path string) error { return os.Truncate(path, 1<<20) },
+		"grows unseen by the clock": func(path string) error {
+			fi, err := os.Stat(path)
+			return errors.Join(err, os.Truncate(path, 1<<20), os.Chtimes(path, time.Time{}, fi.ModTime()))
+		},
 		"changes": func(path string) error {
 			return os.Chtimes(path, time.Time{}, time.Now().Add(time.Hour))
 		},
