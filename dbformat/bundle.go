@@ -149,8 +149,12 @@ func ReadBundle(r io.Reader, want Layer, sink Sink) (*Header, error) {
 	}
 	defer unpack.close()
 	b := bundleReader{r: r, dec: frameDecoder{unpack: unpack}}
-	if err := b.head(want); err != nil {
+	layer, err := b.layer()
+	if err != nil {
 		return nil, err
+	}
+	if layer != want {
+		return nil, corrupt("bundle", 6, "layer %s, want %s", layer, want)
 	}
 	asm := newAssembler("bundle", want, sink)
 	for i := range b.sections {
@@ -178,6 +182,7 @@ type bundleReader struct {
 	sections []SectionHeader
 	totals   []bundleSection
 	frames   []BundleFrame
+	visit    func(s *SectionHeader, f frameHead, start int64, payload []byte) // of each valid frame; may be nil
 }
 
 // read gives the next n bytes; they are valid until the next call.
@@ -201,27 +206,25 @@ func (b *bundleReader) read(n int) (*cursor, error) {
 	return c, nil
 }
 
-func (b *bundleReader) head(want Layer) error {
+// layer reads the head.
+func (b *bundleReader) layer() (Layer, error) {
 	c, err := b.read(headerHead)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	layer, sections, err := parseHead("bundle", kindBundle, c.b)
 	if err != nil {
-		return err
-	}
-	if layer != want {
-		return corrupt("bundle", 6, "layer %s, want %s", layer, want)
+		return 0, err
 	}
 	params := paramsLight
 	if layer == Rest {
 		params = paramsRest
 	}
 	if c, err = b.read(sections * (params + 16)); err != nil {
-		return err
+		return 0, err
 	}
 	b.sections, b.totals, err = parseBundleSections(c, layer, sections)
-	return err
+	return layer, err
 }
 
 // parseBundleSections reads the sections of a bundle's head.
@@ -271,11 +274,15 @@ func (b *bundleReader) section(i int, asm *assembler) error {
 		if c, err = b.read(f.length); err != nil {
 			return err
 		}
+		payload := c.b
 		err = b.dec.decode(asm.h.Layer, s, f, c, func(index int, data []byte, rows int) error {
 			return asm.put(data, rows)
 		})
 		if err != nil {
 			return err
+		}
+		if b.visit != nil {
+			b.visit(s, f, start, payload)
 		}
 	}
 	if got := uint64(asm.section().Bytes()); asm.rows != b.totals[i].rows || got != b.totals[i].bytes {

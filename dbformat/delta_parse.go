@@ -14,6 +14,7 @@ type deltaParser struct {
 	plain  *unpacker
 	budget int64 // decompressed bytes that all columns together may have
 	visit  visitor
+	blind  bool // without the old layer: what needs its dictionaries is passed over
 }
 
 // A visitor is told of each field: where it is and what it means.
@@ -100,8 +101,11 @@ func (p *deltaParser) head(kind byte) error {
 // entry reads what happens to one section.
 func (p *deltaParser) entry() error {
 	c := &p.c
-	e := edit{offset: c.off, id: SectionID(c.u16("section"))}
+	e := edit{offset: c.off}
+	e.id = SectionID(c.u16("section"))
+	p.note("section", e.offset, "%s", e.id)
 	e.op = c.u8("operation")
+	p.note("operation", e.offset+2, "%s", opWords(e.op, p.d.rest))
 	layer, kindOK := Light, e.op&^opAll == 0
 	if p.d.rest {
 		layer, kindOK = Rest, e.op&^(opAdded|opReplaced) == 0 && e.op != 0
@@ -119,8 +123,6 @@ func (p *deltaParser) entry() error {
 	if !kindOK || !p.d.rest && !lightOp(e.id, e.op) {
 		return corrupt(c.what, e.offset+2, "operation %#02x is not defined for section %s", e.op, e.id)
 	}
-	p.note("section", e.offset, "%s", e.id)
-	p.note("operation", e.offset+2, "%#02x: %s", e.op, opWords(e.op, p.d.rest))
 	if e.id.Split() && (p.d.rest || e.op != opDrop) {
 		at := c.off
 		e.p = c.u8("p")
@@ -228,14 +230,26 @@ func (p *deltaParser) column(u *lazyUnpacker, limit int64, field string) []byte 
 	at := p.c.off
 	limit = min(limit, p.budget)
 	var b []byte
-	if u == nil {
+	switch {
+	case u == nil:
 		b = p.plain.column(&p.c, limit, field)
-	} else {
+	case p.blind && len(p.c.b) > 0 && p.c.b[0]&3 == columnDict:
+		return p.hidden(limit, field)
+	default:
 		b = u.column(&p.c, limit, field)
 	}
 	p.budget -= int64(len(b))
 	p.note(field, at, "%d bytes", len(b))
 	return b
+}
+
+// hidden passes over a column that needs a dictionary.
+func (p *deltaParser) hidden(limit int64, field string) []byte {
+	at := p.c.off
+	n := p.c.uvarint(uint64(limit)<<2|3, field) >> 2
+	p.c.take(int64(p.c.uvarint(uint64(len(p.c.b)), field)), field)
+	p.note(field, at, "%d bytes, compressed against the old layer", n)
+	return nil
 }
 
 // keys reads n packed keys.
@@ -267,8 +281,9 @@ func (p *deltaParser) sizes(a *addedRows, n int) {
 // names reads the lengths and the text of n names.
 func (p *deltaParser) names(a *addedRows, u *lazyUnpacker, n int) {
 	a.lens = p.column(nil, int64(n), "lengths of names")
+	hidden := p.blind && len(p.c.b) > 0 && p.c.b[0]&3 == columnDict
 	a.names = p.column(u, int64(n)*MaxName, "names")
-	if p.c.err != nil {
+	if p.c.err != nil || hidden {
 		return
 	}
 	if len(a.lens) != n || sumBytes(a.lens) != len(a.names) {
