@@ -2,6 +2,8 @@ package publisher
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -13,8 +15,9 @@ import (
 
 // layerTargets puts the files of a release's layers on the mirror and lists them. The files of a layer that did not
 // change are those that are signed already.
-func (r *run) layerTargets(next *dbformat.Release, light, rest *dbformat.MemLayer) ([]signing.Target, error) {
+func (r *run) layerTargets(ctx context.Context, next *dbformat.Release, light, rest *dbformat.MemLayer) ([]signing.Target, error) {
 	var targets []signing.Target
+	changed := map[dbformat.Layer]*signing.Target{}
 	for _, layer := range []*dbformat.MemLayer{light, rest} {
 		l := layer.Header().Layer
 		if p := r.previous(); p != nil && p.Layer(l).Digest == next.Layer(l).Digest {
@@ -29,9 +32,14 @@ func (r *run) layerTargets(next *dbformat.Release, light, rest *dbformat.MemLaye
 		if err != nil {
 			return nil, err
 		}
+		changed[l] = &t
 		targets = append(targets, t)
 	}
-	return targets, nil
+	m := &deltaMaker{r: r, next: next, light: light, rest: rest, changed: changed, targets: targets}
+	if err := m.all(ctx); err != nil {
+		return nil, err
+	}
+	return m.targets, nil
 }
 
 // bundle writes a layer's bundle, keeps it for the deltas to come, and puts it on the mirror.
@@ -42,6 +50,97 @@ func (r *run) bundle(layer *dbformat.MemLayer, d dbformat.Digest) (signing.Targe
 		return signing.Target{}, err
 	}
 	return r.repo.AddTarget(dbformat.BundleTarget(l, d), name)
+}
+
+// A deltaMaker makes the direct deltas from earlier states to a release. It holds one pair of old layers at a time.
+type deltaMaker struct {
+	r           *run
+	next        *dbformat.Release
+	light, rest *dbformat.MemLayer
+	changed     map[dbformat.Layer]*signing.Target // layers of which deltas are made, with their bundles
+	targets     []signing.Target
+}
+
+// all makes the deltas of both layers, newest state first. A state whose bundle is lost or damaged gets none: its endpoints
+// take the bundle.
+func (m *deltaMaker) all(ctx context.Context) error {
+	wanted := map[dbformat.Layer]map[uint64]bool{dbformat.Light: {}, dbformat.Rest: {}} // versions of the releases whose states count
+	var from []*published
+	for l := range m.changed {
+		for _, p := range m.r.state.states(l, m.next.Layer(l).Digest) {
+			wanted[l][p.Version] = true
+		}
+	}
+	for i := len(m.r.state.Releases) - 1; i >= 0; i-- {
+		if p := &m.r.state.Releases[i]; wanted[dbformat.Light][p.Version] || wanted[dbformat.Rest][p.Version] {
+			from = append(from, p)
+		}
+	}
+	for i, p := range from {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		m.r.o.Progress("deltas", i, len(from))
+		old, err := m.r.layer(dbformat.Light, p.Light.Digest)
+		if err != nil {
+			m.r.warn("no delta from release %d: %v", p.Version, err)
+			continue
+		}
+		if wanted[dbformat.Light][p.Version] {
+			if err := m.lightDelta(p, old); err != nil {
+				return err
+			}
+		}
+		if wanted[dbformat.Rest][p.Version] {
+			if err := m.restDelta(p, old); err != nil {
+				return err
+			}
+		}
+	}
+	m.r.o.Progress("deltas", len(from), len(from))
+	return nil
+}
+
+func (m *deltaMaker) lightDelta(p *published, old *dbformat.MemLayer) error {
+	b, err := dbformat.MakeLightDelta(old, m.light)
+	return m.add(dbformat.Light, p, b, err)
+}
+
+// restDelta makes a delta of rest, which leans on the light delta of the same two releases: where there is none, it
+// would be of no use.
+func (m *deltaMaker) restDelta(p *published, oldLight *dbformat.MemLayer) error {
+	if p.Light.Digest != m.next.Light.Digest {
+		if _, ok := findTarget(m.targets, dbformat.DeltaTarget(dbformat.Light, p.Light.Since, m.next.Light.Since)); !ok {
+			return nil
+		}
+	}
+	old, err := m.r.layer(dbformat.Rest, p.Rest.Digest)
+	if err != nil {
+		m.r.warn("no rest delta from release %d: %v", p.Version, err)
+		return nil
+	}
+	b, err := dbformat.MakeRestDelta(oldLight, m.light, old, m.rest)
+	return m.add(dbformat.Rest, p, b, err)
+}
+
+// add puts a delta on the mirror if it saves at least half of the bundle.
+func (m *deltaMaker) add(l dbformat.Layer, p *published, b []byte, err error) error {
+	if errors.Is(err, dbformat.ErrNoDelta) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s delta from release %d: %w", l, p.Version, err)
+	}
+	path := dbformat.DeltaTarget(l, p.layer(l).Since, m.next.Layer(l).Since)
+	if _, twice := findTarget(m.targets, path); twice || int64(len(b))*2 >= m.changed[l].Length {
+		return nil
+	}
+	t, err := m.r.repo.AddTargetBytes(path, b)
+	if err != nil {
+		return err
+	}
+	m.targets = append(m.targets, t)
+	return nil
 }
 
 // layerReport describes one layer by its targets.

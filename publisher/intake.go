@@ -85,7 +85,7 @@ func (in *intake) readFile(ctx context.Context, f sourceFile) error {
 		return &SourceError{File: f.path, Reason: "cannot be read", Err: bare(err)}
 	}
 	defer file.Close()
-	r, err := unpack(strings.ToLower(f.path), file, MaxSource)
+	r, err := dbformat.SourceReader(f.path, file, MaxSource)
 	if err != nil {
 		return &SourceError{File: f.path, Reason: "cannot be unpacked", Err: err}
 	}

@@ -216,7 +216,7 @@ func readHashes(file string) (map[reservedKey]bool, error) {
 		return nil, &PolicyError{File: file, Reason: "cannot be read: " + bare(err).Error(), Remedy: "whole.hashes is a path relative to the policy file"}
 	}
 	defer f.Close()
-	r, err := unpack(strings.ToLower(file), f, MaxSource)
+	r, err := dbformat.SourceReader(file, f, MaxSource)
 	if err != nil {
 		return nil, &PolicyError{File: file, Reason: "cannot be unpacked: " + err.Error()}
 	}

@@ -22,7 +22,7 @@ type Options struct {
 	Version      uint64   // of the release, 0 for the next one
 
 	Now      time.Time                          // zero means the system's clock
-	Progress func(step string, done, total int) // called from one goroutine; nil for none. Steps: "read" (files), "build", "sign"
+	Progress func(step string, done, total int) // called from one goroutine; nil for none. Steps: "read" (files), "build", "deltas", "sign"
 }
 
 // ErrOptions is matched by errors about options that cannot be met.
@@ -162,7 +162,7 @@ func (r *run) publish(ctx context.Context, report *Report) error {
 		report.Previous = p.Version
 		return r.tidy()
 	}
-	targets, err := r.layerTargets(next, light, rest)
+	targets, err := r.layerTargets(ctx, next, light, rest)
 	if err != nil {
 		return err
 	}

@@ -156,7 +156,7 @@ func TestReportIsTheContract(t *testing.T) {
 			`"variants":["light","full"],"restrictions_epoch":0,"warnings":[]}`},
 		{r, `{"version":7,"previous":2,"created":"2026-03-01T12:03:00Z","published":true,"accepted":2002,"rejected":0,` +
 			`"rejects":[],"duplicates":0,"ignored":0,` +
-			`"layers":{"light":{"digest":"LIGHT","records":2002,"bundle_bytes":LB,"deltas":[]},"rest":{"digest":"REST","records":2002,"bundle_bytes":RB,"deltas":[]}},` +
+			`"layers":{"light":{"digest":"LIGHT","records":2002,"bundle_bytes":LB,"deltas":[{"from":2,"bytes":LD}]},"rest":{"digest":"REST","records":2002,"bundle_bytes":RB,"deltas":[{"from":2,"bytes":RD}]}},` +
 			`"variants":["light","full"],"restrictions_epoch":0,"warnings":[]}`},
 	} {
 		b, err := json.Marshal(c.r)
@@ -442,6 +442,9 @@ func TestACrashAnywhereLeavesOldOrNew(t *testing.T) {
 		if !r.Published || len(r.Warnings) != 0 {
 			t.Errorf("after %q the next run reports %+v", steps, r)
 		}
+		if len(r.Layers.Light.Deltas) < 4 || len(r.Layers.Rest.Deltas) < 4 {
+			t.Errorf("after %q the next run has the deltas %v", steps, r.Layers)
+		}
 		s.check()
 		files, err := filepath.Glob(filepath.Join(s.dir, "public", "targets", "light", "*.bundle"))
 		if err != nil || len(files) > keptFiles {
@@ -486,7 +489,7 @@ func TestALostOrForeignStateCostsDeltasOnly(t *testing.T) {
 		}
 		s.put("a.hsb", lines(0, 5001, "A"))
 		r := s.publish()
-		if !r.Published {
+		if !r.Published || len(r.Layers.Light.Deltas) != 1 || len(r.Layers.Rest.Deltas) != 1 {
 			t.Errorf("%s: the next release is %+v", name, r)
 		}
 		s.check()

@@ -1,0 +1,116 @@
+//go:build check
+
+package publisher_test
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"testing"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/fixtures"
+	"example.org/avdb/publisher"
+)
+
+// TestRealHistoriesPublish makes a release of each version of each corpus of hashes. Every line must be accounted for, every hash
+// that the texts list must be in the content, and the steps together must move less than a tenth of the bundles.
+func TestRealHistoriesPublish(t *testing.T) {
+	for _, corpus := range fixtures.OpenCorpora(t).Hashes() {
+		t.Run(corpus.Name, func(t *testing.T) {
+			t.Parallel()
+			p := fixtures.NewPublisher(t, fixtures.PublisherOptions{})
+			var before *publisher.Report
+			var moved, whole int64
+			since := map[dbformat.Digest]uint64{} // the lowest release that has a layer
+			for v := range corpus.Versions() {
+				r := p.Publish(v.Files)
+				checkLines(t, v, r)
+				for _, l := range []publisher.LayerReport{r.Layers.Light, r.Layers.Rest} {
+					if since[l.Digest] == 0 {
+						since[l.Digest] = r.Version
+					}
+				}
+				if before != nil && !corpus.Mass[v.Name] {
+					moved += stepBytes(before.Layers.Light, r.Layers.Light, since) + stepBytes(before.Layers.Rest, r.Layers.Rest, since)
+					whole += r.Layers.Light.BundleBytes + r.Layers.Rest.BundleBytes
+				}
+				before = r
+			}
+			t.Logf("%d releases, the last with %d records; steps move %d bytes, bundles %d", before.Version, before.Layers.Rest.Records, moved, whole)
+			limit := whole / 10
+			if corpus.Additive { // random MD5s have no fewer bytes than these
+				limit = int64(before.Layers.Rest.Records) * 16 * 6 / 5
+			}
+			if moved > limit {
+				t.Errorf("steps move %d bytes, want at most %d (all bundles have %d)", moved, limit, whole)
+			}
+		})
+	}
+}
+
+// stepBytes is what an endpoint that follows every release downloads of a layer.
+func stepBytes(from, to publisher.LayerReport, since map[dbformat.Digest]uint64) int64 {
+	if from.Digest == to.Digest {
+		return 0
+	}
+	for _, d := range to.Deltas {
+		if d.From == since[from.Digest] {
+			return d.Bytes
+		}
+	}
+	return to.BundleBytes
+}
+
+// checkLines proves that each line is accepted, or a reject with its file, line and reason.
+func checkLines(t *testing.T, v fixtures.Version, r *publisher.Report) {
+	t.Helper()
+	var lines uint64
+	for _, text := range v.Files {
+		for line := range bytes.Lines([]byte(text)) {
+			if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+				lines++
+			}
+		}
+	}
+	if r.Accepted+r.Rejected != lines || uint64(len(r.Rejects)) != r.Rejected {
+		t.Errorf("%s: %d lines, %d accepted and %d rejected (%d listed)", v.Name, lines, r.Accepted, r.Rejected, len(r.Rejects))
+	}
+	for _, reject := range r.Rejects {
+		if reject.File == "" || reject.Line == 0 || reject.Reason == "" {
+			t.Errorf("%s: reject %+v", v.Name, reject)
+		}
+	}
+}
+
+// TestEveryListedHashIsInTheContent compares what is compiled with a reading of the texts that knows no parser.
+func TestEveryListedHashIsInTheContent(t *testing.T) {
+	for _, corpus := range fixtures.OpenCorpora(t).Hashes() {
+		t.Run(corpus.Name, func(t *testing.T) {
+			t.Parallel()
+			v := corpus.Last()
+			c := fixtures.Compile(t, v.Files)
+			type key struct {
+				a dbformat.Algorithm
+				h [32]byte
+			}
+			have := map[key]bool{}
+			for _, id := range slices.Sorted(maps.Keys(c.Content.Sections)) {
+				for _, rec := range c.Content.Sections[id] {
+					have[key{id.Algorithm(), rec.Hash}] = true
+				}
+			}
+			listed := 0
+			for l := range v.ListedHashes() {
+				k := key{a: l.Algorithm}
+				copy(k.h[:], l.Hash)
+				if listed++; !have[k] {
+					t.Errorf("%s %x is not in the content", l.Algorithm, l.Hash)
+				}
+			}
+			if listed < 100 {
+				t.Errorf("only %d hashes are listed", listed)
+			}
+		})
+	}
+}
