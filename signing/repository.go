@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -335,14 +336,29 @@ func (r *Repository) add(t Target, in io.Reader) (Target, error) {
 	if err := r.f.mkdir(filepath.Dir(name), 0o755); err != nil {
 		return Target{}, err
 	}
-	h := sha256.New()
-	if err := r.f.replace(filepath.Join(r.dir, "tmp"), name, io.TeeReader(in, h), 0o644); err != nil {
+	if err := r.f.replace(filepath.Join(r.dir, "tmp"), name, &exactly{t: t, r: in, h: sha256.New()}, 0o644); err != nil {
 		return Target{}, err
 	}
-	if dbformat.Digest(h.Sum(nil)) != t.SHA256 {
-		return Target{}, &RepositoryError{Kind: ErrTarget, What: "target " + t.Path, Detail: "its file changed while it was read"}
-	}
 	return t, nil
+}
+
+// exactly yields a target's bytes and fails at their end if they are others: a file that changes while it is copied never gets
+// the name of what it was.
+type exactly struct {
+	t Target
+	r io.Reader
+	h hash.Hash
+	n int64
+}
+
+func (e *exactly) Read(b []byte) (int, error) {
+	n, err := e.r.Read(b)
+	e.h.Write(b[:n])
+	e.n += int64(n)
+	if e.n > e.t.Length || err == io.EOF && dbformat.Digest(e.h.Sum(nil)) != e.t.SHA256 {
+		return 0, &RepositoryError{Kind: ErrTarget, What: "target " + e.t.Path, Detail: "its file changed while it was read", Remedy: "add it again"}
+	}
+	return n, err
 }
 
 // load reads and verifies the state that timestamp.json names. Expiry does not count here.

@@ -1,8 +1,10 @@
 package signing
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -254,6 +256,23 @@ func TestAddTargetCopiesFiles(t *testing.T) {
 	}
 	if _, err := r.AddTarget("rest/y.bundle", name+"y"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v, want fs.ErrNotExist", err)
+	}
+}
+
+// Guard: exactly. A file that changes or grows while it is copied does not get the name of what it was, and an endless one ends.
+func TestFileChangesWhileItIsAdded(t *testing.T) {
+	r := newRepository(t, RepositoryOptions{})
+	want := Target{Path: "light/x.bundle", Length: 5, SHA256: sha256.Sum256([]byte("hello"))}
+	for name, in := range map[string]io.Reader{"changed": strings.NewReader("hallo"), "cut": strings.NewReader("hell"), "endless": &stream{}} {
+		if _, err := r.add(want, in); !errors.Is(err, ErrTarget) {
+			t.Errorf("%s: %v, want ErrTarget", name, err)
+		}
+		if _, err := os.Stat(r.TargetFile(want)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: it is there: %v", name, err)
+		}
+	}
+	if left := tree(t, filepath.Join(r.dir, "tmp")); len(left) != 0 {
+		t.Errorf("left over: %v", left)
 	}
 }
 

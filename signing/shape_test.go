@@ -83,7 +83,7 @@ func malformations() []malformation {
 		}
 		all = append(all,
 			missing(role, "_type"), missing(role, "spec_version"), missing(role, "version"), missing(role, "expires"),
-			field(role, "version", 0), field(role, "x", nil), field(role, "x", 0.5), field(role, "Version", 7), field(role, "x", "é"),
+			field(role, "version", 0), field(role, "x", json.Number("9007199254740993")), field(role, "x", json.Number("-0")), field(role, "x", nil), field(role, "x", 0.5), field(role, "Version", 7), field(role, "x", "é"),
 			field(role, "expires", "2030-01-01T00:00:00+00:00"), field(role, "expires", "2030-01-01T00:00:00.5Z"), field(role, "expires", "2030-01-01"),
 			field(role, "expires", "2030-02-31T00:00:00Z"), field(role, "spec_version", "2.0.0"),
 			text(role, "version twice", `"version":`, `"version":1,"version":`),
@@ -129,6 +129,7 @@ func malformations() []malformation {
 			}
 		}
 	}
+	all = append(all, field(RoleTimestamp, "signed_at", "2026-03-08T12:00:01Z"))
 	return append(append(all, keyMalformations()...), targetMalformations()...)
 }
 
@@ -331,6 +332,20 @@ func TestUnknownRoleInTheWay(t *testing.T) {
 	f.files()
 	f.at(RoleSnapshot, "meta")["other.json"] = maps.Clone(f.at(RoleSnapshot, "meta", "database.json"))
 	refuse(t, newTrust(t, r), f.source(), day0, RoleTargets, ReasonDelegation)
+}
+
+// Guard: the limit in parseDocument, for what is read back from a disk.
+func TestLimits(t *testing.T) {
+	for _, role := range append([]string{RoleRoot}, setRoles...) {
+		_, err := parseDocument(role, make([]byte, limitOf(role)+1))
+		wantUntrusted(t, nil, err, role, ReasonTooLong)
+		_, err = parseDocument(role, make([]byte, limitOf(role)))
+		wantUntrusted(t, nil, err, role, ReasonMalformed)
+	}
+	many := "[" + strings.Repeat("1,", maxValues) + "1]"
+	if _, err := parseTree([]byte(many)); err == nil {
+		t.Errorf("%d values were taken", maxValues+2)
+	}
 }
 
 func TestTargetPaths(t *testing.T) {
