@@ -22,19 +22,3 @@ func syncFolder(name string) error {
 	}
 	return errors.Join(err, d.Close())
 }
-
-// lockFile takes an exclusive lock that ends with the process, whatever ends it.
-func lockFile(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, ErrBusy
-		}
-		return nil, err
-	}
-	return f, nil
-}

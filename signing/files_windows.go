@@ -2,7 +2,6 @@ package signing
 
 import (
 	"errors"
-	"os"
 	"syscall"
 )
 
@@ -17,19 +16,3 @@ func sharingViolation(err error) bool {
 
 // syncFolder does nothing: Windows journals renames and cannot sync a folder.
 func syncFolder(string) error { return nil }
-
-// lockFile opens the file without sharing it, which ends with the process, whatever ends it.
-func lockFile(name string) (*os.File, error) {
-	p, err := syscall.UTF16PtrFromString(name)
-	if err != nil {
-		return nil, err
-	}
-	h, err := syscall.CreateFile(p, syscall.GENERIC_READ|syscall.GENERIC_WRITE, 0, nil, syscall.OPEN_ALWAYS, syscall.FILE_ATTRIBUTE_NORMAL, 0)
-	if errors.Is(err, errSharingViolation) {
-		return nil, ErrBusy
-	}
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(h), name), nil
-}

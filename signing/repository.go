@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"example.org/avdb/dbformat"
 )
 
@@ -71,7 +73,7 @@ type Repository struct {
 
 	op     sync.Mutex // one Commit or Renew at a time in this process
 	mu     sync.Mutex // what follows
-	lock   *os.File
+	lock   *flock.Flock
 	locks  int
 	seen   map[string]uint64 // versions of the roles when the caller last read them
 	rootID string
@@ -250,9 +252,13 @@ func (r *Repository) Lock() (unlock func(), err error) {
 	defer r.mu.Unlock()
 	if r.locks == 0 {
 		name := filepath.Join(r.dir, "lock")
-		if r.lock, err = lockFile(name); err != nil {
-			return nil, &RepositoryError{Kind: ErrBusy, What: name, Err: other(err, ErrBusy), Remedy: "wait for it to end"}
+		l := flock.New(name, flock.SetPermissions(0o600)) // ends with the process, whatever ends it
+		if ok, err := l.TryLock(); err != nil {
+			return nil, fmt.Errorf("lock %s: %w", name, err)
+		} else if !ok {
+			return nil, &RepositoryError{Kind: ErrBusy, What: name, Remedy: "wait for it to end"}
 		}
+		r.lock = l
 		if err := r.f.clean(filepath.Join(r.dir, "tmp")); err != nil {
 			r.lock.Close()
 			return nil, err
@@ -266,14 +272,6 @@ func (r *Repository) Lock() (unlock func(), err error) {
 			r.lock.Close()
 		}
 	}), nil
-}
-
-// other drops an error that its sentinel says already.
-func other(err, kind error) error {
-	if err == kind {
-		return nil
-	}
-	return err
 }
 
 func (r *Repository) note(s *set) {
