@@ -13,6 +13,7 @@ import (
 
 	"example.org/avdb/dbformat"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // What a layer file holds (docs/format/store.md).
@@ -96,7 +97,7 @@ func openFailure(path string, err error) error {
 	if isPath || isErrno {
 		return failed(path, "cannot be opened", err)
 	}
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return &Error{Kind: ErrStorage, Path: path, What: "is locked by another process", Err: err,
 			Remedy: "nothing of ours locks this file: look for who does"}
 	}
