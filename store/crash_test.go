@@ -171,6 +171,29 @@ func breakAt(t *testing.T, sc scenario, f fault) int {
 	return files.calls
 }
 
+// TestFailedWriteLeavesNothing: a process that goes on after a failure removes its own temporary file.
+func TestFailedWriteLeavesNothing(t *testing.T) {
+	dir := memoryDir(t)
+	_, err := Create(dir, Options{})
+	must(t, err)
+	for n := 1; n <= 5; n++ { // create is call 0; write, sync, close, rename, sync-folder
+		s, err := Open(dir, Options{files: &faultFiles{fault: fault{at: n}}})
+		must(t, err)
+		err = s.UpdateSettings(func(v *Settings) error { v.Scan.Jobs++; return nil })
+		requireError(t, err, ErrStorage, "input/output error")
+		for _, name := range tree(t, s) {
+			if strings.HasSuffix(name, tempSuffix) {
+				t.Errorf("call %d fails: %s is left over", n, name)
+			}
+		}
+		v, err := s.Settings()
+		must(t, err)
+		if want := n / 5; v.Scan.Jobs != want { // a rename that cannot be synced has happened
+			t.Errorf("call %d fails: %d jobs, want %d", n, v.Scan.Jobs, want)
+		}
+	}
+}
+
 func locked(t *testing.T, s *Store, f func()) {
 	t.Helper()
 	lock, err := s.Lock()

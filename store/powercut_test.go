@@ -182,12 +182,38 @@ func (l *lossyFiles) after(t *testing.T, dir string, ahead func(folder string) b
 func TestPowerCut(t *testing.T) {
 	one, two := newRelease(t, 1, 300, 1), newRelease(t, 2, 301, 2)
 	full, light := dbformat.VariantFull, dbformat.VariantLight
+	made := newMemoryStore(t)
+	must(t, install(made, two, full))
 	for _, sc := range []scenario{
 		{"first install", installs(full), installs(full, one), nil, "", one, full},
 		{"update", installs(full, one), installs(full, two), one, full, two, full},
 		{"update that drops a generation", installs(full, newRelease(t, 1, 299, 3), one.at(2)), installs(full, two.at(3)), one.at(2), full, two.at(3), full},
 		{"full to light", installs(full, one), installs(light, one), one, full, one, light},
 		{"rollback", installs(full, one, two), rollback, two, full, one, full},
+		{"layers that a dead run renamed and did not sync", installs(full, one), func(s *Store) error {
+			for _, m := range []*dbformat.MemLayer{two.light, two.rest} {
+				path := s.layerPath(m.Header().Digest())
+				b, err := os.ReadFile(filepath.Join(made.dir, "db", "layers", filepath.Base(path)))
+				must(t, err)
+				if err := renameOnly(s, path, b); err != nil {
+					return err
+				}
+			}
+			if err := s.makeCurrent(two.generation(full), 1); err != nil {
+				return err
+			}
+			return s.Clean()
+		}, one, full, two, full},
+		{"a CURRENT that a dead run renamed and did not sync", installs(full, newRelease(t, 1, 299, 3), one.at(2), two.at(3)), func(s *Store) error {
+			c := Current{Generation: one.at(2).generation(full)}
+			c.Installed = day(1)
+			b, err := encodeCurrent(&c)
+			must(t, err)
+			if err := renameOnly(s, s.currentPath(), b); err != nil {
+				return err
+			}
+			return s.Clean()
+		}, two.at(3), full, one.at(2), full},
 	} {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
@@ -198,6 +224,26 @@ func TestPowerCut(t *testing.T) {
 			}
 		})
 	}
+}
+
+// renameOnly does what a run that died before the last step of replacing a file has done.
+func renameOnly(s *Store, path string, b []byte) error {
+	temp, err := s.tempPath(path)
+	if err != nil {
+		return err
+	}
+	f, err := s.files.Create(temp, modeFile)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return s.files.Rename(temp, path)
 }
 
 // cutAt runs a scenario with a power cut after n calls and tells whether the change was done by then.
