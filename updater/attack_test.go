@@ -211,7 +211,7 @@ func TestMixAndMatchOfMetadata(t *testing.T) {
 // Guard: the root of trust. A repository with other keys is nobody to this endpoint.
 func TestWrongRoot(t *testing.T) {
 	w := attacked(t)
-	other := newWorld(t)
+	other := anotherWorld(t)
 	other.publish(signatures(0, 3))
 	for range 5 {
 		other.publish(signatures(0, 4+len(other.asked())))

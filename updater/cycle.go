@@ -185,7 +185,7 @@ func (c *cycle) visit(ctx context.Context, address string, share time.Duration) 
 	src := c.open(u)
 	defer src.close()
 	err = c.update(turn, src, name)
-	if !c.looking() && ctx.Err() == nil {
+	if ctx.Err() == nil { // a check, too, must not ask again a source that said not to
 		c.remember(name, err)
 	}
 	return name, err

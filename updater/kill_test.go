@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,20 +90,22 @@ func kill(t *testing.T, o order) bool {
 // A process that is killed before any step of the cycle leaves the old generation or the new one, whole, and no
 // lock; the next run ends in the new one and leaves nothing behind.
 func TestKilledAtEachStep(t *testing.T) {
+	writing := []string{"fetch", "apply", "finish", "activate", "accept"}
 	for _, c := range []struct {
 		name  string
+		steps []string       // before which it is killed
 		from  []string       // what may be found after the kill
 		ready func(w *world) // brings the endpoint to where the update begins
 	}{
-		{"first install", []string{"none", "1 full"}, func(w *world) {
+		{"first install", writing, []string{"none", "1 full"}, func(w *world) {
 			w.publish(signatures(0, 3000), withSet(w.t))
 		}},
-		{"release by deltas", []string{"1 full", "2 full"}, func(w *world) {
+		{"release by deltas", updater.Steps(), []string{"1 full", "2 full"}, func(w *world) {
 			w.publish(signatures(0, 3000))
 			w.mustUpdate(updater.Options{})
 			w.publish(signatures(0, 3001), withSet(w.t))
 		}},
-		{"switch to full", []string{"1 light", "1 full"}, func(w *world) {
+		{"switch to full", writing, []string{"1 light", "1 full"}, func(w *world) {
 			w.publish(signatures(0, 3000))
 			w.mustUpdate(updater.Options{Variant: light})
 		}},
@@ -111,37 +114,54 @@ func TestKilledAtEachStep(t *testing.T) {
 			w := newWorld(t)
 			c.ready(w)
 			begin := w.store.Dir()
-			want := c.from[len(c.from)-1]
-			var hits []string
-			for _, step := range updater.Steps() {
-				n := 0
-				for nth := 1; ; nth++ {
-					dir := filepath.Join(t.TempDir(), "state")
-					must(t, os.CopyFS(dir, os.DirFS(begin)))
-					var err error
-					w.store, err = store.Open(dir, store.Options{Now: func() time.Time { return w.now }})
-					must(t, err)
-					if !kill(t, order{dir, w.now, step, nth}) {
-						break
+			var mu sync.Mutex
+			hits := map[string]int{}
+			t.Cleanup(func() {
+				var list []string
+				for _, step := range c.steps {
+					if hits[step] == 0 {
+						t.Errorf("step %s was never reached", step)
 					}
-					n++
-					if got := w.installed(); !slices.Contains(c.from, got) {
-						t.Errorf("killed at %s %d: %q is installed, want one of %q", step, nth, got, c.from)
-					}
-					r := w.mustUpdate(updater.Options{})
-					w.mustBe(want)
-					if l := w.leftovers(); len(l) != 0 {
-						t.Errorf("killed at %s %d: the next run (%s) leaves %v", step, nth, show(r), l)
-					}
+					list = append(list, fmt.Sprintf("%s %d", step, hits[step]))
 				}
-				if n == 0 {
-					t.Errorf("step %s was never reached", step)
-				}
-				hits = append(hits, fmt.Sprintf("%s %d", step, n))
+				t.Logf("killed before: %s", strings.Join(list, ", "))
+			})
+			for _, step := range c.steps {
+				t.Run(step, func(t *testing.T) {
+					t.Parallel()
+					for nth := 1; killedAndHealed(t, *w, begin, order{Now: w.now, Step: step, Nth: nth}, c.from); nth++ {
+						mu.Lock()
+						hits[step]++
+						mu.Unlock()
+					}
+				})
 			}
-			t.Logf("killed before: %s", strings.Join(hits, ", "))
 		})
 	}
+}
+
+// killedAndHealed kills one update of a copy of the endpoint in begin, and looks at what is left and at the next run. It
+// tells whether the update got as far as it was to be killed.
+func killedAndHealed(t *testing.T, w world, begin string, o order, states []string) bool {
+	t.Helper()
+	w.t = t
+	o.State = filepath.Join(t.TempDir(), "state")
+	must(t, os.CopyFS(o.State, os.DirFS(begin)))
+	var err error
+	w.store, err = store.Open(o.State, store.Options{Now: func() time.Time { return o.Now }})
+	must(t, err)
+	if !kill(t, o) {
+		return false
+	}
+	if got := w.installed(); !slices.Contains(states, got) {
+		t.Errorf("killed at %s %d: %q is installed, want one of %q", o.Step, o.Nth, got, states)
+	}
+	r := w.mustUpdate(updater.Options{})
+	w.mustBe(states[len(states)-1])
+	if l := w.leftovers(); len(l) != 0 {
+		t.Errorf("killed at %s %d: the next run (%s) leaves %v", o.Step, o.Nth, show(r), l)
+	}
+	return true
 }
 
 func withSet(t *testing.T) func(*publisher.Options) {

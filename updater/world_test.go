@@ -146,6 +146,13 @@ func must(t *testing.T, err error) {
 
 // newWorld publishes nothing yet; the endpoint trusts the repository and knows the mirror.
 func newWorld(t *testing.T) *world {
+	t.Helper()
+	t.Parallel()
+	return anotherWorld(t)
+}
+
+// anotherWorld is newWorld for tests that have one already.
+func anotherWorld(t *testing.T) *world {
 	w := &world{t: t, repo: filepath.Join(t.TempDir(), "repo"), src: t.TempDir(), now: noon}
 	_, err := signing.CreateRepository(w.repo, signing.RepositoryOptions{Now: w.now})
 	must(t, err)
@@ -195,7 +202,7 @@ func (w *world) publish(lines []string, change ...func(*publisher.Options)) *pub
 
 // quick are limits under which no test waits long.
 func quick() updater.Limits {
-	return updater.Limits{Header: 500 * time.Millisecond, Idle: 500 * time.Millisecond, IdleBytes: 2000,
+	return updater.Limits{Header: time.Second, Idle: time.Second, IdleBytes: 2000,
 		RetryWait: time.Millisecond, RetryWaitMax: 5 * time.Millisecond, RetryAfter: 50 * time.Millisecond}
 }
 
