@@ -1,15 +1,16 @@
 package store
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// boltTimeout bounds the wait for another process's lock on a bbolt file. Nobody holds a lock for writing on a
-// finished file, so opening one waits only if somebody tampers.
+// boltTimeout bounds the wait for another process's lock on a bbolt file that is written.
 const boltTimeout = 2 * time.Second
 
 // CreateBolt makes a bbolt file that Finish makes durable as a whole: until then nothing is
@@ -98,18 +99,35 @@ func (b *osBolt) Close() error {
 }
 
 // openFinished opens a bbolt file that Finish has finished, for reading: as many processes as like may have it
-// open. The page tree is checked before bbolt sees it.
-func openFinished(path string) (db *bolt.DB, err error) {
+// open. The page tree is checked before bbolt sees it. It never waits. Nobody of ours locks such a file against
+// readers, but every user who may read it can: then a private copy is read, which nobody else can lock.
+func openFinished(path string) (*bolt.DB, error) {
+	open := func() (*os.File, error) { return openRegular(path, os.O_RDONLY) }
+	db, err := openReadOnly(path, open)
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		db, err = openReadOnly(path, func() (*os.File, error) {
+			f, err := open()
+			if err != nil {
+				return nil, err
+			}
+			defer f.Close()
+			return privateCopy(f)
+		})
+	}
+	return db, err
+}
+
+func openReadOnly(path string, open func() (*os.File, error)) (db *bolt.DB, err error) {
 	var f *os.File
 	err = guardBolt(path, func() (err error) {
 		db, err = bolt.Open(path, 0, &bolt.Options{
-			Timeout:      boltTimeout,
+			Timeout:      time.Millisecond, // below bbolt's pause between two tries: one try
 			ReadOnly:     true,
 			FreelistType: bolt.FreelistMapType,
 			NoStatistics: true,
-			OpenFile: func(path string, flag int, _ fs.FileMode) (*os.File, error) {
+			OpenFile: func(string, int, fs.FileMode) (*os.File, error) {
 				var err error
-				if f, err = openRegular(path, os.O_RDONLY); err != nil {
+				if f, err = open(); err != nil {
 					return nil, err
 				}
 				if err := checkFile(path, f); err != nil {

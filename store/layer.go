@@ -97,9 +97,8 @@ func openFailure(path string, err error) error {
 	if isPath || isErrno {
 		return failed(path, "cannot be opened", err)
 	}
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return &Error{Kind: ErrStorage, Path: path, What: "is locked by another process", Err: err,
-			Remedy: "nothing of ours locks this file: look for who does"}
+	if errors.Is(err, bolterrors.ErrTimeout) { // of state.db
+		return &Error{Kind: ErrStorage, Path: path, What: "is locked by another process", Err: err, Remedy: "try again"}
 	}
 	e := damaged(path, "is damaged")
 	e.Err = err

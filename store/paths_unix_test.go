@@ -147,6 +147,27 @@ func everything(s *Store, r *release) {
 	_, _ = Create(s.dir, Options{})
 }
 
+// TestForeignLock: whoever may read a layer file can lock it; scans neither fail nor wait for that.
+func TestForeignLock(t *testing.T) {
+	s := newMemoryStore(t)
+	r := newRelease(t, 1, 500, 1)
+	must(t, install(s, r, dbformat.VariantFull))
+	for _, m := range []*dbformat.MemLayer{r.light, r.rest} {
+		f, err := os.Open(s.layerPath(m.Header().Digest()))
+		must(t, err)
+		defer f.Close()
+		must(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
+	}
+	began := time.Now()
+	requireCurrent(t, s, r, dbformat.VariantFull)
+	if d := time.Since(began); d > time.Second {
+		t.Errorf("opening locked files took %v", d)
+	}
+	must(t, os.Truncate(s.layerPath(r.rest.Header().Digest()), 4096))
+	_, _, _, err := s.OpenCurrent()
+	requireError(t, err, ErrDamaged, "")
+}
+
 func TestLinksAreRefusedByName(t *testing.T) {
 	s := newMemoryStore(t)
 	must(t, install(s, newRelease(t, 1, 50, 1), dbformat.VariantFull))

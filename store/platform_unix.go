@@ -4,6 +4,7 @@ package store
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"syscall"
@@ -19,6 +20,23 @@ func isLinkError(err error) bool {
 }
 
 func inUse(error) bool { return false }
+
+// privateCopy copies f into a file that has no name any more.
+func privateCopy(f *os.File) (*os.File, error) {
+	c, err := os.CreateTemp("", "avdb-")
+	if err != nil {
+		return nil, err
+	}
+	err = os.Remove(c.Name())
+	if err == nil {
+		_, err = io.Copy(c, f)
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
 
 // links is the number of names that a file has.
 func links(i fs.FileInfo) uint64 {

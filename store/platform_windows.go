@@ -34,6 +34,11 @@ func inUse(err error) bool {
 		errors.Is(err, windows.ERROR_ACCESS_DENIED)
 }
 
+// privateCopy: a file that is open keeps its name here, so that there is no private one.
+func privateCopy(f *os.File) (*os.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: f.Name(), Err: windows.ERROR_LOCK_VIOLATION}
+}
+
 func links(fs.FileInfo) uint64 { return 1 }
 
 // syncDir: NTFS journals names, and a folder cannot be flushed without rights that updaters lack.
