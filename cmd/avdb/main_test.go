@@ -1,9 +1,11 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,8 +14,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"example.org/avdb/store"
 )
 
 func TestMain(m *testing.M) {
@@ -53,16 +58,20 @@ func TestScripts(t *testing.T) {
 			e.Setenv("USERPROFILE", home)
 			e.Setenv("AVDB_CONFIG", conf)
 			e.Setenv("AVDB_STATE", filepath.Join(e.WorkDir, "state"))
-			e.Setenv("NO_COLOR", "1")
+			e.Values["locks"] = locks{}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":        cmdCode,
 			"eicar":       cmdEicar,
 			"fingerprint": cmdFingerprint,
+			"glob":        cmdGlob,
 			"json":        cmdJSON,
+			"lock":        cmdLock,
 			"numbers":     cmdNumbers,
+			"restrict":    cmdRestrict,
 			"serve":       cmdServe,
+			"signature":   cmdSignature,
 			"tamper":      cmdTamper,
 		},
 	})
@@ -118,6 +127,69 @@ func cmdFingerprint(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], sum)
 }
 
+// locks are the update locks that a script holds.
+type locks map[string]*store.Lock
+
+// cmdLock holds the update lock of a state folder, as another update would, until "! lock".
+func cmdLock(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: lock STATE")
+	}
+	name, held := ts.MkAbs(args[0]), ts.Value("locks").(locks)
+	if neg {
+		ts.Check(held[name].Unlock())
+		return
+	}
+	s, err := store.Open(name, store.Options{})
+	ts.Check(err)
+	l, err := s.Lock()
+	ts.Check(err)
+	held[name] = l
+	ts.Defer(func() { l.Unlock() })
+}
+
+// cmdGlob puts the first file that a pattern names into a variable: glob VARIABLE PATTERN.
+func cmdGlob(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: glob VARIABLE PATTERN")
+	}
+	names, err := filepath.Glob(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if len(names) == 0 {
+		ts.Fatalf("no file matches %s", args[1])
+	}
+	ts.Setenv(args[0], names[0])
+}
+
+// cmdRestrict writes a restriction set with a record that disables look-ups for a day, and one that
+// limits them later: restrict FILE EPOCH. Sets must not live longer than 30 days, so they cannot stand in scripts.
+func cmdRestrict(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: restrict FILE EPOCH")
+	}
+	day := func(n int) string { return time.Now().UTC().AddDate(0, 0, n).Format(time.RFC3339) }
+	set := fmt.Sprintf(`{"schema":1,"epoch":%s,"records":[
+  {"id":"quiet-day","action":"disable","priority":100,"expires":%q,"reason":{"code":"ddos_protection","text":{"en":"a quiet day"}}},
+  {"id":"later","action":"limit","priority":5,"not_before":%q,"expires":%q,"limit":{"sample_bp":5000}}
+]}`, args[1], day(1), day(2), day(3))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(set), 0o644))
+}
+
+// cmdSignature appends the .hsb line of a file to a source: signature SOURCE NAME FILE.
+func cmdSignature(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: signature SOURCE NAME FILE")
+	}
+	b, err := os.ReadFile(ts.MkAbs(args[2]))
+	ts.Check(err)
+	ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o755))
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	ts.Check(err)
+	defer f.Close()
+	_, err = fmt.Fprintf(f, "%x:%d:%s\n", sha256.Sum256(b), len(b), args[1])
+	ts.Check(err)
+}
+
 // cmdTamper flips a bit in the middle of each file that a pattern names, or cuts the
 // files in half: tamper [-cut] GLOB. "! tamper GLOB" puts the files back.
 func cmdTamper(ts *testscript.TestScript, neg bool, args []string) {
@@ -137,6 +209,9 @@ func cmdTamper(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if neg {
 			b, err := os.ReadFile(name + ".whole")
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
 			ts.Check(err)
 			ts.Check(os.WriteFile(name, b, 0o644))
 			ts.Check(os.Remove(name + ".whole"))

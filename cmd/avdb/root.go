@@ -114,6 +114,8 @@ const (
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
 		in(groupEndpoint, newInit(a)),
+		in(groupEndpoint, newUpdate(a)),
+		in(groupEndpoint, newScan(a)),
 		in(groupEndpoint, newStatus(a)),
 		in(groupEndpoint, newCloud(a)),
 		in(groupEndpoint, newRollback(a)),
@@ -123,6 +125,7 @@ func commands(a *app) []*cobra.Command {
 		in(groupEndpoint, newKSN(a)),
 		in(groupEndpoint, newConfig(a)),
 		in(groupPublisher, newRepo(a)),
+		in(groupTools, newInspect(a)),
 		in(groupTools, newVersion(a)),
 	}
 }

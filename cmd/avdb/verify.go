@@ -53,7 +53,7 @@ damaged is healed by the next update: exit code 15.`,
 				if !l.OK {
 					state = "DAMAGED: " + l.Error
 				}
-				fmt.Fprintf(a.stdout, "release %d  %-5s  %s in %d blocks  %s\n", l.Version, l.Layer, bytesText(l.Bytes), l.Blocks, state)
+				fmt.Fprintf(a.stdout, "release %d  %-5s  %s in %s  %s\n", l.Version, l.Layer, bytesText(l.Bytes), plural(l.Blocks, "block"), state)
 			}
 			for _, x := range r.Indexes {
 				if !x.OK {
