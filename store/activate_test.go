@@ -1,0 +1,105 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/signing"
+)
+
+// folder serves a repository's public folder.
+type folder string
+
+func (f folder) Fetch(_ context.Context, name string, _ int64) ([]byte, error) {
+	b, err := os.ReadFile(filepath.Join(string(f), "metadata", name))
+	if errors.Is(err, os.ErrNotExist) {
+		err = signing.ErrNotFound
+	}
+	return b, err
+}
+
+// signed makes a verified release of a record, the only way there is: a repository signs it and a trust folder verifies it.
+func signed(t *testing.T, record *dbformat.ReleaseRecord) signing.Release {
+	t.Helper()
+	now := time.Now()
+	repo, err := signing.CreateRepository(filepath.Join(t.TempDir(), "repo"), signing.RepositoryOptions{Now: now})
+	must(t, err)
+	b, err := record.Encode()
+	must(t, err)
+	target, err := repo.AddTargetBytes(dbformat.ReleaseTarget, b)
+	must(t, err)
+	must(t, repo.Commit(map[string][]signing.Target{signing.RoleDatabase: {target}}, now))
+	root, err := os.ReadFile(filepath.Join(repo.PublicDir(), "metadata", "1.root.json"))
+	must(t, err)
+	dir := filepath.Join(t.TempDir(), "trust")
+	must(t, signing.InitTrust(dir, root, false, now))
+	trust, err := signing.OpenTrust(dir)
+	must(t, err)
+	v, err := trust.Refresh(t.Context(), folder(repo.PublicDir()), now)
+	must(t, err)
+	rel, err := v.Release(b)
+	must(t, err)
+	return rel
+}
+
+func (r *release) info(variants ...dbformat.Variant) dbformat.Release {
+	one := func(m *dbformat.MemLayer) dbformat.LayerInfo {
+		return dbformat.LayerInfo{Digest: m.Header().Digest(), Since: 1, Records: m.Header().Records(), Bytes: uint64(m.Header().Bytes())}
+	}
+	return dbformat.Release{Version: r.version, Created: dbformat.At(day(int(r.version))), MinEngine: 1, Variants: variants, Light: one(r.light), Rest: one(r.rest)}
+}
+
+// TestActivateTakesWhatIsSigned: only a generation that the verified release names becomes current, and what CURRENT says of it
+// comes from the release and the layers.
+func TestActivateTakesWhatIsSigned(t *testing.T) {
+	s := newMemoryStore(t)
+	stable, candidate, other := newRelease(t, 4, 100, 1), newRelease(t, 5, 101, 2), newRelease(t, 4, 102, 3)
+	rel := signed(t, &dbformat.ReleaseRecord{Schema: 1, Stable: stable.info(dbformat.VariantLight, dbformat.VariantFull),
+		Candidate: &dbformat.Candidate{Release: candidate.info(dbformat.VariantFull), ShareBP: 100}})
+	for _, r := range []*release{stable, candidate, other} {
+		for _, m := range []*dbformat.MemLayer{r.light, r.rest} {
+			_, err := writeLayer(s, m)
+			must(t, err)
+		}
+	}
+	ask := func(r *release, v dbformat.Variant) Generation {
+		g := Generation{Version: r.version, Light: LayerRef{Digest: r.light.Header().Digest()}}
+		if v == dbformat.VariantFull {
+			g.Rest = &LayerRef{Digest: r.rest.Header().Digest()}
+		}
+		return g
+	}
+	for _, c := range []struct {
+		name, text string
+		g          Generation
+		rel        signing.Release
+	}{
+		{"no release", "verified record does not have", ask(stable, dbformat.VariantFull), signing.Release{}},
+		{"another version", "verified record does not have", ask(stable.at(6), dbformat.VariantFull), rel},
+		{"other layers", "the light layer", ask(other, dbformat.VariantFull), rel},
+		{"a variant that is not offered", "is not offered as that", ask(candidate, dbformat.VariantLight), rel},
+		{"rest of another release", "the rest layer", ask(&release{light: stable.light, rest: other.rest, version: 4}, dbformat.VariantFull), rel},
+	} {
+		requireError(t, s.Activate(c.g, c.rel, 1), ErrDigestMismatch, c.text)
+		if _, err := s.Current(); !errors.Is(err, ErrNoDatabase) {
+			t.Fatalf("%s became current", c.name)
+		}
+	}
+	must(t, s.Activate(ask(stable, dbformat.VariantLight), rel, 1))
+	c := requireCurrent(t, s, stable, dbformat.VariantLight)
+	if l := c.Light; l.Since != 1 || l.Records != stable.light.Header().Records() || l.Bytes != stable.light.Header().Bytes() || !c.Installed.Equal(day(100)) {
+		t.Errorf("CURRENT says %+v", c.Generation)
+	}
+	_, err := writeLayer(s, candidate.light) // Activate has removed what nothing named
+	must(t, err)
+	_, err = writeLayer(s, candidate.rest)
+	must(t, err)
+	must(t, s.Activate(ask(candidate, dbformat.VariantFull), rel, 1))
+	requireCurrent(t, s, candidate, dbformat.VariantFull)
+	requireNoLeftovers(t, s)
+}
