@@ -1,0 +1,114 @@
+//go:build check
+
+package avdb_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A guard is a line of code that stops an attack, and the test that is named after the attack. Switched off is the same line
+// without its effect. Where one guard stands behind another, both are switched off.
+type guard struct {
+	attack string
+	edits  []edit
+	pkg    string
+	test   string // for -run
+}
+
+type edit struct{ file, guard, off string }
+
+var guards = []guard{
+	{"a byte of a bundle or delta flipped", []edit{
+		{"updater/source.go", "n != t.Length || got != t.SHA256", "n != t.Length || got.IsZero()"},
+		{"updater/httpsource.go", "\treq.SetChecksum(sha256.New(), t.SHA256[:], true)\n", "\t_ = sha256.New\n"},
+	}, "./updater", "^TestDownloadNotWhatWasSigned$/^flipped_byte$"},
+	{"a byte of the release record flipped", []edit{
+		{"updater/source.go", "got != t.SHA256 {\n\t\treturn &TargetError{Source: source, Target: t.Path, Reason: fmt.Sprintf(\"SHA-256 %s, signed is %s\", got, t.SHA256)}\n\t}\n\treturn nil", "got.IsZero() {\n\t\treturn fmt.Errorf(\"zero\")\n\t}\n\treturn nil"},
+		{"signing/verified.go", "sha256.Sum256(b) != [32]byte(t.SHA256)", "sha256.Sum256(b) == [32]byte{}"},
+	}, "./updater", "^TestFlippedByte$/^release$"},
+	{"a layer that is not what the release names", []edit{
+		{"store/layerwriter.go", "h.Layer != w.layer || got != want", "h.Layer != w.layer || got.IsZero()"},
+	}, "./store", "^TestWriterRefuses$"},
+	{"an endless body", []edit{
+		{"updater/meter.go", "if b.left == 0 && !b.soft {", "if false {"},
+		{"updater/meter.go", "return 0, errTooLong", "b.left = 1 << 20"},
+	}, "./updater", "^TestEndlessBody$"},
+	{"rollback of metadata", []edit{
+		{"signing/floors.go", "case value < v.Value:", "case false:"},
+	}, "./signing", "^TestRollback$"},
+	{"freeze", []edit{
+		{"signing/refresh.go", "x.tuf.UnsafeSetRefTime(x.reference)\n\tif x.reference.After(x.root.expires) {", "x.tuf.UnsafeSetRefTime(time.Unix(0, 0))\n\tif false {"},
+	}, "./updater", "^TestFreeze$"},
+	{"a clock set back to revive what expired", []edit{
+		{"signing/refresh.go", "x.reference = x.state.referenceTime(x.root, x.now)", "x.reference = x.now"},
+	}, "./signing", "^TestClockSetBack$"},
+	{"fast-forward", []edit{
+		{"signing/floors.go", "case value-v.Value > maxStep:", "case false:"},
+	}, "./signing", "^TestFastForward$"},
+	{"a rest layer on another light layer", []edit{
+		{"store/activate.go", "if err := dbformat.CheckPair(light, rest); err != nil {", "if err := dbformat.CheckPair(light, rest); err != nil && false {"},
+	}, "./store", "^TestPairsBelongTogether$"},
+	{"200 where a range was asked for", []edit{
+		{"updater/meter.go", "if resp.StatusCode != http.StatusPartialContent {", "if resp.StatusCode == 0 {"},
+		{"updater/meter.go", "if !ok || got.First != from || got.Last != e.length-1 || got.Total != -1 && got.Total != e.length {", "if !ok && got.Total == -2 {"},
+	}, "./updater", "^TestDownloadWrongAnswersToARange$"},
+	{"a stalled body", []edit{
+		{"updater/meter.go", "timer := time.AfterFunc(limits.Idle, func() { b.cancel(stalled) })", "timer := time.AfterFunc(time.Hour, func() { b.cancel(stalled) })"},
+	}, "./updater", "^TestStalledBody$"},
+	{"a damaged block on disk", []edit{
+		{"store/layer.go", "if dbformat.BlockDigest(f.header.Layer, s.ID, i, b) != s.Blocks[i].Digest {", "if len(b) == 1<<30 {"},
+	}, "./store", "^TestDamageIsNoticedAtFirstTouch$"},
+	{"poison that passes every signature", []edit{
+		{"matcher/selftest.go", "case string(got) != want.String():", "case false:"},
+	}, "./matcher", "^TestSelfTestStopsPoison$"},
+}
+
+// Every attack test fails when its guard is switched off, so none of them passes for another reason.
+func TestAttackTestsNeedTheirGuards(t *testing.T) {
+	for _, g := range guards {
+		t.Run(g.attack, func(t *testing.T) {
+			replace := map[string]string{}
+			for _, e := range g.edits {
+				path, err := filepath.Abs(filepath.FromSlash(e.file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				from := path
+				if changed, again := replace[path]; again {
+					from = changed
+				}
+				b, err := os.ReadFile(from)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n := strings.Count(string(b), e.guard); n != 1 {
+					t.Fatalf("%s has the guard %d times, want once: it has moved, follow it", e.file, n)
+				}
+				changed := filepath.Join(t.TempDir(), filepath.Base(path))
+				if err := os.WriteFile(changed, []byte(strings.Replace(string(b), e.guard, e.off, 1)), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				replace[path] = changed
+			}
+			overlay, err := json.Marshal(map[string]any{"Replace": replace})
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(t.TempDir(), "overlay.json")
+			if err := os.WriteFile(file, overlay, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command("go", "test", "-vet=off", "-count=1", "-timeout=60s", "-overlay="+file, "-run="+g.test, g.pkg).CombinedOutput()
+			if err == nil {
+				t.Errorf("%s passes in %s without the guard", g.test, g.pkg)
+			} else if !strings.Contains(string(out), "--- FAIL") && !strings.Contains(string(out), "panic: test timed out") {
+				t.Errorf("the test could not be run:\n%s", out)
+			}
+		})
+	}
+}
