@@ -252,7 +252,7 @@ func TestBuildRefuses(t *testing.T) {
 		"name too long":       {one(md, dbformat.Record{Name: strings.Repeat("n", 256)}), "hash/md5"},
 		"block too large":     {one(md, big...), "hash/md5"},
 		"records for ignore":  {one(dbformat.ClassIgnore.Section(0), dbformat.Record{}), "ignore"},
-		"unknown section":     {one(0x0801, dbformat.Record{}), "section(0x0801)"},
+		"unknown section":     {one(0x0801, dbformat.Record{}), "0x0801"},
 		"ignored name twice":  {&dbformat.Content{Ignore: []string{"a", "a"}}, "ignore"},
 		"ignored name empty":  {&dbformat.Content{Ignore: []string{""}}, "ignore"},
 		"vector twice":        {&dbformat.Content{Vectors: []dbformat.Vector{{}, {}}}, "selftest"},

@@ -117,7 +117,10 @@ func (p *deltaParser) entry() error {
 	if n := len(p.d.edits); n > 0 {
 		prev = p.d.edits[n-1].id
 	}
-	if !e.id.In(layer) || e.id <= prev {
+	if !e.id.In(layer) {
+		return corrupt(c.what, e.offset, "section %s is unknown or misplaced", e.id)
+	}
+	if e.id <= prev {
 		return corrupt(c.what, e.offset, "section %s does not follow %s", e.id, prev)
 	}
 	if !kindOK || !p.d.rest && !lightOp(e.id, e.op) {
@@ -209,7 +212,7 @@ func (p *deltaParser) ranks(span uint64, strict bool, field string) riceReader {
 	probe := r
 	for range n {
 		if _, ok := probe.read(); !ok {
-			c.fail("%s: value %d is not below %d or is cut off", field, n-probe.left, span)
+			c.fail("%s: value %d of %d is not below %d or is cut off", field, n-probe.left+1, n, span)
 			return riceReader{}
 		}
 	}

@@ -84,7 +84,7 @@ func (s *SectionHeader) appendParams(b []byte, l Layer) []byte {
 func (s *SectionHeader) checkParams(l Layer) string {
 	switch {
 	case !s.ID.In(l):
-		return "has the unknown or misplaced section " + s.ID.String()
+		return "is unknown or misplaced"
 	case s.ID.Split() && (s.P < MinPrefix || s.P > MaxPrefix || s.P%4 != 0):
 		return "has a prefix width that is no multiple of 4 from 8 to 60"
 	case !s.ID.Split() && s.P != 0:
@@ -174,7 +174,7 @@ func parseParams(what string, l Layer, b []byte, off int64, prev SectionID) (Sec
 		copy(s.Pair[:], b[paramsLight:])
 	}
 	if reason := s.checkParams(l); reason != "" {
-		return SectionHeader{}, 0, corrupt(what, off, "%s", reason)
+		return SectionHeader{}, 0, corrupt(what, off, "section %s %s", s.ID, reason)
 	}
 	if s.ID <= prev {
 		return SectionHeader{}, 0, corrupt(what, off, "section %s does not follow %s", s.ID, prev)

@@ -222,7 +222,7 @@ func (id SectionID) String() string {
 	case ClassSelfTest:
 		return "selftest"
 	default:
-		return fmt.Sprintf("section(%#04x)", uint16(id))
+		return fmt.Sprintf("%#04x", uint16(id))
 	}
 	return class + "/" + id.Algorithm().String()
 }

@@ -1,0 +1,278 @@
+package dbformat_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/fixtures"
+)
+
+// The sections that the vectors of blocks belong to.
+var (
+	prefixSection = &dbformat.SectionHeader{ID: dbformat.ClassHash.Section(dbformat.SHA256), P: 12, B: 2, K: 1}
+	tailSection   = &dbformat.SectionHeader{ID: dbformat.ClassHash.Section(dbformat.MD5), P: 28, B: 2}
+	recordSection = &dbformat.SectionHeader{ID: dbformat.ClassWhole.Section(dbformat.MD5), B: 1}
+)
+
+// decoders says how each kind of vector is read. The digest is that of the result, "" where it has none.
+var decoders = map[string]func(testing.TB, []byte) (digest string, err error){
+	"header": func(t testing.TB, b []byte) (string, error) {
+		h, err := dbformat.ParseHeader(b)
+		if err == nil && !bytes.Equal(h.Encode(), b) {
+			t.Errorf("encodes to %x, read from %x", h.Encode(), b)
+		}
+		if err != nil && h != nil {
+			t.Error("an error and a header")
+		}
+		return "", err
+	},
+	"prefix":   decodePrefix,
+	"tail":     decodeTail,
+	"record":   decodeRecord,
+	"ignore":   func(t testing.TB, b []byte) (string, error) { return "", decodeIgnore(t, b) },
+	"selftest": func(t testing.TB, b []byte) (string, error) { return "", decodeSelfTest(t, b) },
+	"bundle-light": func(t testing.TB, b []byte) (string, error) {
+		return decodeBundle(t, b, dbformat.Light)
+	},
+	"bundle-rest": func(t testing.TB, b []byte) (string, error) {
+		return decodeBundle(t, b, dbformat.Rest)
+	},
+	"delta-light": func(t testing.TB, b []byte) (string, error) {
+		w := goldenWorld(t)
+		return decodeLayer(t, func(sink dbformat.Sink) (*dbformat.Header, error) {
+			return dbformat.ApplyLightDelta(w.light1, bytes.NewReader(b), sink)
+		})
+	},
+	"delta-rest": func(t testing.TB, b []byte) (string, error) {
+		w := goldenWorld(t)
+		return decodeLayer(t, func(sink dbformat.Sink) (*dbformat.Header, error) {
+			return dbformat.ApplyRestDelta(w.light1, w.light2, w.rest1, bytes.NewReader(w.delta), bytes.NewReader(b), sink)
+		})
+	},
+}
+
+// A world is what deltas are applied to: the layers that the golden bundles carry.
+type world struct {
+	light1, light2, rest1 *dbformat.MemLayer
+	delta                 []byte // from light1 to light2
+}
+
+func goldenWorld(t testing.TB) world {
+	t.Helper()
+	w := world{delta: fixtures.VectorNamed(t, "delta-light", "release_1_to_2").Data}
+	w.light1 = readBundle(t, fixtures.VectorNamed(t, "bundle-light", "release_1").Data, dbformat.Light)
+	w.rest1 = readBundle(t, fixtures.VectorNamed(t, "bundle-rest", "release_1").Data, dbformat.Rest)
+	var sink dbformat.MemSink
+	h, err := dbformat.ApplyLightDelta(w.light1, bytes.NewReader(w.delta), &sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.light2, err = sink.Layer(h); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// decodeLayer runs a decoder and demands that its result is a layer: a header that is read back as it was written,
+// with blocks that are canonical.
+func decodeLayer(t testing.TB, decode func(dbformat.Sink) (*dbformat.Header, error)) (string, error) {
+	t.Helper()
+	var sink dbformat.MemSink
+	h, err := decode(&sink)
+	if err != nil {
+		if h != nil {
+			t.Error("an error and a header")
+		}
+		return "", err
+	}
+	b := h.Encode()
+	again, err := dbformat.ParseHeader(b)
+	if err != nil || again.Digest() != h.Digest() {
+		t.Fatalf("the header is not read back: %v", err)
+	}
+	l, err := sink.Layer(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range h.Sections {
+		s := &h.Sections[i]
+		for j := range s.Blocks {
+			data, err := l.Block(i, j)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := checkBlock(t, h.Layer, s, j, data); err != nil {
+				t.Fatalf("%s %d: %v", s.ID, j, err)
+			}
+		}
+	}
+	return h.Digest().String(), nil
+}
+
+// checkBlock parses a block and checks its rows.
+func checkBlock(t testing.TB, l dbformat.Layer, s *dbformat.SectionHeader, j int, data []byte) error {
+	switch {
+	case s.ID.Split() && l == dbformat.Light:
+		b, err := dbformat.ParsePrefixBlock(data, s, j)
+		if err != nil {
+			return err
+		}
+		return b.Check(s.ID)
+	case s.ID.Split():
+		b, err := dbformat.ParseTailBlock(data, s, j)
+		if err != nil {
+			return err
+		}
+		return b.Check()
+	case s.ID.Rows():
+		b, err := dbformat.ParseRecordBlock(data, s, j)
+		if err != nil {
+			return err
+		}
+		return b.Check()
+	case s.ID.Class() == dbformat.ClassIgnore:
+		return decodeIgnore(t, data)
+	}
+	return decodeSelfTest(t, data)
+}
+
+func decodeBundle(t testing.TB, b []byte, want dbformat.Layer) (string, error) {
+	t.Helper()
+	digest, err := decodeLayer(t, func(sink dbformat.Sink) (*dbformat.Header, error) {
+		return dbformat.ReadBundle(bytes.NewReader(b), want, sink)
+	})
+	if err == nil {
+		if _, err := dbformat.ReadBundleIndex(bytes.NewReader(b), int64(len(b))); err != nil {
+			t.Errorf("it is read as a whole, its index is not: %v", err)
+		}
+		if err := dbformat.Describe(io.Discard, bytes.NewReader(b), int64(len(b))); err != nil {
+			t.Errorf("it is read, but not described: %v", err)
+		}
+	}
+	return digest, err
+}
+
+func decodePrefix(t testing.TB, b []byte) (string, error) {
+	v, err := dbformat.ParsePrefixBlock(b, prefixSection, 1)
+	if err == nil {
+		err = v.Check(prefixSection.ID)
+	}
+	if err == nil {
+		prev := uint64(0)
+		for _, p := range v.AppendPrefixes(nil) {
+			if p < prev || p>>11 != 1 {
+				t.Errorf("prefix %x after %x", p, prev)
+			}
+			prev = p
+		}
+	}
+	return "", err
+}
+
+func decodeTail(t testing.TB, b []byte) (string, error) {
+	v, err := dbformat.ParseTailBlock(b, tailSection, 2)
+	if err == nil {
+		err = v.Check()
+	}
+	if err == nil {
+		for i := range v.Rows() {
+			var h [32]byte
+			v.Hash(i, &h)
+			if row := v.Find(i, i+1, h[:16], max(v.Size(i), 1)); row != i || len(v.Name(i)) > dbformat.MaxName {
+				t.Errorf("row %d is found at %d", i, row)
+			}
+		}
+	}
+	return "", err
+}
+
+func decodeRecord(t testing.TB, b []byte) (string, error) {
+	v, err := dbformat.ParseRecordBlock(b, recordSection, 1)
+	if err == nil {
+		err = v.Check()
+	}
+	if err == nil {
+		for i := range v.Rows() {
+			var h [32]byte
+			v.Hash(i, &h)
+			if first, end := v.Find(h[:16]); i < first || i >= end {
+				t.Errorf("row %d is not among %d to %d", i, first, end)
+			}
+		}
+	}
+	return "", err
+}
+
+// decodeIgnore and decodeSelfTest build the section again from what they read.
+func decodeIgnore(t testing.TB, b []byte) error {
+	names, err := dbformat.IgnoreNames(b)
+	if err != nil {
+		if names != nil {
+			t.Error("an error and names")
+		}
+		return err
+	}
+	return sameBlock(t, &dbformat.Content{Ignore: names}, b)
+}
+
+func decodeSelfTest(t testing.TB, b []byte) error {
+	vectors, err := dbformat.Vectors(b)
+	if err != nil {
+		if vectors != nil {
+			t.Error("an error and vectors")
+		}
+		return err
+	}
+	return sameBlock(t, &dbformat.Content{Vectors: vectors}, b)
+}
+
+func sameBlock(t testing.TB, c *dbformat.Content, b []byte) error {
+	light, _ := build(t, c, dbformat.Params{})
+	if got, err := light.Block(0, 0); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("encodes to %x, read from %x", got, b)
+	}
+	return nil
+}
+
+// Every vector has the outcome that it says.
+func TestVectors(t *testing.T) {
+	for _, kind := range fixtures.VectorKinds(t) {
+		decode, ok := decoders[kind]
+		if !ok {
+			t.Errorf("nobody reads vectors of kind %s", kind)
+			continue
+		}
+		for _, v := range fixtures.Vectors(t, kind) {
+			t.Run(kind+"/"+v.Name, func(t *testing.T) {
+				digest, err := decode(t, v.Data)
+				checkOutcome(t, v, digest, err)
+			})
+		}
+	}
+}
+
+func checkOutcome(t *testing.T, v fixtures.Vector, digest string, err error) {
+	t.Helper()
+	switch v.Expect {
+	case "ok":
+		if err != nil || v.Digest != "" && digest != v.Digest {
+			t.Fatalf("%s: %v, digest %q, want %q", v.Why, err, digest, v.Digest)
+		}
+	case "version":
+		if !errors.Is(err, dbformat.ErrVersion) || errors.Is(err, dbformat.ErrCorrupt) {
+			t.Fatalf("%s: %v", v.Why, err)
+		}
+	case "corrupt":
+		var fe *dbformat.FormatError
+		if !errors.As(err, &fe) || fe.What == "" || fe.Reason == "" {
+			t.Fatalf("%s: %v, want a FormatError", v.Why, err)
+		}
+		if v.Offset >= 0 && fe.Offset != v.Offset {
+			t.Fatalf("%s: %v: at byte %d, want %d", v.Why, err, fe.Offset, v.Offset)
+		}
+		t.Logf("%s: %v", v.Why, err)
+	}
+}
