@@ -11,7 +11,8 @@ const rootHelp = `avdb keeps an antivirus database up to date: publishers turn s
 signed releases, mirrors serve them as plain files, endpoints bring themselves up to
 date with the fewest bytes and match files against what they verified.`
 
-const rootExample = `  avdb init --source https://db.example.net --root 1.root.json
+const rootExample = `  avdb demo                                         see the whole life of a database
+  avdb init --source https://db.example.net --root 1.root.json
   avdb update                                       fetch what is new, once
   avdb scan /home                                   match files
   avdb status                                       what is installed, and is all well`
@@ -113,6 +114,7 @@ const (
 // commands lists what avdb can do, in the order of its help.
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
+		in(groupStart, newDemo(a)),
 		in(groupEndpoint, newInit(a)),
 		in(groupEndpoint, newUpdate(a)),
 		in(groupEndpoint, newScan(a)),
