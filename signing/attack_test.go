@@ -91,7 +91,7 @@ func TestFlippedByte(t *testing.T) {
 	good := serveDir(t, r)
 	tr := newTrust(t, r)
 	for _, name := range []string{"2.root.json", "timestamp.json", "2.snapshot.json", "1.targets.json", "2.database.json", "2.restrictions.json"} {
-		step := 1 + len(good.files[name])/24
+		step := 1 + len(good.files[name])/12
 		for i := 0; i < len(good.files[name]); i += step {
 			for _, bit := range []byte{1, 0x20} {
 				bad := good.clone()
@@ -220,6 +220,9 @@ func TestRollbackOfRoot(t *testing.T) {
 	if e.Version != 1 || e.Floor != 4 {
 		t.Errorf("root %d, floor %d; want 1, 4", e.Version, e.Floor)
 	}
+	// Told at once, whatever else is wrong with the mirror.
+	delete(old.files, "timestamp.json")
+	refuse(t, tr, old, day0, RoleRoot, ReasonRollback)
 	refresh(t, tr, serve(r), day0)
 }
 
@@ -498,6 +501,18 @@ func TestEndlessMetadata(t *testing.T) {
 	}
 }
 
+// Guard: the limit of the role, also where a stolen timestamp key signs for a longer file.
+func TestEndlessSnapshotWithASignedLength(t *testing.T) {
+	r := newRepository(t, RepositoryOptions{})
+	f := newForge(t, r)
+	f.signed[RoleSnapshot]["x"] = strings.Repeat("a", MaxSnapshot)
+	src := f.source()
+	refuse(t, newTrust(t, r), src, day0, RoleSnapshot, ReasonTooLong)
+	if src.most > MaxSnapshot {
+		t.Errorf("asked for %d bytes, want at most %d", src.most, MaxSnapshot)
+	}
+}
+
 // Guard: the store's own copy of the set. Damaged in any way it counts as absent and is fetched again; the floors stand.
 func TestDamagedStoreHeals(t *testing.T) {
 	t.Parallel()
@@ -561,6 +576,16 @@ func TestDamagedRootHeals(t *testing.T) {
 		if b, err := os.ReadFile(tr.rootName(2)); err != nil || !bytes.Equal(b, good) {
 			t.Errorf("not healed: %v", err)
 		}
+	}
+	// A root under a number that is not its own.
+	if err := os.WriteFile(tr.rootName(9), good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if v := refresh(t, tr, serve(r), day0); len(v.Notes()) != 1 || v.Notes()[0].Code != NoteRootUnreadable || v.Version(RoleRoot) != 2 {
+		t.Errorf("root %d, notes %v", v.Version(RoleRoot), v.Notes())
+	}
+	if err := os.Remove(tr.rootName(9)); err != nil {
+		t.Fatal(err)
 	}
 	for v := range uint64(2) {
 		if err := os.WriteFile(tr.rootName(v+1), nil, 0o600); err != nil {

@@ -90,7 +90,7 @@ func (x *exchange) run(nowhere string) (*set, error) {
 		x.tuf, err = updater.New(&config.UpdaterConfig{
 			MaxRootRotations: maxRootSteps, MaxDelegations: 8,
 			RootMaxLength: MaxRoot, TimestampMaxLength: MaxTimestamp, SnapshotMaxLength: MaxSnapshot, TargetsMaxLength: MaxTargets,
-			Fetcher: x, LocalTrustedRoot: x.state.root, LocalMetadataDir: nowhere, LocalTargetsDir: nowhere,
+			Fetcher: x, LocalTrustedRoot: x.state.root, LocalMetadataDir: nowhere,
 			RemoteMetadataURL: sourceBase, DisableLocalCache: true,
 		})
 		if err != nil {

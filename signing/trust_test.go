@@ -85,3 +85,37 @@ func TestNetworkFailureIsNotUntrusted(t *testing.T) {
 		}
 	}
 }
+
+// Guard: only a missing root has a meaning of its own. Any other missing file is the source's failure.
+func TestMissingFileIsNotUntrusted(t *testing.T) {
+	r := newRepository(t, RepositoryOptions{})
+	for _, name := range []string{"timestamp.json", "1.snapshot.json", "1.targets.json", "1.database.json", "1.restrictions.json"} {
+		src := serveDir(t, r)
+		delete(src.files, name)
+		_, err := newTrust(t, r).Refresh(t.Context(), src, day0)
+		if !errors.Is(err, ErrNotFound) || errors.Is(err, ErrUntrusted) {
+			t.Errorf("%s: %v; want ErrNotFound and no distrust", name, err)
+		}
+	}
+}
+
+// A fetcher that gives way says nothing about trust either.
+func TestFetcherPanics(t *testing.T) {
+	r := newRepository(t, RepositoryOptions{})
+	src := serve(r)
+	src.edit = func(string, []byte) ([]byte, error) { panic("a bug") }
+	_, err := newTrust(t, r).Refresh(t.Context(), src, day0)
+	if err == nil || errors.Is(err, ErrUntrusted) || !strings.Contains(err.Error(), "a bug") {
+		t.Errorf("%v; want an error that tells of the bug", err)
+	}
+}
+
+// Guard: recover. The verifier may give way to shapes that nobody has thought of; then nothing is believed.
+func TestVerifierPanics(t *testing.T) {
+	role := RoleSnapshot
+	err := guarded(&role, func() error { panic("index out of range") })
+	wantUntrusted(t, nil, err, RoleSnapshot, ReasonInternal)
+	if err := guarded(&role, func() error { return nil }); err != nil {
+		t.Error(err)
+	}
+}
