@@ -229,6 +229,39 @@ func TestDownloadWrongAnswersToARange(t *testing.T) {
 	}
 }
 
+// The guard itself, without the others that stand behind it.
+func TestAnswersAreComparedWithWhatWasAsked(t *testing.T) {
+	for _, c := range []struct {
+		name, asked string
+		status      int
+		header      http.Header
+		body        int64 // that is allowed; 0 where the answer is refused
+	}{
+		{"the whole file", "", 200, nil, 1000},
+		{"a part though nothing was asked", "", 206, http.Header{"Content-Range": {"bytes 0-999/1000"}}, 0},
+		{"no content", "", 204, nil, 0},
+		{"the part", "bytes=400-", 206, http.Header{"Content-Range": {"bytes 400-999/1000"}}, 600},
+		{"the part of a file whose length is not told", "bytes=400-", 206, http.Header{"Content-Range": {"bytes 400-999/*"}}, 600},
+		{"200 that claims to be the part", "bytes=400-", 200, http.Header{"Content-Range": {"bytes 400-999/1000"}}, 0},
+		{"another offset", "bytes=400-", 206, http.Header{"Content-Range": {"bytes 401-999/1000"}}, 0},
+		{"another end", "bytes=400-", 206, http.Header{"Content-Range": {"bytes 400-998/1000"}}, 0},
+		{"another length", "bytes=400-", 206, http.Header{"Content-Range": {"bytes 400-999/2000"}}, 0},
+		{"no range told", "bytes=400-", 206, nil, 0},
+		{"encoded", "", 200, http.Header{"Content-Encoding": {"br"}}, 0},
+		{"encoded as itself", "", 200, http.Header{"Content-Encoding": {"Identity"}}, 1000},
+		{"a part behind the end", "bytes=1000-", 206, http.Header{"Content-Range": {"bytes 1000-1000/1001"}}, 0},
+	} {
+		req := &http.Request{Header: http.Header{}}
+		if c.asked != "" {
+			req.Header.Set("Range", c.asked)
+		}
+		n, err := checkAnswer(req, &http.Response{StatusCode: c.status, Header: c.header}, &exchange{length: 1000})
+		if n != c.body || (err == nil) != (c.body != 0) || err != nil && mayPass(err) {
+			t.Errorf("%s: %d bytes, %v; want %d and no retry of a refused one", c.name, n, err, c.body)
+		}
+	}
+}
+
 // A source that gives bad bytes and breaks off leaves a spoiled partial file; the next source, a good one, must
 // not be blamed for it.
 func TestDownloadPartialSpoiledByAnotherSource(t *testing.T) {
