@@ -82,8 +82,9 @@ func (osFiles) Rename(from, to string) error {
 
 func (osFiles) SyncDir(path string) error { return syncDir(path) }
 
+// Remove does not try again: what is in use now is left for the next run.
 func (osFiles) Remove(path string) error {
-	err := retryInUse(func() error { return os.Remove(path) })
+	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

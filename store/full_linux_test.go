@@ -1,0 +1,141 @@
+package store
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.org/avdb/dbformat"
+)
+
+// mounted gives a store on a small file system of its own.
+func mounted(t *testing.T) (*Store, string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"); err != nil {
+		t.Skipf("only a user who may mount can see a full disk: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	s, err := Create(filepath.Join(dir, "state"), Options{Now: func() time.Time { return day(100) }})
+	must(t, err)
+	return s, dir
+}
+
+// TestFullDisk installs with 0 to 2 MiB of room in steps of 32 KiB: too little room is an error that says so,
+// the old generation stays whole, and with room again the same install works.
+func TestFullDisk(t *testing.T) {
+	s, dir := mounted(t)
+	one, two := newRelease(t, 1, 8000, 1), newRelease(t, 2, 8000, 2)
+	locked(t, s, func() { must(t, install(s, one, dbformat.VariantFull)) })
+	ballast := filepath.Join(dir, "ballast")
+	refused, done := 0, 0
+	for room := int64(0); room <= 2<<20; room += 32 << 10 {
+		free, err := s.FreeBytes()
+		must(t, err)
+		must(t, os.WriteFile(ballast, make([]byte, free-room), 0o600))
+		locked(t, s, func() {
+			old, next := one, two
+			if room/(32<<10)%2 == 1 {
+				old, next = two, one
+			}
+			old, next = old.at(uint64(1+room>>15)), next.at(uint64(2+room>>15))
+			err := install(s, next, dbformat.VariantFull)
+			if err == nil {
+				done++
+			} else {
+				refused++
+				if !errors.Is(err, ErrStorage) || errors.Is(err, ErrDamaged) || !errors.Is(err, syscall.ENOSPC) {
+					t.Fatalf("with %d bytes of room: %v, want ErrStorage with ENOSPC", room, err)
+				}
+				requireCurrent(t, s, old, dbformat.VariantFull)
+			}
+			must(t, os.Remove(ballast))
+			must(t, install(s, next, dbformat.VariantFull))
+			requireCurrent(t, s, next, dbformat.VariantFull)
+			// Only the current generation stays, so that each step begins alike.
+			must(t, s.makeCurrent(next.generation(dbformat.VariantFull), 0))
+			requireNoLeftovers(t, s)
+		})
+	}
+	if refused < 10 || done < 10 {
+		t.Errorf("%d installs refused, %d done: the sizes miss the interesting range", refused, done)
+	}
+	t.Logf("%d installs refused, %d done", refused, done)
+}
+
+// TestReadOnlyDisk: everything that reads works, everything that writes says why it does not.
+func TestReadOnlyDisk(t *testing.T) {
+	s, dir := mounted(t)
+	one, two := newRelease(t, 1, 100, 1), newRelease(t, 2, 101, 2)
+	locked(t, s, func() { must(t, install(s, one, dbformat.VariantFull)) })
+	must(t, s.AppendHistory(Event{Kind: "update"}))
+	must(t, syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+	requireCurrent(t, s, one, dbformat.VariantFull)
+	if _, err := s.Verify(true, nil); err != nil {
+		t.Error(err)
+	}
+	if events, err := s.History(0); err != nil || len(events) != 1 {
+		t.Errorf("history is %v, %v", events, err)
+	}
+	if _, err := s.Settings(); err != nil {
+		t.Error(err)
+	}
+	for what, err := range map[string]error{
+		"history":  s.AppendHistory(Event{Kind: "update"}),
+		"settings": s.UpdateSettings(func(v *Settings) error { v.CloudMode = true; return nil }),
+		"index":    s.PutIndex("k", func(yield func([]byte) bool) { yield([]byte("x")) }),
+	} {
+		if !errors.Is(err, ErrStorage) || !errors.Is(err, syscall.EROFS) || errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v, want ErrStorage with EROFS", what, err)
+		}
+	}
+	locked(t, s, func() {
+		if err := install(s, two, dbformat.VariantFull); !errors.Is(err, ErrStorage) || !errors.Is(err, syscall.EROFS) {
+			t.Errorf("install: %v, want ErrStorage with EROFS", err)
+		}
+	})
+	must(t, syscall.Mount("", dir, "", syscall.MS_REMOUNT, ""))
+	locked(t, s, func() { must(t, install(s, two, dbformat.VariantFull)) })
+	requireCurrent(t, s, two, dbformat.VariantFull)
+}
+
+// TestLockOfKilledProcess: the lock of a process that is killed is free at once.
+func TestLockOfKilledProcess(t *testing.T) {
+	if dir := os.Getenv("STORE_TEST_LOCK"); dir != "" {
+		s, err := Open(dir, Options{})
+		must(t, err)
+		_, err = s.Lock()
+		must(t, err)
+		os.Stdout.WriteString("locked\n")
+		io.Copy(io.Discard, os.Stdin) // until the parent ends
+		return
+	}
+	s, err := Create(filepath.Join(t.TempDir(), "state"), Options{})
+	must(t, err)
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestLockOfKilledProcess$")
+	cmd.Env = append(os.Environ(), "STORE_TEST_LOCK="+s.dir)
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	defer in.Close()
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != "locked" {
+		t.Fatalf("the child says %q, %v", line, err)
+	}
+	_, err = s.Lock()
+	requireError(t, err, ErrLocked, "another update is running")
+	must(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	lock, err := s.Lock()
+	must(t, err)
+	must(t, lock.Unlock())
+}
