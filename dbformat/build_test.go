@@ -167,7 +167,7 @@ func lookup(t testing.TB, light, rest dbformat.LayerReader, id dbformat.SectionI
 }
 
 func TestEveryRecordIsFound(t *testing.T) {
-	c := sample(20000, 1)
+	c := sample(6000, 1)
 	p := dbformat.ChooseParams(c, nil)
 	light, rest := build(t, c, p)
 	checkLayers(t, light, rest)
@@ -347,7 +347,7 @@ func TestParamsAreKept(t *testing.T) {
 
 func TestBlocksHaveTheSizeTheyAreCutFor(t *testing.T) {
 	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{
-		dbformat.ClassHash.Section(dbformat.MD5):   records(dbformat.MD5, 100000, 7),
+		dbformat.ClassHash.Section(dbformat.MD5):   records(dbformat.MD5, 40000, 7),
 		dbformat.ClassAllow.Section(dbformat.SHA1): records(dbformat.SHA1, 30000, 7),
 	}}
 	for _, l := range both(t, c) {

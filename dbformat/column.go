@@ -58,7 +58,7 @@ const shortColumn = 16
 // stored length where it differs, the stored bytes.
 func (p *packer) appendColumn(dst, data []byte) []byte { return p.append(dst, data, nil) }
 
-// appendText does the same, and tries the dictionary too.
+// appendText does the same with the dictionary, if there is one.
 func (p *packer) appendText(dst, data []byte) []byte {
 	if p.dict == nil && p.text != nil && len(data) > shortColumn && p.err == nil {
 		var dict []byte
@@ -69,23 +69,20 @@ func (p *packer) appendText(dst, data []byte) []byte {
 	return p.append(dst, data, p.dict)
 }
 
+// append uses dict if it is not nil: what has helped the old names helps the new ones.
 func (p *packer) append(dst, data []byte, dict *zstd.Encoder) []byte {
 	best, how := data, uint64(columnPlain)
 	if len(data) > shortColumn {
-		if p.plain == nil && p.err == nil {
-			p.plain, p.err = newEncoder(p.level)
+		enc, coded := dict, uint64(columnDict)
+		if enc == nil {
+			enc, coded = p.encoder(), columnZstd
 		}
 		if p.err != nil {
 			return dst
 		}
-		p.buf = p.plain.EncodeAll(data, p.buf[:0])
+		p.buf = enc.EncodeAll(data, p.buf[:0])
 		if len(p.buf)+3 < len(best) {
-			best, how = p.buf, columnZstd
-		}
-		if dict != nil {
-			if b := dict.EncodeAll(data, nil); len(b)+3 < len(best) || how == columnZstd && len(b) < len(best) {
-				best, how = b, columnDict
-			}
+			best, how = p.buf, coded
 		}
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(data))<<2|how)
@@ -93,6 +90,14 @@ func (p *packer) append(dst, data []byte, dict *zstd.Encoder) []byte {
 		dst = binary.AppendUvarint(dst, uint64(len(best)))
 	}
 	return append(dst, best...)
+}
+
+// encoder is the one without a dictionary.
+func (p *packer) encoder() *zstd.Encoder {
+	if p.plain == nil && p.err == nil {
+		p.plain, p.err = newEncoder(p.level)
+	}
+	return p.plain
 }
 
 // An unpacker reads columns. It is not safe for concurrent use.

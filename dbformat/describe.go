@@ -100,7 +100,7 @@ func (d *describer) all(what string, limit int64) []byte {
 
 // head prints the 8 bytes that headers and bundles begin with.
 func (d *describer) head(what string, l Layer, sections int) {
-	d.field("magic", 0, 4, "file of this format")
+	d.field("magic", 0, 4, fmt.Sprintf("%q", magic))
 	d.field("kind", 4, 5, what)
 	d.field("version", 5, 6, fmt.Sprint(FormatVersion))
 	d.field("layer", 6, 7, l.String())
@@ -195,7 +195,7 @@ func (d *describer) bundle() {
 	}
 	d.field("table offset", end, end+8, fmt.Sprint(end-int64(len(b.frames))*tableEntryLen))
 	d.field("frames", end+8, end+12, fmt.Sprint(len(b.frames)))
-	d.field("magic", end+12, end+16, "end of a bundle")
+	d.field("magic", end+12, end+16, fmt.Sprintf("%q, end of the bundle", trailerMagic))
 }
 
 // discard is a sink that keeps nothing.
