@@ -82,9 +82,7 @@ func (in *intake) content(policy *Policy, held map[wholeKey]bool) (c *dbformat.C
 		var kept [families][]dbformat.Record
 		var whole [families][]dbformat.Record
 		for f := range families {
-			records := in.tables[f][a]
-			in.tables[f][a] = nil
-			slices.SortFunc(records, func(x, y dbformat.Record) int { return compareRecords(&x, &y) })
+			records := in.tables[f][a].sorted()
 			before := len(records)
 			if f == familyPUA {
 				records = without(without(records, kept[familyNormal]), whole[familyNormal])

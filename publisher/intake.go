@@ -41,7 +41,7 @@ type Counts struct {
 type intake struct {
 	Counts
 	rejects  []Reject
-	tables   [families][dbformat.SHA256 + 1][]dbformat.Record
+	tables   [families][dbformat.SHA256 + 1]table
 	ignore   map[string]*ignoreRule
 	defaults bool // some rule may name a record without a name
 	names    arena
@@ -190,7 +190,7 @@ func (in *intake) hashLine(k kind, text []byte) (reason string) {
 	case kindAllow:
 		to = familyAllow
 	}
-	in.tables[to][e.alg] = append(in.tables[to][e.alg], dbformat.Record{Hash: e.hash, Size: e.size, Name: in.name(&e)})
+	in.tables[to][e.alg].add(dbformat.Record{Hash: e.hash, Size: e.size, Name: in.name(&e)})
 	return ""
 }
 

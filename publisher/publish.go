@@ -146,6 +146,7 @@ func (r *run) publish(ctx context.Context, report *Report) error {
 	if err != nil {
 		return err
 	}
+	collect(light.Header().Records())
 	r.o.Progress("build", 1, 1)
 	if err := ctx.Err(); err != nil {
 		return err
@@ -154,6 +155,7 @@ func (r *run) publish(ctx context.Context, report *Report) error {
 		return err
 	}
 	compiled.Content = nil // the layers say all of it from here on
+	collect(light.Header().Records())
 
 	next := r.release(light, rest)
 	if p := r.previous(); p != nil && !setChanged && p.Light.Digest == next.Light.Digest && p.Rest.Digest == next.Rest.Digest &&
