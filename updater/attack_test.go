@@ -21,10 +21,10 @@ var errSelfTest = &matcher.SelfTestError{Vector: 0, Reason: "for the test"}
 // attacked is an endpoint on release 1 for which release 2 is out, with a restriction set.
 func attacked(t *testing.T) *world {
 	w := newWorld(t)
-	w.publish(signatures(0, 1500))
+	w.publish(signatures(0, 400))
 	w.mustUpdate(updater.Options{})
 	file := restrictionFile(t, 1)
-	w.publish(signatures(0, 1501), func(o *publisher.Options) { o.Restrictions = file })
+	w.publish(signatures(0, 401), func(o *publisher.Options) { o.Restrictions = file })
 	return w
 }
 
@@ -118,10 +118,10 @@ func TestEndlessBody(t *testing.T) {
 // Guard: the floors. A mirror that serves yesterday's metadata is stale, whatever was signed then.
 func TestRollback(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 2000))
+	w.publish(signatures(0, 500))
 	old := filepath.Join(t.TempDir(), "old")
 	must(t, os.CopyFS(old, os.DirFS(filepath.Join(w.repo, "public"))))
-	w.publish(signatures(0, 2001))
+	w.publish(signatures(0, 501))
 	w.mustUpdate(updater.Options{})
 	replay := newSite(t, old)
 	w.store = reopen(t, w, replay.URL)
@@ -160,7 +160,7 @@ func reopen(t *testing.T, w *world, sources ...string) *store.Store {
 // goes on protecting.
 func TestFreeze(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 2000))
+	w.publish(signatures(0, 500))
 	w.mustUpdate(updater.Options{})
 	w.now = w.now.Add(8 * 24 * time.Hour)
 	_, err := w.update(updater.Options{})
@@ -244,6 +244,14 @@ func TestMirrorLacksFiles(t *testing.T) {
 			w.withstands(updater.ErrUnavailable)
 		})
 	}
+}
+
+// Guard: one error has one kind, also where a source fails in two ways at once.
+func TestMirrorLacksDeltasAndSpoilsBundles(t *testing.T) {
+	w := attacked(t)
+	gone, bad := only(status(404), "rest.delta"), only(w.altered(flip), "rest.bundle")
+	w.hostile(func(rw http.ResponseWriter, r *http.Request) bool { return gone(rw, r) || bad(rw, r) })
+	w.withstands(signing.ErrUntrusted)
 }
 
 func TestMirrorRefusesConnections(t *testing.T) {

@@ -26,7 +26,7 @@ const (
 
 func TestFirstInstallThenCurrent(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 2000))
+	w.publish(signatures(0, 500))
 	r := w.mustUpdate(updater.Options{})
 	if r.Result != updater.ResultUpdated || r.From != 0 || r.To != 1 || r.Variant != full || r.PendingVariant != "" || r.Source != w.URL ||
 		show(r) != "light bundle, rest bundle" {
@@ -62,7 +62,7 @@ func TestFirstInstallThenCurrent(t *testing.T) {
 
 func TestFullToLightMovesNothingAndLightToFullOnlyRest(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 2000))
+	w.publish(signatures(0, 500))
 	w.mustUpdate(updater.Options{})
 	r := w.mustUpdate(updater.Options{Variant: light})
 	if r.Result != updater.ResultUpdated || r.Variant != light || show(r) != "light none" || r.Steps[0].Bytes != 0 {
@@ -147,10 +147,10 @@ func restrictionFile(t *testing.T, epoch int) string {
 
 func TestRestrictionsOnlyReleaseMovesOneSmallFile(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 2000))
+	w.publish(signatures(0, 500))
 	w.mustUpdate(updater.Options{})
 	file := restrictionFile(t, 1)
-	w.publish(signatures(0, 2000), func(o *publisher.Options) { o.Restrictions = file })
+	w.publish(signatures(0, 500), func(o *publisher.Options) { o.Restrictions = file })
 	r := w.mustUpdate(updater.Options{})
 	if r.Result != updater.ResultUpdated || show(r) != "restrictions set, light none, rest none" || r.Steps[0].Bytes == 0 || r.Steps[0].Bytes > 4096 {
 		t.Errorf("report %+v", r)
@@ -167,14 +167,14 @@ func TestRestrictionsOnlyReleaseMovesOneSmallFile(t *testing.T) {
 // Layers of a release that is held stay out; a restriction set does not wait for them.
 func TestHoldStopsLayersAndNotRestrictions(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 2000))
+	w.publish(signatures(0, 500))
 	w.mustUpdate(updater.Options{})
-	w.publish(signatures(0, 2001))
+	w.publish(signatures(0, 501))
 	w.mustUpdate(updater.Options{})
 	locked(t, w.store, func() error { _, err := w.store.Rollback(true); return err })
 	w.mustBe("1 full")
 	file := restrictionFile(t, 1)
-	w.publish(signatures(0, 2002), func(o *publisher.Options) { o.Restrictions = file })
+	w.publish(signatures(0, 502), func(o *publisher.Options) { o.Restrictions = file })
 	r := w.mustUpdate(updater.Options{})
 	if show(r) != "restrictions set" || !hasNote(r, "held") || r.To != 1 {
 		t.Errorf("report %+v", r)
@@ -187,16 +187,16 @@ func TestHoldStopsLayersAndNotRestrictions(t *testing.T) {
 
 func TestRollbackHoldsTheReleaseItLeftUntilAHigherOne(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 2000))
+	w.publish(signatures(0, 500))
 	w.mustUpdate(updater.Options{})
-	w.publish(signatures(0, 2001))
+	w.publish(signatures(0, 501))
 	w.mustUpdate(updater.Options{})
 	locked(t, w.store, func() error { _, err := w.store.Rollback(false); return err })
 	if r := w.mustUpdate(updater.Options{}); r.Result != updater.ResultCurrent || !hasNote(r, "held") {
 		t.Errorf("report %+v", r)
 	}
 	w.mustBe("1 full")
-	w.publish(signatures(0, 2002))
+	w.publish(signatures(0, 502))
 	w.mustUpdate(updater.Options{})
 	w.mustBe("3 full")
 }
@@ -212,7 +212,7 @@ func locked(t *testing.T, s *store.Store, f func() error) {
 func TestCheckAndDryRunChangeNothing(t *testing.T) {
 	w := newWorld(t)
 	file := restrictionFile(t, 1)
-	w.publish(signatures(0, 2000), func(o *publisher.Options) { o.Restrictions = file })
+	w.publish(signatures(0, 500), func(o *publisher.Options) { o.Restrictions = file })
 	for _, o := range []updater.Options{{Check: true}, {DryRun: true}} {
 		r := w.mustUpdate(o)
 		if r.Result != updater.ResultAvailable || r.To != 1 || show(r) != "restrictions set, light bundle, rest bundle" {
@@ -231,7 +231,7 @@ func TestCheckAndDryRunChangeNothing(t *testing.T) {
 
 func TestFileSourceEndToEnd(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 2000))
+	w.publish(signatures(0, 500))
 	slashed := filepath.ToSlash(filepath.Join(w.repo, "public"))
 	w.store = w.endpoint("file://" + "/" + strings.TrimPrefix(slashed, "/"))
 	r := w.mustUpdate(updater.Options{})
@@ -270,7 +270,7 @@ func TestNotSetUp(t *testing.T) {
 // Two updates at once: one works, the other one leaves at once, without a request.
 func TestTwoUpdatesAtOnce(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 2000))
+	w.publish(signatures(0, 500))
 	entered, leave := make(chan struct{}), make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
@@ -306,7 +306,7 @@ func TestRestUnavailable(t *testing.T) {
 	gone := only(status(404), "rest.bundle", "rest.delta")
 	t.Run("first install: light alone, full pending", func(t *testing.T) {
 		w := newWorld(t)
-		w.publish(signatures(0, 2000))
+		w.publish(signatures(0, 500))
 		w.hostile(gone)
 		r, err := w.update(updater.Options{})
 		if !isOnly(err, updater.ErrUnavailable) || r.Result != updater.ResultUpdated || r.Variant != light || r.PendingVariant != full || !hasNote(r, "rest_unavailable") {
@@ -321,9 +321,9 @@ func TestRestUnavailable(t *testing.T) {
 	})
 	t.Run("switch from light: light is updated, full pending", func(t *testing.T) {
 		w := newWorld(t)
-		w.publish(signatures(0, 2000))
+		w.publish(signatures(0, 500))
 		w.mustUpdate(updater.Options{Variant: light})
-		w.publish(signatures(0, 2001))
+		w.publish(signatures(0, 501))
 		w.hostile(gone)
 		r, err := w.update(updater.Options{})
 		if !isOnly(err, updater.ErrUnavailable) || r.To != 2 || r.Variant != light || r.PendingVariant != full {
@@ -333,7 +333,7 @@ func TestRestUnavailable(t *testing.T) {
 	})
 	t.Run("switch from light at the same release: nothing changes", func(t *testing.T) {
 		w := newWorld(t)
-		w.publish(signatures(0, 2000))
+		w.publish(signatures(0, 500))
 		w.mustUpdate(updater.Options{Variant: light})
 		w.hostile(gone)
 		r, err := w.update(updater.Options{})
@@ -344,9 +344,9 @@ func TestRestUnavailable(t *testing.T) {
 	})
 	t.Run("installed full: stays whole, never light of the new release", func(t *testing.T) {
 		w := newWorld(t)
-		w.publish(signatures(0, 2000))
+		w.publish(signatures(0, 500))
 		w.mustUpdate(updater.Options{})
-		w.publish(signatures(0, 2001))
+		w.publish(signatures(0, 501))
 		w.hostile(gone)
 		r, err := w.update(updater.Options{})
 		if !isOnly(err, updater.ErrUnavailable) || r.To != 1 || r.Variant != full || r.PendingVariant != "" {
@@ -362,7 +362,7 @@ func TestRestUnavailable(t *testing.T) {
 	})
 	t.Run("another source has it", func(t *testing.T) {
 		w := newWorld(t)
-		w.publish(signatures(0, 2000))
+		w.publish(signatures(0, 500))
 		good := newSite(t, filepath.Join(w.repo, "public"))
 		w.store = w.endpoint(w.URL, good.URL)
 		w.hostile(gone)
@@ -381,7 +381,7 @@ func TestRestUnavailable(t *testing.T) {
 
 func TestDamagedLayerIsFetchedAgain(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 2000))
+	w.publish(signatures(0, 500))
 	w.mustUpdate(updater.Options{})
 	c, err := w.store.Current()
 	must(t, err)
@@ -403,7 +403,7 @@ func TestDamagedLayerIsFetchedAgain(t *testing.T) {
 // A flipped bit anywhere in a layer's blocks is healed by the next update.
 func TestFlippedBitOnDiskIsHealed(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 2000))
+	w.publish(signatures(0, 500))
 	w.mustUpdate(updater.Options{})
 	c, err := w.store.Current()
 	must(t, err)
@@ -427,7 +427,7 @@ func TestFlippedBitOnDiskIsHealed(t *testing.T) {
 
 func TestDiskTooSmall(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 2000))
+	w.publish(signatures(0, 500))
 	r, err := w.update(updater.Options{}, func(c *updater.Config) { c.Limits.HeadRoom = 1 << 60 })
 	if e, ok := errors.AsType[*store.Error](err); !ok || !isOnly(err, store.ErrStorage) || !strings.Contains(e.What, "bytes are free") {
 		t.Errorf("error %v, want ErrStorage with both figures", err)
@@ -446,9 +446,9 @@ func TestDiskTooSmall(t *testing.T) {
 // A release that does not do what its own vectors demand is never made current.
 func TestSelfTestFails(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 2000))
+	w.publish(signatures(0, 500))
 	w.mustUpdate(updater.Options{})
-	w.publish(signatures(0, 2001))
+	w.publish(signatures(0, 501))
 	_, err := w.update(updater.Options{}, func(c *updater.Config) {
 		c.SelfTest = func(light, rest dbformat.LayerReader) error { return errSelfTest }
 	})

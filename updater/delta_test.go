@@ -8,9 +8,9 @@ import (
 
 func TestReleaseByDeltas(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 20000))
+	w.publish(signatures(0, 4000))
 	w.mustUpdate(updater.Options{})
-	w.publish(signatures(0, 20001))
+	w.publish(signatures(0, 4001))
 	r := w.mustUpdate(updater.Options{})
 	if show(r) != "light delta, rest delta" || r.Steps[0].From != 1 || r.Steps[0].To != 2 || r.Steps[0].Bytes+r.Steps[1].Bytes > 500 {
 		t.Errorf("steps %+v; want two deltas of under 500 bytes", r.Steps)

@@ -149,9 +149,24 @@ func (e *UpdateError) remedy() string {
 func (e *UpdateError) Unwrap() []error {
 	list := []error{e.Kind}
 	for _, c := range e.Causes {
-		if kindOf(c) == e.Kind {
-			list = append(list, c)
+		for _, leaf := range apart(c) {
+			if kindOf(leaf) == e.Kind {
+				list = append(list, leaf)
+			}
 		}
+	}
+	return list
+}
+
+// apart takes joined errors apart.
+func apart(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var list []error
+	for _, e := range joined.Unwrap() {
+		list = append(list, apart(e)...)
 	}
 	return list
 }

@@ -98,15 +98,15 @@ func TestKilledAtEachStep(t *testing.T) {
 		ready func(w *world) // brings the endpoint to where the update begins
 	}{
 		{"first install", writing, []string{"none", "1 full"}, func(w *world) {
-			w.publish(signatures(0, 3000), withSet(w.t))
+			w.publish(signatures(0, 600), withSet(w.t))
 		}},
 		{"release by deltas", updater.Steps(), []string{"1 full", "2 full"}, func(w *world) {
-			w.publish(signatures(0, 3000))
+			w.publish(signatures(0, 600))
 			w.mustUpdate(updater.Options{})
-			w.publish(signatures(0, 3001), withSet(w.t))
+			w.publish(signatures(0, 601), withSet(w.t))
 		}},
 		{"switch to full", writing, []string{"1 light", "1 full"}, func(w *world) {
-			w.publish(signatures(0, 3000))
+			w.publish(signatures(0, 600))
 			w.mustUpdate(updater.Options{Variant: light})
 		}},
 	} {

@@ -141,10 +141,10 @@ func TestSignedAndWrong(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
-			w.publish(signatures(0, 1500))
+			w.publish(signatures(0, 400))
 			w.mustUpdate(updater.Options{})
 			old := w.target(dbformat.BundleTarget(dbformat.Light, w.record().Stable.Light.Digest))
-			w.publish(signatures(0, 1501))
+			w.publish(signatures(0, 401))
 			before := w.signed()
 			w.forge(func(rec *dbformat.ReleaseRecord, f files) { c.forge(w, rec, f, old) })
 			_, err := w.update(updater.Options{})
@@ -201,10 +201,10 @@ func TestSignedDeltaWithAWrongResult(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
-			w.publish(signatures(0, 1500))
+			w.publish(signatures(0, 400))
 			w.mustUpdate(updater.Options{})
 			one := w.store
-			w.publish(signatures(0, 1501))
+			w.publish(signatures(0, 401))
 			two := w.endpoint(w.URL)
 			w.store = two
 			w.mustUpdate(updater.Options{})
@@ -237,7 +237,7 @@ func wrongDeltas(t *testing.T, w *world, one *store.Store) (light, rest []byte) 
 	other.repo = w.repo + "-other"
 	_, err := signing.CreateRepository(other.repo, signing.RepositoryOptions{Now: w.now})
 	must(t, err)
-	other.publish(signatures(0, 1502))
+	other.publish(signatures(0, 402))
 	site := newSite(t, other.repo+"/public")
 	other.site = site
 	other.store = other.endpoint(site.URL)
@@ -249,10 +249,10 @@ func wrongDeltas(t *testing.T, w *world, one *store.Store) (light, rest []byte) 
 // A layer on disk that lost a bit makes a good delta fail. The bundle heals it.
 func TestDeltaFromADamagedLayer(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 1500))
+	w.publish(signatures(0, 400))
 	w.mustUpdate(updater.Options{})
 	one := w.store
-	w.publish(signatures(0, 1501))
+	w.publish(signatures(0, 401))
 	w.store = w.endpoint(w.URL)
 	w.mustUpdate(updater.Options{})
 	l, r := deltas(t, one, w.store)
@@ -294,14 +294,14 @@ func damage(t *testing.T, s *store.Store, d dbformat.Digest) {
 // Guard: the store and the release floor. Newer metadata with an older release is refused.
 func TestReleaseBelowTheFloor(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 1500))
+	w.publish(signatures(0, 400))
 	first := w.target(dbformat.ReleaseTarget)
 	bundles := map[string][]byte{}
 	for _, l := range []dbformat.Layer{dbformat.Light, dbformat.Rest} {
 		p := dbformat.BundleTarget(l, w.record().Stable.Layer(l).Digest)
 		bundles[p] = w.target(p)
 	}
-	w.publish(signatures(0, 1501))
+	w.publish(signatures(0, 401))
 	w.mustUpdate(updater.Options{})
 	w.forge(func(rec *dbformat.ReleaseRecord, f map[string][]byte) {
 		f[dbformat.ReleaseTarget] = first
@@ -319,10 +319,10 @@ func TestReleaseBelowTheFloor(t *testing.T) {
 // A restriction set that is signed and cannot be used stays out, the old one stays in force, and the layers go on.
 func TestSignedRestrictionSetThatIsNone(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 1500), withSet(t))
+	w.publish(signatures(0, 400), withSet(t))
 	w.mustUpdate(updater.Options{})
 	before, _, _ := w.store.Restrictions()
-	w.publish(signatures(0, 1501))
+	w.publish(signatures(0, 401))
 	r, err := signing.OpenRepository(w.repo, "")
 	must(t, err)
 	signed, err := r.Targets(signing.RoleRestrictions)
@@ -340,10 +340,10 @@ func TestSignedRestrictionSetThatIsNone(t *testing.T) {
 // Inside its cohort an install takes the candidate; outside it stays at stable.
 func TestCandidate(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 1500))
+	w.publish(signatures(0, 400))
 	first := w.record().Stable
 	w.mustUpdate(updater.Options{})
-	w.publish(signatures(0, 1501))
+	w.publish(signatures(0, 401))
 	settings, err := w.store.Settings()
 	must(t, err)
 	place := dbformat.Cohort(settings.Install, 2)
