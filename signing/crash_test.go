@@ -115,8 +115,14 @@ func TestKillBetweenAnyTwoStepsOfCommit(t *testing.T) {
 			case 2:
 				fresh++
 			}
+			before := tree(t, filepath.Join(dir, "public"))
 			if err := tryPublish(t, again, 3, day0); err != nil {
 				t.Fatalf("%s: next commit: %v", step, err)
+			}
+			for name, b := range tree(t, filepath.Join(dir, "public")) {
+				if was, ok := before[name]; ok && was != b && filepath.Base(name) != "timestamp.json" {
+					t.Errorf("%s: the next commit changed %s, which a mirror may have copied", step, name)
+				}
 			}
 			if got := served(dir, again); got != 3 {
 				t.Fatalf("%s: next commit serves %d", step, got)

@@ -45,6 +45,14 @@ func text(role, name, old, new string) malformation {
 	}}
 }
 
+// afterSig changes the first signature's hex digits.
+func afterSig(change func(sig string) string) func([]byte) []byte {
+	return func(b []byte) []byte {
+		i := bytes.Index(b, []byte(`"sig":"`)) + len(`"sig":"`)
+		return slices.Concat(b[:i], []byte(change(string(b[i:i+128]))), b[i+128:])
+	}
+}
+
 // delegation changes one entry of the delegated roles; entry 0 is database.
 func delegation(name string, change func(f *forge, roles arr) arr) malformation {
 	return malformation{"targets " + name, RoleTargets, func(f *forge) {
@@ -93,6 +101,9 @@ func malformations() []malformation {
 			text(role, "null signature", `"signatures":[{`, `"signatures":[null,{`),
 			text(role, "short signature", `"sig":"`, `"sig":"","x":"`),
 			text(role, "key id as a number", `"keyid":"`, `"keyid":1,"x":"`),
+			text(role, "key id too long", `"keyid":"`, `"keyid":"00`),
+			malformation{role + " signature cut", role, func(f *forge) { f.edit[role] = afterSig(func(sig string) string { return sig[2:] }) }},
+			malformation{role + " signature in capitals", role, func(f *forge) { f.edit[role] = afterSig(strings.ToUpper) }},
 			text(role, "escape", `"_type":"`, `"_type":"\u0072`),
 			text(role, "control character", `"_type":"`, "\"_type\":\"\x01"),
 			text(role, "not UTF-8", `"_type":"`, "\"_type\":\"\xff"),
@@ -444,6 +455,46 @@ func FuzzParseDocument(f *testing.F) {
 			t.Fatalf("passed the shape check, but go-tuf says version %d, %v\n%s", version, err, b)
 		}
 	})
+}
+
+// Guard: judge, as a pure function.
+func TestJudge(t *testing.T) {
+	a, b := strings.Repeat("a", 64), strings.Repeat("b", 64)
+	for _, c := range []struct {
+		why       string
+		name      string
+		floor     uint64
+		keys      []string // that vouched
+		value     uint64
+		now       []string // that may sign
+		threshold int
+		want      Reason
+	}{
+		{"equal", RoleSnapshot, 5, []string{a}, 5, []string{a}, 1, ""},
+		{"above", RoleSnapshot, 5, []string{a}, 6, []string{a}, 1, ""},
+		{"below", RoleSnapshot, 5, []string{a}, 4, []string{a}, 1, ReasonRollback},
+		{"below, one of two keys left, enough", RoleSnapshot, 5, []string{a, b}, 4, []string{b}, 1, ReasonRollback},
+		{"below, a key added", RoleSnapshot, 5, []string{a}, 4, []string{a, b}, 1, ReasonRollback},
+		{"below, key taken away", RoleSnapshot, 5, []string{a}, 4, []string{b}, 1, ""},
+		{"below, one of two keys left, too few", RoleTargets, 5, []string{a, b}, 4, []string{b, strings.Repeat("c", 64)}, 2, ""},
+		{"root below, keys taken away", RoleRoot, 5, []string{a}, 4, []string{b}, 1, ReasonRollback},
+		{"release below", "release", 5, []string{a}, 4, []string{a}, 1, ReasonRollback},
+		{"step of 2^32", RoleSnapshot, 5, []string{a}, 5 + 1<<32, []string{a}, 1, ""},
+		{"step above 2^32", RoleSnapshot, 5, []string{a}, 6 + 1<<32, []string{a}, 1, ReasonFastForward},
+		{"first contact", RoleSnapshot, 0, nil, 1 << 32, []string{a}, 1, ""},
+		{"first contact, step above 2^32", RoleSnapshot, 0, nil, 1<<32 + 1, []string{a}, 1, ReasonFastForward},
+	} {
+		f := newFloors()
+		f.raise(c.name, c.floor, c.keys)
+		err := f.judge(c.name, c.value, authority{keyids: c.now, threshold: c.threshold})
+		if c.want == "" && err != nil {
+			t.Errorf("%s: %v", c.why, err)
+		} else if c.want != "" {
+			if e := wantUntrusted(t, nil, err, c.name, c.want); e.Version != c.value || e.Floor != c.floor {
+				t.Errorf("%s: version %d, floor %d", c.why, e.Version, e.Floor)
+			}
+		}
+	}
 }
 
 // FuzzParseFloors: what parses is written back to the same bytes.
