@@ -117,7 +117,7 @@ func (c *cycle) read() error {
 
 // urls are the sources of this cycle.
 func (c *cycle) urls() ([]string, error) {
-	if c.u.c.Sources != nil {
+	if len(c.u.c.Sources) > 0 {
 		return c.u.c.Sources, nil
 	}
 	var list []string

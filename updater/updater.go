@@ -22,7 +22,7 @@ import (
 type Config struct {
 	Store *store.Store // the endpoint's state, trust included
 
-	Sources []string // URLs in the order in which they are tried; nil means those of the settings
+	Sources []string // URLs in the order in which they are tried; none means those of the settings
 
 	// Auto says which variant is wanted where options and settings say "auto". Nil means light if the settings' cloud
 	// mode is on, a statement is accepted and the KSN mode is not off. Who knows more (policy, a network that
