@@ -84,6 +84,7 @@ func (d *device) wanted(f ksn.Facts) dbformat.Variant {
 }
 
 func (a *app) cloud(d *device) error {
+	d.tellBlind()
 	v, err := d.variant()
 	if err != nil {
 		return err

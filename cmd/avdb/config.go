@@ -25,10 +25,14 @@ the working folder. Example:
     pua: true`
 
 func newConfig(a *app) *cobra.Command {
+	var table strings.Builder
+	for _, k := range keys() {
+		fmt.Fprintf(&table, "\n  %-39s %s", k.name, k.doc)
+	}
 	c := group(&cobra.Command{
 		Use:   "config",
 		Short: "read, change and check the configuration",
-		Long:  "Read, change and check the configuration.\n\n" + configHelp,
+		Long:  configHelp + "\n\nKeys:\n" + table.String(),
 		Example: `  avdb config show --origin
   avdb config set update.limit_rate 2M
   avdb config validate avdb.yaml`,
@@ -55,7 +59,7 @@ file, line and remedy; the exit code is 2 then.`,
   avdb config validate ./avdb.yaml`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			name, err := a.configFile()
+			_, name, err := a.find(true)
 			if len(args) == 1 {
 				name, err = args[0], nil
 			}
@@ -119,6 +123,7 @@ func newConfigGet(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			d.tellBlind()
 			if a.json {
 				return a.document(d.setting(k))
 			}
@@ -213,6 +218,7 @@ func newConfigShow(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			d.tellBlind()
 			if a.json {
 				doc := struct {
 					File  string    `json:"config_file"`

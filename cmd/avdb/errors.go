@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"example.org/avdb/dbformat"
@@ -126,6 +127,12 @@ func exitCode(err error) int {
 // write both into one text; here they stand on lines of their own.
 func explain(err error) (text, remedy string) {
 	text = strings.TrimSpace(err.Error())
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "interrupted", "what is installed stays in use; run the command again to go on"
+	case errors.Is(err, fs.ErrPermission):
+		remedy = "run it as the user that it belongs to, or name another folder with --state"
+	}
 	if _, ok := errors.AsType[*updater.UpdateError](err); ok {
 		// Its last line says what stays in use and what to do.
 		i := strings.LastIndexByte(text, '\n')
@@ -194,14 +201,11 @@ type failure struct {
 }
 
 // fail says what went wrong and returns the exit code.
-func (a *app) fail(ctx context.Context, err error) int {
+func (a *app) fail(err error) int {
 	code := exitCode(err)
 	var v verdictError
 	if err == nil || errors.As(err, &v) {
 		return code
-	}
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		err = hint(errors.New("interrupted"), "what is installed stays in use; run the command again to go on")
 	}
 	f := failure{Exit: code}
 	f.Error, f.Remedy = explain(err)

@@ -31,6 +31,7 @@ type key struct {
 	choices  []string // of a kindChoice
 	min, max int64    // of a kindCount or kindSize, inclusive
 	def      any      // value when nothing says otherwise
+	noEnv    bool     // the environment cannot say it
 	doc      string   // one line
 
 	// of and put read and write the key in the device's settings; nil for a key that they
@@ -43,7 +44,7 @@ type key struct {
 func keys() []key {
 	type set = store.Settings
 	return []key{
-		{name: "sources", kind: kindSources, def: []store.SettingsSource(nil),
+		{name: "sources", kind: kindSources, def: []store.SettingsSource(nil), noEnv: true,
 			doc: "where updates come from, in order of preference (config file, or avdb init)",
 			of:  func(s *set) any { return s.Sources },
 			put: func(s *set, v any) { s.Sources = v.([]store.SettingsSource) }},
@@ -75,8 +76,8 @@ func keys() []key {
 			doc: "database to keep: light, full, or auto (light in cloud mode, else full)",
 			of:  func(s *set) any { return s.Update.Variant },
 			put: func(s *set, v any) { s.Update.Variant = v.(string) }},
-		{name: "update.keep", kind: kindCount, min: 0, max: 30, def: int64(1),
-			doc: "previous databases kept for a roll-back",
+		{name: "update.keep", kind: kindCount, min: 0, max: 30, def: int64(1), noEnv: true,
+			doc: "previous databases kept for a roll-back (not by the environment)",
 			of:  func(s *set) any { return int64(s.Update.Keep) },
 			put: func(s *set, v any) { s.Update.Keep = int(v.(int64)) }},
 		{name: "update.limit_rate", kind: kindSize, min: 0, max: 1 << 40, def: int64(0),

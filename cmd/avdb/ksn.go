@@ -104,6 +104,7 @@ func (d *device) variant() (dbformat.Variant, error) {
 
 // here is the situation of the device as it is now.
 func (d *device) here() (ksn.Situation, error) {
+	d.tellBlind()
 	v, err := d.variant()
 	if err != nil {
 		return ksn.Situation{}, err

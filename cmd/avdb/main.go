@@ -22,6 +22,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -30,6 +31,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args[1:], &app{
 		stdin:  os.Stdin,
 		stdout: os.Stdout,
@@ -61,8 +63,13 @@ type app struct {
 
 // run carries out one command line and returns the exit code.
 func run(ctx context.Context, args []string, a *app) int {
+	out := &output{Writer: a.stdout}
+	a.stdout = out
 	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	return a.fail(ctx, err)
+	if out.err != nil && exitCode(err) == exitOK {
+		err = fmt.Errorf("standard output: %w", out.err)
+	}
+	return a.fail(err)
 }

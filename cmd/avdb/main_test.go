@@ -62,6 +62,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"busy":        cmdBusy,
 			"code":        cmdCode,
 			"eicar":       cmdEicar,
 			"fingerprint": cmdFingerprint,
@@ -188,6 +189,19 @@ func cmdSignature(ts *testscript.TestScript, neg bool, args []string) {
 	defer f.Close()
 	_, err = fmt.Fprintf(f, "%x:%d:%s\n", sha256.Sum256(b), len(b), args[1])
 	ts.Check(err)
+}
+
+// cmdBusy starts a server that asks everybody to come back later: busy VARIABLE SECONDS.
+func cmdBusy(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: busy VARIABLE SECONDS")
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", args[1])
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	ts.Defer(srv.Close)
+	ts.Setenv(args[0], srv.URL)
 }
 
 // cmdTamper flips a bit in the middle of each file that a pattern names, or cuts the

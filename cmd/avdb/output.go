@@ -26,12 +26,10 @@ const (
 // document prints v as the command's one JSON document.
 func (a *app) document(v any) error {
 	a.answered = true
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = a.stdout.Write(append(b, '\n'))
-	return err
+	e := json.NewEncoder(a.stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
 }
 
 // lines returns a function that prints values as JSON lines; flush must be called
@@ -91,8 +89,26 @@ func (a *app) logger() *slog.Logger {
 	return slog.New(&textHandler{w: a.stderr, level: level})
 }
 
+// An output is where results go. It remembers the first write that failed, so that a result that
+// nobody got is never reported as a success.
+type output struct {
+	io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
 // terminal tells whether f is a terminal.
 func terminal(f any) bool {
+	if o, ok := f.(*output); ok {
+		f = o.Writer
+	}
 	file, ok := f.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func TestBytesText(t *testing.T) {
@@ -76,4 +79,47 @@ func TestExitCode(t *testing.T) {
 			t.Errorf("exitCode(%v) = %d, want %d", err, got, want)
 		}
 	}
+}
+
+func TestFold(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"one two three four", "one two\nthree four"},
+		{"one\ntwo\n\nthree\n", "one two\n\nthree"},
+		{"a list:\n\n  x  y  z and much more\n  z\nend of it", "a list:\n\n  x  y  z and much more\n  z\nend of it"},
+		{"unbreakablelongword x", "unbreakablelongword\nx"},
+		{"", ""},
+	} {
+		if got := fold(c.text, 10); got != c.want {
+			t.Errorf("fold(%q) = %q, want %q", c.text, got, c.want)
+		}
+	}
+}
+
+// Every command has a short help, an example that names it, and flags that say what they are; no line of its
+// help is wider than a terminal should be.
+func TestHelpIsComplete(t *testing.T) {
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		if c.Name() == "help" || c.Name() == "completion" {
+			return
+		}
+		if c.Short == "" || strings.HasSuffix(c.Short, ".") || c.Short[0] >= 'A' && c.Short[0] <= 'Z' && !strings.HasPrefix(c.Short, "KSN") {
+			t.Errorf("%s: short help %q", c.CommandPath(), c.Short)
+		}
+		if !strings.Contains(c.Example, c.CommandPath()) {
+			t.Errorf("%s: no example that names it", c.CommandPath())
+		}
+		if !c.HasSubCommands() && c.Args == nil {
+			t.Errorf("%s: its arguments are not checked", c.CommandPath())
+		}
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Usage == "" {
+				t.Errorf("%s: --%s says nothing", c.CommandPath(), f.Name)
+			}
+		})
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(newRoot(&app{}))
 }

@@ -92,41 +92,46 @@ func (a *app) machine() machine {
 	return machine{os: runtime.GOOS, root: privileged(), home: home, env: a.env}
 }
 
-// stateDir is where the command works: the flag, the environment, the default. A command
-// that only reads (reading) takes the system's state when the process has none.
-func (a *app) stateDir(reading bool) (string, error) {
-	if dir := firstOf(a.stateFlag, a.env("AVDB_STATE")); dir != "" {
-		return filepath.Abs(dir)
-	}
-	p, err := a.machine().defaults()
-	if err != nil {
-		return "", err
-	}
+// choose picks the state and the config file among the defaults. A command that only reads
+// takes the system's state, and with it the system's policy, when the process has no state of its own.
+// The config file is "" when there is none; it is looked for in the user's and the
+// system's place, never in the working folder.
+func (p places) choose(reading bool, exists func(string) bool) (state, conf string) {
+	state = p.state
+	list := []string{p.conf, p.syscnf}
 	if reading && !exists(p.state) && exists(p.system) {
-		return p.system, nil
+		state, list = p.system, []string{p.syscnf}
 	}
-	return p.state, nil
-}
-
-// configFile is the file that holds policy, "" for none. A file that was named must
-// be there; the default ones need not. The working folder is never looked at.
-func (a *app) configFile() (string, error) {
-	if name := firstOf(a.confFlag, a.env("AVDB_CONFIG")); name != "" {
-		return filepath.Abs(name)
-	}
-	p, err := a.machine().defaults()
-	if errors.Is(err, errNoHome) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	for _, name := range []string{p.conf, p.syscnf} {
+	for _, name := range list {
 		if exists(name) {
-			return name, nil
+			return state, name
 		}
 	}
-	return "", nil
+	return state, ""
+}
+
+// find is where the command works and which config file holds: what a flag or the environment
+// names, which must be there, else the defaults, which need not.
+func (a *app) find(reading bool) (state, conf string, err error) {
+	p, err := a.machine().defaults()
+	named := firstOf(a.stateFlag, a.env("AVDB_STATE"))
+	switch {
+	case err == nil:
+		state, conf = p.choose(reading && named == "", exists)
+	case named == "":
+		return "", "", err
+	}
+	if named != "" {
+		if state, err = filepath.Abs(named); err != nil {
+			return "", "", err
+		}
+	}
+	if name := firstOf(a.confFlag, a.env("AVDB_CONFIG")); name != "" {
+		conf, err = filepath.Abs(name)
+	} else {
+		err = nil
+	}
+	return state, conf, err
 }
 
 // exists tells whether something is there; what cannot be looked at counts as there,

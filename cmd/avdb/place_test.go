@@ -5,6 +5,8 @@ package main
 import (
 	"errors"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -44,5 +46,27 @@ func TestDefaultPlaces(t *testing.T) {
 	}
 	if _, err := (machine{os: "linux", env: env(nil)}).defaults(); !errors.Is(err, errNoHome) {
 		t.Errorf("without a home: %v, want errNoHome", err)
+	}
+}
+
+// Whose state and whose policy a process works with.
+func TestChoosePlaces(t *testing.T) {
+	p := places{state: "own", system: "system", conf: "own.yaml", syscnf: "system.yaml"}
+	for _, c := range []struct {
+		name        string
+		reading     bool
+		there       string
+		state, conf string
+	}{
+		{"nothing anywhere", true, "", "own", ""},
+		{"a reader without a state of its own", true, "system system.yaml own.yaml", "system", "system.yaml"},
+		{"a reader with one", true, "own system system.yaml", "own", "system.yaml"},
+		{"a writer never takes the system's", false, "system system.yaml", "own", "system.yaml"},
+		{"one's own policy comes first", false, "own own.yaml system.yaml", "own", "own.yaml"},
+	} {
+		state, conf := p.choose(c.reading, func(name string) bool { return slices.Contains(strings.Fields(c.there), name) })
+		if state != c.state || conf != c.conf {
+			t.Errorf("%s: %s and %q, want %s and %q", c.name, state, conf, c.state, c.conf)
+		}
 	}
 }

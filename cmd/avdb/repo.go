@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,6 +43,7 @@ type repoReport struct {
 
 func newRepoInit(a *app) *cobra.Command {
 	var o signing.RepositoryOptions
+	var keys []string
 	c := &cobra.Command{
 		Use:   "init DIR",
 		Short: "make keys and an empty repository",
@@ -49,9 +51,17 @@ func newRepoInit(a *app) *cobra.Command {
 endpoints are told out of band, with "avdb init --root-sha256". Move DIR/keys/offline to a safe
 place afterwards: publishing and renewing never need it.`,
 		Example: `  avdb repo init /srv/avdb
-  avdb repo init /srv/avdb --threshold 2 --keys 3 --keys-dir /media/keys`,
+  avdb repo init /srv/avdb --threshold 2 --keys 3
+  avdb repo init /srv/avdb --keys /media/safe/keys`,
 		Args: exactArgs("DIR"),
 		RunE: func(_ *cobra.Command, args []string) error {
+			for _, k := range keys {
+				if n, err := strconv.Atoi(k); err == nil {
+					o.Keys = n
+				} else {
+					o.KeysDir = k
+				}
+			}
 			if o.Keys == 0 {
 				o.Keys = o.Threshold
 			}
@@ -75,8 +85,7 @@ place afterwards: publishing and renewing never need it.`,
 	}
 	f := c.Flags()
 	f.IntVar(&o.Threshold, "threshold", 1, "`N` signatures that root and targets each need")
-	f.IntVar(&o.Keys, "keys", 0, "`N` keys of root, and as many of targets (default: the threshold)")
-	f.StringVar(&o.KeysDir, "keys-dir", "", "`DIR` of the keys (default DIR/keys)")
+	f.StringArrayVar(&keys, "keys", nil, "`N` keys of root, and as many of targets (default: the threshold); or the folder to keep the keys in (default: keys in DIR)")
 	return c
 }
 
@@ -111,7 +120,7 @@ by a guard: exit code 16.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.KeysDir, "keys-dir", "", "`DIR` of the keys (default DIR/keys)")
+	f.StringVar(&o.KeysDir, "keys", "", "`FOLDER` of the keys (default: keys in DIR)")
 	f.StringVar(&o.Policy, "policy", "", "policy `FILE`: what is whole in light, variants offered, guards")
 	f.StringVar(&o.Restrictions, "restrictions", "", "restriction set `FILE`, or none for an empty set (default: as it is)")
 	f.Uint64Var(&o.Version, "version", 0, "`NUMBER` of the release (default: the next)")
@@ -201,7 +210,7 @@ the publishing host: clients refuse metadata that has expired. Nothing due is no
 			return nil
 		},
 	}
-	c.Flags().StringVar(&keys, "keys-dir", "", "`DIR` of the keys (default DIR/keys)")
+	c.Flags().StringVar(&keys, "keys", "", "`FOLDER` of the keys (default: keys in DIR)")
 	return c
 }
 
@@ -272,7 +281,7 @@ func newRepoStatus(a *app) *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&keys, "keys-dir", "", "`DIR` of the keys (default DIR/keys)")
+	c.Flags().StringVar(&keys, "keys", "", "`FOLDER` of the keys (default: keys in DIR)")
 	return c
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
@@ -27,9 +28,8 @@ const exitHelp = `Exit codes:
   12   not trusted                     100  update --check: an update is available
 `
 
-const usageTemplate = `Usage:{{if .Runnable}}
-  {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
-  {{.CommandPath}} COMMAND{{end}}{{if .HasExample}}
+const usageTemplate = `Usage:
+  {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{else}}{{.UseLine}}{{end}}{{if .HasExample}}
 
 Examples:
 {{.Example}}{{end}}{{if .HasAvailableSubCommands}}{{$cmds := .Commands}}{{range $group := .Groups}}
@@ -88,10 +88,22 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: groupPublisher, Title: "Publisher:"},
 		&cobra.Group{ID: groupTools, Title: "Tools:"},
 	)
-	root.SetHelpCommandGroupID(groupTools)
+	root.SetHelpCommand(&cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "help for a command, with examples",
+		GroupID: groupTools,
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return &usageError{text: fmt.Sprintf("no command %q", strings.Join(args, " ")), command: "avdb"}
+			}
+			return c.Help()
+		},
+	})
 	root.SetCompletionCommandGroupID(groupTools)
 	root.AddCommand(commands(a)...)
-	nameCommands(root)
+	finish(root)
 	group(root)
 	help := root.HelpFunc()
 	root.SetHelpFunc(func(c *cobra.Command, args []string) {
@@ -156,9 +168,10 @@ func group(c *cobra.Command) *cobra.Command {
 	return c
 }
 
-// nameCommands makes wrong arguments usage errors that name their command. Cobra's own
-// text for them is kept.
-func nameCommands(c *cobra.Command) {
+// finish does what every command needs: its help is folded to the width of a terminal, and
+// wrong arguments are usage errors that name the command.
+func finish(c *cobra.Command) {
+	c.Long = fold(c.Long, 80)
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
@@ -168,8 +181,41 @@ func nameCommands(c *cobra.Command) {
 		}
 	}
 	for _, sub := range c.Commands() {
-		nameCommands(sub)
+		finish(sub)
 	}
+}
+
+// fold breaks the lines of paragraphs so that none is longer than width, where words allow it. Lines that
+// begin with a space are kept as they are.
+func fold(text string, width int) string {
+	var out strings.Builder
+	room := 0 // left on the line; 0 at the beginning of a paragraph
+	for line := range strings.Lines(text) {
+		if strings.TrimSpace(line) == "" || line[0] == ' ' {
+			if room > 0 {
+				out.WriteByte('\n')
+			}
+			out.WriteString(strings.TrimRight(line, "\n") + "\n")
+			room = 0
+			continue
+		}
+		for word := range strings.FieldsSeq(line) {
+			n := utf8.RuneCountInString(word)
+			switch {
+			case room == 0:
+				room = width
+			case n+1 > room:
+				out.WriteByte('\n')
+				room = width
+			default:
+				out.WriteByte(' ')
+				room--
+			}
+			out.WriteString(word)
+			room = max(room-n, 1)
+		}
+	}
+	return strings.TrimRight(out.String(), "\n")
 }
 
 // noArgs refuses arguments in words that do not call them a command.

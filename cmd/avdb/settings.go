@@ -30,6 +30,7 @@ type device struct {
 	policy   policy
 	settings store.Settings // the defaults when the device has none that can be read
 	known    bool           // it has
+	blind    bool           // it has, and they belong to another user
 	env      map[string]any
 	flags    map[string]any
 }
@@ -37,21 +38,17 @@ type device struct {
 // device opens the state and reads the whole configuration. A command that only
 // reads takes the system's state when the process has none of its own.
 func (a *app) device(reading bool) (*device, error) {
-	dir, err := a.stateDir(reading)
+	dir, name, err := a.find(reading)
 	if err != nil {
 		return nil, err
 	}
 	d := &device{a: a, env: map[string]any{}, flags: map[string]any{}}
-	name, err := a.configFile()
-	if err != nil {
-		return nil, err
-	}
 	if d.policy, err = readPolicy(name); err != nil {
 		return nil, err
 	}
 	for _, k := range keys() {
 		text := a.env(k.envName())
-		if text == "" || k.kind == kindSources {
+		if text == "" || k.noEnv {
 			continue
 		}
 		v, err := k.parse(text)
@@ -71,7 +68,7 @@ func (a *app) device(reading bool) (*device, error) {
 		d.settings = store.DefaultSettings()
 	case errors.Is(err, fs.ErrPermission) && reading:
 		// The system's settings are its owner's; a reader works with policy and defaults.
-		d.settings = store.DefaultSettings()
+		d.settings, d.blind = store.DefaultSettings(), true
 	default:
 		return nil, err
 	}
@@ -165,4 +162,11 @@ func (d *device) ready() error {
 		return nil
 	}
 	return hint(usagef("%s was never set up", d.store.Dir()), "run %q first", "avdb init --source URL --root FILE")
+}
+
+// tellBlind says that what follows leaves the settings out of account.
+func (d *device) tellBlind() {
+	if d.blind {
+		d.a.note("the settings and the history of %s belong to another user: defaults are shown in their place", d.store.Dir())
+	}
 }

@@ -74,6 +74,7 @@ needs attention.`,
 			if err != nil {
 				return err
 			}
+			d.tellBlind()
 			r, err := d.status()
 			if err == nil && check && r.Device.Status != ksn.SeverityOK {
 				err = errFinding

@@ -65,6 +65,9 @@ func (a *app) update(ctx context.Context, d *device, o updater.Options, sources 
 	if err := d.ready(); err != nil {
 		return err
 	}
+	if err := d.keepByPolicy(); err != nil {
+		return err
+	}
 	u, err := d.updater(sources)
 	if err != nil {
 		return err
@@ -134,6 +137,19 @@ func (d *device) updater(sources []string) (updater.Config, error) {
 		return ksn.WantedVariant(seen.effective().CloudMode, f)
 	}
 	return c, nil
+}
+
+// keepByPolicy writes what policy says about kept databases into the settings, which is where the
+// update cycle reads it.
+func (d *device) keepByPolicy() error {
+	p, ok := d.policy.values["update.keep"]
+	if !ok || int64(d.settings.Update.Keep) == p.value.(int64) {
+		return nil
+	}
+	return d.store.UpdateSettings(func(s *store.Settings) error {
+		s.Update.Keep = int(p.value.(int64))
+		return nil
+	})
 }
 
 // pause waits, or ends with ctx.
