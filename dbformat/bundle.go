@@ -139,8 +139,8 @@ func appendTable(dst []byte, table int64, frames []BundleFrame) []byte {
 // ReadBundle decodes a bundle of layer want and gives its blocks to sink in order. The
 // header that it returns is computed from these blocks, so that its digest says what
 // was really read; the caller compares it with the signed one before anything is
-// used. The bundle must end where r does. It holds one frame in memory, and the leaves:
-// less than 64 MiB whatever the input. Errors of the input match [ErrCorrupt] or [ErrVersion], others are r's
+// used. The bundle must end where r does. It holds one frame in memory, and the leaves: a few
+// MiB for usual bundles, less than 100 whatever the input. Errors of the input match [ErrCorrupt] or [ErrVersion], others are r's
 // or sink's.
 func ReadBundle(r io.Reader, want Layer, sink Sink) (*Header, error) {
 	unpack, err := newUnpacker(nil)

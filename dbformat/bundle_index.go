@@ -47,7 +47,10 @@ func ReadBundleIndex(r io.ReaderAt, size int64) (*BundleIndex, error) {
 	if x.Sections, x.totals, err = parseBundleSections(c, layer, n); err != nil {
 		return nil, err
 	}
-	return x, x.readTable(r, size, int64(end))
+	if err := x.readTable(r, size, int64(end)); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
 func readAt(r io.ReaderAt, p []byte, off int64) error {

@@ -318,7 +318,7 @@ type SectionHeader struct {
 type Leaf struct {
 	Rows   uint32 // records in the block
 	Bytes  uint32 // its canonical length
-	Digest Digest // the Merkle leaf
+	Digest Digest // [BlockDigest] of the block; the Merkle leaf binds all three
 }
 
 // A LayerReader gives the canonical blocks of one layer, wherever they are kept.
