@@ -1,0 +1,67 @@
+package publisher_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/fixtures"
+	"example.org/avdb/matcher"
+	"example.org/avdb/publisher"
+)
+
+// every source kind with every algorithm: all sections that format version 1 has.
+var allSections = map[string]string{
+	"a.hdb":  strings.Repeat("0a", 16) + ":5:A\n" + strings.Repeat("0a", 20) + ":5:A\n" + strings.Repeat("0a", 32) + ":5:A\n",
+	"b.hdb":  strings.Repeat("0b", 16) + ":5:Held.B\n" + strings.Repeat("0b", 20) + ":5:Held.B\n" + strings.Repeat("0b", 32) + ":5:Held.B\n",
+	"c.hdu":  strings.Repeat("0c", 16) + ":5:C\n" + strings.Repeat("0c", 20) + ":5:C\n" + strings.Repeat("0c", 32) + ":5:C\n",
+	"d.hsu":  strings.Repeat("0d", 16) + ":5:Held.D\n" + strings.Repeat("0d", 20) + ":5:Held.D\n" + strings.Repeat("0d", 32) + ":5:Held.D\n",
+	"e.fp":   strings.Repeat("0e", 16) + ":5:E\n" + strings.Repeat("0e", 20) + ":5:E\n" + strings.Repeat("0e", 32) + ":5:E\n",
+	"f.ign2": "Nobody.Has.This.Name\n",
+}
+
+func TestTheMatcherPassesTheSelfTestOfEachMixOfSections(t *testing.T) {
+	policy := filepath.Join(t.TempDir(), "p.yaml")
+	if err := os.WriteFile(policy, []byte("whole: {names: ['Held.*']}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := publisher.ReadPolicy(policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for mix := 1; mix < 1<<5; mix++ {
+		dir := t.TempDir()
+		for i, name := range []string{"a.hdb", "b.hdb", "c.hdu", "d.hsu", "e.fp"} {
+			if mix>>i&1 == 1 {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(allSections[name]), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		c, err := publisher.Compile(context.Background(), []string{dir}, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		light, rest, err := dbformat.Build(c.Content, dbformat.ChooseParams(c.Content, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := matcher.SelfTest(light, nil); err != nil {
+			t.Errorf("mix %05b, light: %v", mix, err)
+		}
+		if err := matcher.SelfTest(light, rest); err != nil {
+			t.Errorf("mix %05b, full: %v", mix, err)
+		}
+	}
+}
+
+func TestAllSectionsAreCoveredByVectors(t *testing.T) {
+	p := fixtures.NewPublisher(t, fixtures.PublisherOptions{})
+	r := p.Publish(allSections, p.WithPolicy("whole: {names: ['Held.*']}"))
+	if r.Accepted != 16 || r.Rejected != 0 || r.Layers.Rest.Records != 6+6+3 { // two families, their self-test, and what allow records cancel
+		t.Errorf("report %+v", r)
+	}
+}
