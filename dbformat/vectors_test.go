@@ -168,6 +168,9 @@ func decodePrefix(t testing.TB, b []byte) (string, error) {
 			}
 			prev = p
 		}
+		if got := dbformat.EncodePrefixBlock(v); !bytes.Equal(got, b) {
+			t.Errorf("encodes to %x, read from %x", got, b)
+		}
 	}
 	return "", err
 }
@@ -184,6 +187,9 @@ func decodeTail(t testing.TB, b []byte) (string, error) {
 			if row := v.Find(i, i+1, h[:16], max(v.Size(i), 1)); row != i || len(v.Name(i)) > dbformat.MaxName {
 				t.Errorf("row %d is found at %d", i, row)
 			}
+		}
+		if got := dbformat.EncodeTailBlock(v); !bytes.Equal(got, b) {
+			t.Errorf("encodes to %x, read from %x", got, b)
 		}
 	}
 	return "", err
