@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 
 	"example.org/avdb/store"
+	"example.org/avdb/updater"
 )
 
 // maxConfig bounds the config file.
@@ -259,7 +259,7 @@ func (r *policyReader) sources(k key, n ast.Node) (any, error) {
 			continue
 		}
 		if err := checkSourceURL(s.URL); err != nil {
-			r.bad(item, err.Error(), "write an http://, https:// or file:// URL")
+			r.bad(item, err.Error(), "write an http://, https:// or file:// URL without credentials")
 			continue
 		}
 		list = append(list, s)
@@ -294,29 +294,14 @@ func (r *policyReader) sourceFields(n ast.Node, s *store.SettingsSource) bool {
 	return true
 }
 
-// checkSourceURL refuses what no update could come from.
+// checkSourceURL refuses what no update could come from, and a password: unlike the device's
+// settings, the config file may be read by everybody.
 func checkSourceURL(text string) error {
-	u, err := url.Parse(text)
-	if err != nil {
-		return fmt.Errorf("source %q is no URL", text)
+	if err := updater.CheckSource(text); err != nil {
+		return err
 	}
-	switch u.Scheme {
-	case "http", "https":
-		if u.Host == "" {
-			return fmt.Errorf("source %q names no host", text)
-		}
-	case "file":
-		if u.Host != "" && u.Host != "localhost" {
-			return fmt.Errorf("source %q names a host", text)
-		}
-		if !filepath.IsAbs(filepath.FromSlash(u.Path)) && !strings.HasPrefix(u.Path, "/") {
-			return fmt.Errorf("source %q names no absolute path", text)
-		}
-	default:
-		return fmt.Errorf("source %q is neither http://, https:// nor file://", text)
-	}
-	if u.User != nil {
-		return fmt.Errorf("source %q holds a user name or password", u.Redacted())
+	if u, err := url.Parse(text); err != nil || u.User != nil {
+		return fmt.Errorf("source %q holds a user name or password", redacted(text))
 	}
 	return nil
 }

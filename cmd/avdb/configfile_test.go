@@ -58,7 +58,7 @@ func TestPolicyProblems(t *testing.T) {
 		{"text for list", "ksn:\n  proxies: p1\n", 2, "ksn.proxies is string, want a list"},
 		{"list of lists", "ksn:\n  proxies: [[a]]\n", 2, "ksn.proxies holds sequence"},
 		{"no sources", "sources: []\n", 1, "empty list"},
-		{"source without host", "sources: ['http:///x']\n", 1, "names no host"},
+		{"source without host", "sources: ['http:///x']\n", 1, "has no host"},
 		{"source with password", "sources: ['http://u:p@h/x']\n", 1, "holds a user name or password"},
 		{"source field", "sources:\n  - ulr: http://h/\n", 2, `unknown key "ulr" of a source`},
 		{"list as file", "- a\n- b\n", 1, "want keys and values"},

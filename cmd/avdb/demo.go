@@ -243,7 +243,5 @@ func (d *demo) avdb(out any, want []int, args ...string) error {
 	return fmt.Errorf("avdb %s: exit code %d, want %d: %s", strings.Join(args, " "), code, want[0], firstLine(stderr.String()))
 }
 
-// ok and the like name what a child may exit with.
-func ok() []int                { return []int{exitOK} }
-func one(code int) []int       { return []int{code} }
-func oneOf(codes ...int) []int { return codes }
+// exits lists what a child may exit with.
+func exits(codes ...int) []int { return codes }

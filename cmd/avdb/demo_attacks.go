@@ -73,7 +73,7 @@ func (d *demo) mirror(name string, change func(path string, b []byte) []byte) (t
 // and goes back to the honest mirror.
 func (d *demo) attacked(codes ...int) error {
 	defer d.web.show(d.path("repo", "public"))
-	if err := d.avdb(nil, oneOf(codes...), "update"); err != nil {
+	if err := d.avdb(nil, exits(codes...), "update"); err != nil {
 		return err
 	}
 	return d.unharmed()
@@ -141,10 +141,10 @@ func (d *demo) oldTree() (string, error) {
 // otherPublisher serves a release with a higher number from somebody else's keys.
 func (d *demo) otherPublisher() (string, error) {
 	repo := d.path("other")
-	if err := d.avdb(nil, ok(), "repo", "init", repo); err != nil {
+	if err := d.avdb(nil, exits(exitOK), "repo", "init", repo); err != nil {
 		return "", err
 	}
-	if err := d.avdb(nil, ok(), "repo", "publish", repo, d.path("sources"), "--version", "1000"); err != nil {
+	if err := d.avdb(nil, exits(exitOK), "repo", "publish", repo, d.path("sources"), "--version", "1000"); err != nil {
 		return "", err
 	}
 	d.web.show(filepath.Join(repo, "public"))

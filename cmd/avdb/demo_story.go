@@ -100,7 +100,7 @@ func (d *demo) makeKeys() (string, error) {
 	var r struct {
 		Fingerprint string `json:"fingerprint"`
 	}
-	if err := d.avdb(&r, ok(), "repo", "init", d.path("repo")); err != nil {
+	if err := d.avdb(&r, exits(exitOK), "repo", "init", d.path("repo")); err != nil {
 		return "", err
 	}
 	if len(r.Fingerprint) != 64 {
@@ -134,7 +134,7 @@ func (d *demo) firstRelease() (string, error) {
 // publish makes a release of the folder of sources.
 func (d *demo) publish(flags ...string) (demoPublished, error) {
 	var r demoPublished
-	err := d.avdb(&r, ok(), append([]string{"repo", "publish", d.path("repo"), d.path("sources")}, flags...)...)
+	err := d.avdb(&r, exits(exitOK), append([]string{"repo", "publish", d.path("repo"), d.path("sources")}, flags...)...)
 	if err == nil && !r.Published {
 		err = fmt.Errorf("release %d was not published", r.Version)
 	}
@@ -151,7 +151,7 @@ func (d *demo) add(seed string, n int) (demoPublished, error) {
 }
 
 func (d *demo) wrongRoot() (string, error) {
-	err := d.avdb(nil, one(exitUntrusted), "init", "--source", d.web.url, "--root-sha256", strings.Repeat("5a", 32))
+	err := d.avdb(nil, exits(exitUntrusted), "init", "--source", d.web.url, "--root-sha256", strings.Repeat("5a", 32))
 	if err != nil {
 		return "", err
 	}
@@ -162,18 +162,18 @@ func (d *demo) wrongRoot() (string, error) {
 }
 
 func (d *demo) initialise() (string, error) {
-	if err := d.avdb(nil, ok(), "init", "--source", d.web.url, "--root", d.path("repo", "public", "metadata", "1.root.json")); err != nil {
+	if err := d.avdb(nil, exits(exitOK), "init", "--source", d.web.url, "--root", d.path("repo", "public", "metadata", "1.root.json")); err != nil {
 		return "", err
 	}
 	return d.web.url, nil
 }
 
 func (d *demo) noDatabase() (string, error) {
-	if err := d.avdb(nil, one(exitNoDatabase), "scan", d.path("sources")); err != nil {
+	if err := d.avdb(nil, exits(exitNoDatabase), "scan", d.path("sources")); err != nil {
 		return "", err
 	}
 	var st demoStatus
-	if err := d.avdb(&st, one(exitNoDatabase), "status"); err != nil {
+	if err := d.avdb(&st, exits(exitNoDatabase), "status"); err != nil {
 		return "", err
 	}
 	if st.Fresh != "none" || st.Device.Status != "critical" {
@@ -187,7 +187,7 @@ func (d *demo) noDatabase() (string, error) {
 func (d *demo) update() (demoUpdate, error) {
 	var u demoUpdate
 	d.web.forget()
-	if err := d.avdb(&u, ok(), "update"); err != nil {
+	if err := d.avdb(&u, exits(exitOK), "update"); err != nil {
 		return u, err
 	}
 	var sent int64
@@ -240,7 +240,7 @@ func (d *demo) scan(verdict string) (name string, err error) {
 		return "", err
 	}
 	var r demoScan
-	if err := d.avdb(&r, one(exitFinding), "scan", dir); err != nil {
+	if err := d.avdb(&r, exits(exitFinding), "scan", dir); err != nil {
 		return "", err
 	}
 	got := map[string]string{}
@@ -300,7 +300,7 @@ func (d *demo) delta() (string, error) {
 // still detects.
 func (d *demo) unharmed() error {
 	var st demoStatus
-	if err := d.avdb(&st, ok(), "status"); err != nil {
+	if err := d.avdb(&st, exits(exitOK), "status"); err != nil {
 		return err
 	}
 	if st.Version != d.version || st.Variant != "full" {
@@ -323,12 +323,12 @@ func (d *demo) healed() (string, error) {
 
 func (d *demo) cloudOn() (string, error) {
 	for _, args := range [][]string{{"ksn", "statement", "accept"}, {"ksn", "enable"}, {"cloud", "on"}} {
-		if err := d.avdb(nil, ok(), args...); err != nil {
+		if err := d.avdb(nil, exits(exitOK), args...); err != nil {
 			return "", err
 		}
 	}
 	var st demoStatus
-	if err := d.avdb(&st, ok(), "status"); err != nil {
+	if err := d.avdb(&st, exits(exitOK), "status"); err != nil {
 		return "", err
 	}
 	if st.Variant != "full" || st.Wanted != "light" {
@@ -398,7 +398,7 @@ func (d *demo) restriction() (string, error) {
 		return "", fmt.Errorf("steps %s with %d layer files, want the set alone", hows(u), len(d.web.layers()))
 	}
 	var k demoKSN
-	if err := d.avdb(&k, ok(), "ksn", "status"); err != nil {
+	if err := d.avdb(&k, exits(exitOK), "ksn", "status"); err != nil {
 		return "", err
 	}
 	if k.State != "restricted" || k.Text != "Enabled with restrictions" {
@@ -408,7 +408,7 @@ func (d *demo) restriction() (string, error) {
 }
 
 func (d *demo) toFull() (string, error) {
-	if err := d.avdb(nil, ok(), "cloud", "off"); err != nil {
+	if err := d.avdb(nil, exits(exitOK), "cloud", "off"); err != nil {
 		return "", err
 	}
 	u, err := d.update()
@@ -425,11 +425,11 @@ func (d *demo) toFull() (string, error) {
 
 func (d *demo) rollback() (string, error) {
 	before := d.version
-	if err := d.avdb(nil, ok(), "rollback"); err != nil {
+	if err := d.avdb(nil, exits(exitOK), "rollback"); err != nil {
 		return "", err
 	}
 	var st demoStatus
-	if err := d.avdb(&st, ok(), "status"); err != nil {
+	if err := d.avdb(&st, exits(exitOK), "status"); err != nil {
 		return "", err
 	}
 	if st.Version >= before || len(d.web.log("")) != 0 {
@@ -447,17 +447,17 @@ func (d *demo) rollback() (string, error) {
 }
 
 func (d *demo) theEnd() (string, error) {
-	if err := d.avdb(nil, ok(), "release-hold"); err != nil {
+	if err := d.avdb(nil, exits(exitOK), "release-hold"); err != nil {
 		return "", err
 	}
 	if _, err := d.update(); err != nil {
 		return "", err
 	}
-	if err := d.avdb(nil, ok(), "verify", "--deep"); err != nil {
+	if err := d.avdb(nil, exits(exitOK), "verify", "--deep"); err != nil {
 		return "", err
 	}
 	var st demoStatus
-	if err := d.avdb(&st, ok(), "status"); err != nil {
+	if err := d.avdb(&st, exits(exitOK), "status"); err != nil {
 		return "", err
 	}
 	if st.Version != 5 || st.Fresh != "current" || st.Device.Status != "ok" {

@@ -115,7 +115,11 @@ func (a *app) initialise(ctx context.Context, o initOptions) (initReport, error)
 		}
 	}
 	sum := sha256.Sum256(root)
-	return initReport{State: s.Dir(), Sources: sources, Root: hex.EncodeToString(sum[:])}, nil
+	r := initReport{State: s.Dir(), Root: hex.EncodeToString(sum[:])}
+	for _, u := range sources {
+		r.Sources = append(r.Sources, redacted(u))
+	}
+	return r, nil
 }
 
 // initSources are the sources that hold from now on: those of the command line, unless policy

@@ -217,7 +217,7 @@ func (k key) parse(text string) (any, error) {
 	return nil, bad()
 }
 
-// text is the inverse of parse.
+// text is the inverse of parse, but for passwords, which are never printed.
 func (k key) text(v any) string {
 	switch v := v.(type) {
 	case []string:
@@ -225,7 +225,7 @@ func (k key) text(v any) string {
 	case []store.SettingsSource:
 		urls := make([]string, len(v))
 		for i, s := range v {
-			urls[i] = s.URL
+			urls[i] = redacted(s.URL)
 		}
 		return strings.Join(urls, ",")
 	case time.Duration:
@@ -242,7 +242,11 @@ func (k key) jsonValue(v any) any {
 	case []string:
 		return append([]string{}, v...)
 	case []store.SettingsSource:
-		return append([]store.SettingsSource{}, v...)
+		list := make([]store.SettingsSource, len(v))
+		for i, s := range v {
+			list[i].URL = redacted(s.URL)
+		}
+		return list
 	}
 	return v
 }
