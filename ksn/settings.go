@@ -10,7 +10,7 @@ import (
 // ReadConsent takes the consent out of the device's settings. Settings that nobody can have consented by are
 // an error that names the field, and the consent is then zero: in doubt nothing is sent.
 func ReadConsent(k store.SettingsKSN) (Consent, error) {
-	c := Consent{Mode: Mode(k.Mode)}
+	c := Consent{Mode: Mode(k.Mode), Since: k.Since}
 	if a := k.Accepted; a != nil {
 		version, err := readVersion(a.Version)
 		if err != nil {
@@ -35,7 +35,7 @@ func ReadConsent(k store.SettingsKSN) (Consent, error) {
 
 // WriteConsent puts the consent into the device's settings and leaves the rest of them as it is.
 func WriteConsent(k *store.SettingsKSN, c Consent) {
-	k.Mode, k.Accepted, k.Declined = string(c.Mode), nil, nil
+	k.Mode, k.Since, k.Accepted, k.Declined = string(c.Mode), c.Since, nil, nil
 	if k.Mode == "" {
 		k.Mode = string(ModeOff)
 	}

@@ -25,7 +25,7 @@ func TestConsentInSettings(t *testing.T) {
 			k.UseProxy, k.Proxies = true, []string{"p1"}
 			ksn.WriteConsent(&k, c)
 			got, err := ksn.ReadConsent(k)
-			if err != nil || mode(got) != mode(c) || !reflect.DeepEqual(got.Accepted, c.Accepted) || !reflect.DeepEqual(got.Declined, c.Declined) {
+			if err != nil || mode(got) != mode(c) || !reflect.DeepEqual(got.Accepted, c.Accepted) || !reflect.DeepEqual(got.Declined, c.Declined) || !reflect.DeepEqual(got.Since, c.Since) {
 				t.Errorf("read back %+v, %v; want %+v", got, err, c)
 			}
 			if !k.UseProxy || len(k.Proxies) != 1 {

@@ -210,7 +210,7 @@ func parseCurrent(b []byte) (*Current, error) {
 	if err := decodeJSON(b, &f); err != nil {
 		return nil, err
 	}
-	if f.Schema != 1 {
+	if f.Schema > 1 {
 		return nil, fmt.Errorf("field schema is %d, this engine reads 1: %w", f.Schema, dbformat.ErrVersion)
 	}
 	if err := f.check(); err != nil {
@@ -238,6 +238,9 @@ func parseCurrent(b []byte) (*Current, error) {
 }
 
 func (f *currentFile) check() error {
+	if f.Schema != 1 {
+		return fmt.Errorf("field schema is %d, want 1", f.Schema)
+	}
 	if err := f.Current.check("current"); err != nil {
 		return err
 	}

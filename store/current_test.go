@@ -176,6 +176,7 @@ func TestCurrentRefusals(t *testing.T) {
 		{"a digest of capitals", strings.ReplaceAll(good, "0505", "0A0A"), "lower-case"},
 		{"something behind", good + "{}", "follows the document"},
 		{"nothing", "", "ends too early"},
+		{"an empty object", "{}", "schema is 0"},
 		{"deep", strings.Repeat("[", 100000), "nested more than"},
 		{"an edited number", strings.Replace(good, `"records": 7`, `"records": 8`, 1), "field sum"},
 	} {
@@ -183,6 +184,9 @@ func TestCurrentRefusals(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: %v, want an error that says %q", c.name, err, c.text)
 		}
+	}
+	if _, err := parseCurrent([]byte("{}")); errors.Is(err, dbformat.ErrVersion) {
+		t.Errorf("an empty object asks for a newer engine: %v, want damage, which an update heals", err)
 	}
 	if _, err := parseCurrent([]byte(strings.Replace(good, `"schema": 1`, `"schema": 2`, 1))); !errors.Is(err, dbformat.ErrVersion) {
 		t.Errorf("schema 2: %v, want ErrVersion", err)

@@ -33,6 +33,7 @@ type SettingsSource struct {
 // SettingsKSN is consent and the way to the cloud.
 type SettingsKSN struct {
 	Mode                         string            `json:"mode"`               // off, basic or extended
+	Since                        *dbformat.Time    `json:"since,omitempty"`    // when Mode last changed
 	Accepted                     *SettingsConsent  `json:"accepted,omitempty"` // the statement in force
 	Declined                     []SettingsDecline `json:"declined,omitempty"`
 	UseProxy                     bool              `json:"use_proxy"`

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/matcher"
 	"example.org/avdb/signing"
 	"example.org/avdb/store"
 )
@@ -308,6 +309,11 @@ func (c *cycle) activate(g store.Generation, rel signing.Release) error {
 	c.step(stepSelfTest)
 	if err := c.selfTest(&g); err != nil {
 		return err
+	}
+	c.step(stepIndex)
+	if err := matcher.PrepareIndex(s, g.Light.Digest); err != nil {
+		// Derived and for speed only: whoever opens the generation builds it again.
+		c.note(NoteIndexNotKept+": %v", err)
 	}
 	c.step(stepActivate)
 	if err := s.Activate(g, rel, c.settings.Update.Keep); err != nil {

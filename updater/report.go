@@ -68,6 +68,7 @@ const (
 	NoteSourceStale         = "source_stale"         // a source lags behind what was seen before; the next one was tried
 	NoteRestrictionsRefused = "restrictions_refused" // a restriction set is signed and cannot be used: the old one stays in force
 	NoteDamaged             = "damaged"              // something on disk is damaged; it is fetched again where it is needed
+	NoteIndexNotKept        = "index_not_kept"       // the derived index could not be stored; matchers build it in memory
 	NoteStateNotKept        = "state_not_kept"       // history or the state of a source could not be read or written
 	NoteHookFailed          = "hook_failed"          // a hook failed or was ended
 )

@@ -141,6 +141,7 @@ const (
 	stepApply        = "apply"
 	stepFinish       = "finish"
 	stepSelfTest     = "self-test"
+	stepIndex        = "index"
 	stepActivate     = "activate"
 	stepAccept       = "accept"
 	stepHistory      = "history"
@@ -150,7 +151,7 @@ const (
 // Steps names the steps of the cycle in their order, as Config.Step is told of them.
 func Steps() []string {
 	return []string{stepLock, stepSettings, stepRefresh, stepRestrictions, stepRelease, stepPlan, stepClean, stepSpace,
-		stepFetch, stepApply, stepFinish, stepSelfTest, stepActivate, stepAccept, stepHistory, stepHooks}
+		stepFetch, stepApply, stepFinish, stepSelfTest, stepIndex, stepActivate, stepAccept, stepHistory, stepHooks}
 }
 
 // Update runs the cycle once: lock, settings, then for each source in turn until one is good: refresh, restrictions,
