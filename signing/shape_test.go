@@ -120,6 +120,12 @@ func malformations() []malformation {
 			malformation{role + " signed twice by one key", role, func(f *forge) { f.keys[role] = append(slices.Clone(f.keys[role]), f.keys[role][0]) }},
 		)
 	}
+	all = append(all, field(RoleTimestamp, "signed_at", "2026-03-08T12:00:01Z"), field(RoleRoot, "consistent_snapshot", false))
+	return slices.Concat(all, metaMalformations(), keyMalformations(), targetMalformations())
+}
+
+func metaMalformations() []malformation {
+	var all []malformation
 	for role, names := range map[string][]string{RoleTimestamp: {"snapshot.json"}, RoleSnapshot: {"targets.json", "database.json", "restrictions.json"}} {
 		for _, n := range names {
 			for _, m := range []malformation{
@@ -140,8 +146,7 @@ func malformations() []malformation {
 			}
 		}
 	}
-	all = append(all, field(RoleTimestamp, "signed_at", "2026-03-08T12:00:01Z"), field(RoleRoot, "consistent_snapshot", false))
-	return append(append(all, keyMalformations()...), targetMalformations()...)
+	return all
 }
 
 // anyKey is a key id of a key table.
