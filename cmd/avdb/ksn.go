@@ -62,19 +62,14 @@ func (d *device) facts(variant dbformat.Variant) (ksn.Facts, error) {
 }
 
 // situation is all that the status of KSN depends on. No look-up was ever made by this
-// program, so there is no experience with a network.
+// program, so there is no experience with a network. Beside an error it leaves out what could not be
+// read: consent, in whose place there is none, or the restrictions.
 func (d *device) situation(variant dbformat.Variant) (ksn.Situation, error) {
-	f, err := d.facts(variant)
-	if err != nil {
-		return ksn.Situation{}, err
-	}
-	set, err := d.restrictions()
-	if err != nil {
-		return ksn.Situation{}, err
-	}
+	f, ferr := d.facts(variant)
+	set, serr := d.restrictions()
 	s := d.effective()
 	return ksn.Situation{Facts: f, CloudMode: s.CloudMode, Set: set, Now: d.now(), Language: d.a.language(),
-		Routes: ksn.Routes(s.KSN.UseProxy, s.KSN.UseServersIfProxyUnavailable)}, nil
+		Routes: ksn.Routes(s.KSN.UseProxy, s.KSN.UseServersIfProxyUnavailable)}, errors.Join(ferr, serr)
 }
 
 // restrictions is the set in force, nil for none.

@@ -107,10 +107,10 @@ func (d *device) status() (statusReport, error) {
 		d.describe(&r, &dev, cur)
 	}
 	in, serr := d.situation(r.Variant)
-	if serr != nil {
-		// The set is damaged or not readable: nothing is known to be restricted, and that is said.
+	if err == nil {
+		err = serr // a damaged restriction set is no more fine than a damaged layer
+	} else if serr != nil {
 		d.a.warn("%v", serr)
-		in = ksn.Situation{Now: dev.Now}
 	}
 	r.KSN = ksn.NewStatus(in)
 	r.Wanted = d.wanted(in.Facts)
