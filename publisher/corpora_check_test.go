@@ -4,9 +4,12 @@ package publisher_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"example.org/avdb/dbformat"
@@ -122,5 +125,25 @@ func TestEveryListedHashIsInTheContent(t *testing.T) {
 				t.Errorf("only %d hashes are listed", listed)
 			}
 		})
+	}
+}
+
+// TestOneLineAmongAMillionMovesLittle is about what endpoints download after the smallest change, with both layers.
+func TestOneLineAmongAMillionMovesLittle(t *testing.T) {
+	p := fixtures.NewPublisher(t, fixtures.PublisherOptions{})
+	var b strings.Builder
+	for i := range 1_000_000 {
+		fmt.Fprintf(&b, "%x:%d:Made.Up-%d\n", sha256.Sum256(fmt.Append(nil, i)), i%100000+1, i)
+	}
+	files := map[string]string{"a.hsb": b.String()}
+	p.Publish(files)
+	for i := range 3 {
+		files["b.hashes"] += fmt.Sprintf("%x,New.One-%d\n", sha256.Sum256(fmt.Append(nil, "new", i)), i)
+		r := p.Publish(files)
+		light, rest := r.Layers.Light.Deltas, r.Layers.Rest.Deltas
+		if len(light) != i+1 || len(rest) != i+1 || light[0].Bytes+rest[0].Bytes >= 500 {
+			t.Errorf("deltas %v and %v, want %d of less than 500 bytes together", light, rest, i+1)
+		}
+		t.Logf("light %v, rest %v", light, rest)
 	}
 }
