@@ -59,6 +59,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("AVDB_CONFIG", conf)
 			e.Setenv("AVDB_STATE", filepath.Join(e.WorkDir, "state"))
 			e.Values["locks"] = locks{}
+			// Under the race detector every process sleeps for a second before it ends, unless told otherwise.
+			e.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
