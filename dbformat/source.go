@@ -96,7 +96,7 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 		return 0, s.err
 	}
 	// One byte more than is allowed is read, so that "too long" is an error and not a cut.
-	if int64(len(p)) > s.left+1 {
+	if int64(len(p)) > s.left { // so that left+1 cannot overflow
 		p = p[:s.left+1]
 	}
 	n, err := s.out.Read(p)

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"math"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -61,6 +62,12 @@ func TestSourcesOfEachCompression(t *testing.T) {
 		if !errors.As(err, &fe) || fe.What != name || fe.Offset != int64(len(text))-1 || len(got) != len(text)-1 {
 			t.Errorf("%s: a byte more than allowed: %d bytes, %v", name, len(got), err)
 		}
+	}
+}
+
+func TestSourceWithoutALimit(t *testing.T) {
+	if got, err := readSource("a.hdb", []byte("text"), math.MaxInt64); err != nil || string(got) != "text" {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 
