@@ -2,7 +2,6 @@ package dbformat
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"io"
 	"math"
@@ -14,8 +13,6 @@ type BundleIndex struct {
 	Layer    Layer
 	Sections []SectionHeader // without leaves
 	Frames   []BundleFrame
-	totals   []bundleSection
-	table    int64 // offset of the table
 }
 
 // ReadBundleIndex reads the head and the table of a bundle of size bytes: about 1 KiB
@@ -44,7 +41,7 @@ func ReadBundleIndex(r io.ReaderAt, size int64) (*BundleIndex, error) {
 	}
 	x := &BundleIndex{Layer: layer}
 	c := &cursor{what: "bundle", b: head[headerHead:end], off: headerHead}
-	if x.Sections, x.totals, err = parseBundleSections(c, layer, n); err != nil {
+	if x.Sections, _, err = parseBundleSections(c, layer, n); err != nil {
 		return nil, err
 	}
 	if err := x.readTable(r, size, int64(end)); err != nil {
@@ -82,8 +79,7 @@ func (x *BundleIndex) readTable(r io.ReaderAt, size, start int64) error {
 	if err := readAt(r, b, int64(table)); err != nil {
 		return err
 	}
-	x.table = int64(table)
-	c = &cursor{what: "bundle", b: b, off: x.table}
+	c = &cursor{what: "bundle", b: b, off: int64(table)}
 	section, next, off := 0, 0, start
 	for range n {
 		f := BundleFrame{Section: int(c.u8("section"))}
@@ -107,8 +103,8 @@ func (x *BundleIndex) readTable(r io.ReaderAt, size, start int64) error {
 		off += f.Length
 		x.Frames = append(x.Frames, f)
 	}
-	if off != x.table || len(x.Sections) > 0 && (section != len(x.Sections)-1 || next != x.Sections[section].NumBlocks()) {
-		return corrupt("bundle", x.table, "table does not cover all frames")
+	if off != int64(table) || len(x.Sections) > 0 && (section != len(x.Sections)-1 || next != x.Sections[section].NumBlocks()) {
+		return corrupt("bundle", int64(table), "table does not cover all frames")
 	}
 	return nil
 }
@@ -144,6 +140,3 @@ func (x *BundleIndex) DecodeFrame(i int, data []byte, sink Sink) error {
 	dec := frameDecoder{unpack: unpack}
 	return dec.decode(x.Layer, s, f, c, func(index int, b []byte, _ int) error { return sink.PutBlock(s.ID, index, b) })
 }
-
-// appendUint is a number of a delta in its shortest form.
-func appendUint(b []byte, v int) []byte { return binary.AppendUvarint(b, uint64(v)) }

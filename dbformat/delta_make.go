@@ -166,6 +166,9 @@ func appendEntryHead(op byte, s *SectionHeader, removed, added, replaced bool) [
 	return e
 }
 
+// appendUint is a number of a delta in its shortest form.
+func appendUint(b []byte, v int) []byte { return binary.AppendUvarint(b, uint64(v)) }
+
 // appendRanks writes the number of values and their gaps.
 func appendRanks(dst []byte, span uint64, values []uint64, strict bool) []byte {
 	dst = appendUint(dst, len(values))
