@@ -42,7 +42,7 @@ func ParsePrefixBlock(data []byte, s *SectionHeader, index int) (PrefixBlock, er
 		prev = end
 	}
 	b.rows = prev
-	n := int64(b.rows) * int64(b.width())
+	n := int64(b.rows) * int64(b.LowBits())
 	if int64(len(b.bits)) != (n+7)/8 {
 		return PrefixBlock{}, corrupt(what(), int64(head), "%d bytes of prefixes, %d rows have %d", len(b.bits), b.rows, (n+7)/8)
 	}
@@ -54,14 +54,12 @@ func ParsePrefixBlock(data []byte, s *SectionHeader, index int) (PrefixBlock, er
 
 func blockName(id SectionID, index int) string { return fmt.Sprintf("block %s %d", id, index) }
 
-func (b PrefixBlock) width() uint { return uint(b.p - b.b) }
-
 // Check proves that the rows of each range are in order. It reads all of them.
-func (b PrefixBlock) Check(id SectionID) error {
+func (b *PrefixBlock) Check(id SectionID) error {
 	for r := range b.Ranges() {
 		first, end := b.Range(r)
 		for i := first + 1; i < end; i++ {
-			if b.low(i) < b.low(i-1) {
+			if b.Low(i) < b.Low(i-1) {
 				return corrupt(blockName(id, b.index), -1, "row %d is smaller than the row before it", i)
 			}
 		}
@@ -70,32 +68,35 @@ func (b PrefixBlock) Check(id SectionID) error {
 }
 
 // Rows is the number of rows.
-func (b PrefixBlock) Rows() int { return b.rows }
+func (b *PrefixBlock) Rows() int { return b.rows }
 
 // Ranges is the number of key ranges that the block covers, 2^k. Range r is
 // block FirstRange()+r of the same section in the rest layer.
-func (b PrefixBlock) Ranges() int { return 1 << b.k }
+func (b *PrefixBlock) Ranges() int { return 1 << b.k }
 
 // FirstRange is the number of the block's first range in the section.
-func (b PrefixBlock) FirstRange() int { return b.index << b.k }
+func (b *PrefixBlock) FirstRange() int { return b.index << b.k }
 
 // Range gives the rows [first, end) of range r of the block: row first+i is row i
 // of that range's block in the rest layer.
-func (b PrefixBlock) Range(r int) (first, end int) {
+func (b *PrefixBlock) Range(r int) (first, end int) {
 	if r > 0 {
 		first = int(binary.BigEndian.Uint32(b.ends[4*(r-1):]))
 	}
 	return first, int(binary.BigEndian.Uint32(b.ends[4*r:]))
 }
 
-// low is the last p-b bits of row i's prefix.
-func (b PrefixBlock) low(i int) uint64 {
-	return bitsAt(b.bits, uint64(i)*uint64(b.width()), b.width())
+// LowBits is the width of what the block holds of each prefix, p-b: the bits before them are the number of the row's range.
+func (b *PrefixBlock) LowBits() uint { return uint(b.p - b.b) }
+
+// Low is the last LowBits bits of row i's prefix; i is below Rows. Within a range they do not descend.
+func (b *PrefixBlock) Low(i int) uint64 {
+	return bitsAt(b.bits, uint64(i)*uint64(b.LowBits()), b.LowBits())
 }
 
 // AppendPrefixes appends the p-bit prefixes of all rows, in order.
-func (b PrefixBlock) AppendPrefixes(dst []uint64) []uint64 {
-	w := b.width()
+func (b *PrefixBlock) AppendPrefixes(dst []uint64) []uint64 {
+	w := b.LowBits()
 	for r := range b.Ranges() {
 		first, end := b.Range(r)
 		high := uint64(b.FirstRange()+r) << w
@@ -110,17 +111,17 @@ func (b PrefixBlock) AppendPrefixes(dst []uint64) []uint64 {
 
 // Find gives the rows [first, end) whose prefix is that of hash, which must belong
 // to this block: its first b-k bits are the block's index.
-func (b PrefixBlock) Find(hash []byte) (first, end int) {
+func (b *PrefixBlock) Find(hash []byte) (first, end int) {
 	v := hashPrefix(hash, b.p)
-	w := b.width()
+	w := b.LowBits()
 	r := int(v>>w) - b.FirstRange()
 	if r < 0 || r >= b.Ranges() {
 		return 0, 0
 	}
 	want := v & (1<<w - 1)
 	lo, hi := b.Range(r)
-	first = lo + sort.Search(hi-lo, func(i int) bool { return b.low(lo+i) >= want })
-	for end = first; end < hi && b.low(end) == want; end++ {
+	first = lo + sort.Search(hi-lo, func(i int) bool { return b.Low(lo+i) >= want })
+	for end = first; end < hi && b.Low(end) == want; end++ {
 	}
 	return first, end
 }

@@ -255,7 +255,7 @@ func CheckTails(light PrefixBlock, r int, rest TailBlock) error {
 	var prevSize uint32
 	off := 0
 	for i := range rest.rows {
-		v := uint64(rest.index)<<light.width() | light.low(first+i)
+		v := uint64(rest.index)<<light.LowBits() | light.Low(first+i)
 		binary.BigEndian.PutUint64(hash[:], v<<(64-light.p))
 		rest.Hash(i, &hash)
 		size := rest.Size(i)

@@ -185,7 +185,7 @@ func (e *restEdit) oldRange(b PrefixBlock, r, rest int, recut bool) error {
 		return corrupt(blockName(rows.id, int(rng)), 0, "%d rows, light has %d", rows.Rows(), end-first)
 	}
 	rep := &e.rest.replaced
-	until := (rng + 1) << b.width()
+	until := (rng + 1) << b.LowBits()
 	if !recut && e.m.untouched(rows.Rows(), until) && (!rep.more || rep.next >= e.m.rank+uint64(rows.Rows())) {
 		if err := e.w.to(rng); err != nil {
 			return err
@@ -197,7 +197,7 @@ func (e *restEdit) oldRange(b PrefixBlock, r, rest int, recut bool) error {
 	scan := rowScan{b: rows}
 	var v row
 	for i := first; scan.next(&v); i++ {
-		prefix := rng<<b.width() | b.low(i)
+		prefix := rng<<b.LowBits() | b.Low(i)
 		rank := e.m.rank
 		stays, err := e.m.old(prefix, e.add)
 		if err != nil {

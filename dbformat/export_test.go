@@ -8,11 +8,11 @@ func EncodePrefixBlock(b PrefixBlock) []byte {
 	for r := range b.Ranges() {
 		first, end := b.Range(r)
 		for i := first; i < end; i++ {
-			e.add(b.low(i))
+			e.add(b.Low(i))
 		}
 		e.endRange()
 	}
-	return bytes.Clone(e.bytes(b.width()))
+	return bytes.Clone(e.bytes(b.LowBits()))
 }
 
 // EncodeTailBlock writes a block again from its rows.

@@ -22,7 +22,7 @@ type section struct {
 	first []uint32 // first row of each light block, ascending
 	lines span     // where its tag lines stand
 
-	prefixes []atomic.Pointer[prefixView]           // split: by light block
+	prefixes []atomic.Pointer[dbformat.PrefixBlock] // split: by light block
 	records  []atomic.Pointer[dbformat.RecordBlock] // whole and allow: by light block
 
 	// Of the rest layer; rest is nil without one.
@@ -53,7 +53,7 @@ func newSection(light dbformat.LayerReader, at int) (*section, error) {
 		}
 	}
 	if h.ID.Split() {
-		s.prefixes = make([]atomic.Pointer[prefixView], len(h.Blocks))
+		s.prefixes = make([]atomic.Pointer[dbformat.PrefixBlock], len(h.Blocks))
 	} else {
 		s.p = 64 // the whole hash is there; lines need no more than this of it
 		s.records = make([]atomic.Pointer[dbformat.RecordBlock], len(h.Blocks))
@@ -87,7 +87,7 @@ func (s *section) pair(rest dbformat.LayerReader, at int) error {
 }
 
 // prefix gives light block i of a split section.
-func (s *section) prefix(i int) (*prefixView, error) {
+func (s *section) prefix(i int) (*dbformat.PrefixBlock, error) {
 	if v := s.prefixes[i].Load(); v != nil {
 		return v, nil
 	}
@@ -95,7 +95,7 @@ func (s *section) prefix(i int) (*prefixView, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := parsePrefixes(data, s.head, i)
+	v, err := dbformat.ParsePrefixBlock(data, s.head, i)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +181,7 @@ func (s *section) nearPrefixes(q *question, l *line) {
 	}
 	r := int(q.key>>(64-s.b)) - block<<s.k
 	lo, hi := v.Range(r)
-	want := q.key << s.b >> (64 - v.width)
+	want := q.key << s.b >> (64 - v.LowBits())
 	met := func(row int) (on bool) { return s.prefixRow(q, block<<s.k+r, lo, hi, row) }
 
 	from := lo
@@ -194,7 +194,7 @@ func (s *section) nearPrefixes(q *question, l *line) {
 		tag := tagOf(q.key, s.p)
 		for i := range places {
 			row := base + i
-			if tagAt(l, i) == tag && row >= lo && row < hi && v.low(row) == want && !met(row) {
+			if tagAt(l, i) == tag && row >= lo && row < hi && v.Low(row) == want && !met(row) {
 				return
 			}
 		}
@@ -203,7 +203,7 @@ func (s *section) nearPrefixes(q *question, l *line) {
 		}
 		from = max(lo, base+places)
 	}
-	for row := v.seek(from, hi, want); row < hi && v.low(row) == want; row++ {
+	for row := seek(v, from, hi, want); row < hi && v.Low(row) == want; row++ {
 		if !met(row) {
 			return
 		}
