@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -206,12 +207,25 @@ func encodeCurrent(c *Current) ([]byte, error) {
 // parseCurrent is the inverse of encodeCurrent and takes nothing else: a file that was edited or lost a bit is
 // refused as a whole.
 func parseCurrent(b []byte) (*Current, error) {
+	// The schema alone comes first: a later one may have fields that this engine does not know, and that is no damage.
+	var later struct {
+		Schema int `json:"schema"`
+	}
+	if json.Unmarshal(b, &later) != nil || later.Schema <= 1 {
+		return parseSchema1(b)
+	}
+	// One flipped bit makes a 3 of our 1. The sum tells that from another engine's file.
+	ours := bytes.Replace(b, fmt.Appendf(nil, `"schema": %d`, later.Schema), []byte(`"schema": 1`), 1)
+	if _, err := parseSchema1(ours); err == nil {
+		return nil, fmt.Errorf("field schema is %d, the sum is that of 1", later.Schema)
+	}
+	return nil, fmt.Errorf("field schema is %d, this engine reads 1: %w", later.Schema, dbformat.ErrVersion)
+}
+
+func parseSchema1(b []byte) (*Current, error) {
 	var f currentFile
 	if err := decodeJSON(b, &f); err != nil {
 		return nil, err
-	}
-	if f.Schema > 1 {
-		return nil, fmt.Errorf("field schema is %d, this engine reads 1: %w", f.Schema, dbformat.ErrVersion)
 	}
 	if err := f.check(); err != nil {
 		return nil, err

@@ -188,8 +188,14 @@ func TestCurrentRefusals(t *testing.T) {
 	if _, err := parseCurrent([]byte("{}")); errors.Is(err, dbformat.ErrVersion) {
 		t.Errorf("an empty object asks for a newer engine: %v, want damage, which an update heals", err)
 	}
-	if _, err := parseCurrent([]byte(strings.Replace(good, `"schema": 1`, `"schema": 2`, 1))); !errors.Is(err, dbformat.ErrVersion) {
+	// What a later engine wrote is not damage, or this one would write over it; a flipped bit of ours is.
+	later := strings.NewReplacer(`"schema": 1`, `"schema": 2`, `"previous"`, `"later": 1, "previous"`).Replace(good)
+	if _, err := parseCurrent([]byte(later)); !errors.Is(err, dbformat.ErrVersion) {
 		t.Errorf("schema 2: %v, want ErrVersion", err)
+	}
+	flipped := strings.Replace(good, `"schema": 1`, `"schema": 3`, 1)
+	if _, err := parseCurrent([]byte(flipped)); err == nil || errors.Is(err, dbformat.ErrVersion) {
+		t.Errorf("a flipped bit in the schema: %v, want damage, which an update heals", err)
 	}
 	if _, err := encodeCurrent(&Current{}); err == nil {
 		t.Error("a zero generation was encoded")
