@@ -285,6 +285,7 @@ func (r *Repository) resign(s *set, roles []string, now time.Time) (*set, error)
 	if err := r.write(next, roles); err != nil {
 		return nil, err
 	}
+	r.prune(next)
 	r.note(next)
 	return next, nil
 }

@@ -401,16 +401,67 @@ func (r *Repository) load() (*set, error) {
 // newest is the highest N of the files N.ROLE.json, 0 if there is none. A killed Commit may have left some that no
 // snapshot names: their numbers are not used again, because a mirror may have copied them.
 func (r *Repository) newest(role string) (uint64, error) {
-	entries, err := os.ReadDir(r.public("metadata"))
-	if err != nil {
+	versions, err := r.written(role)
+	if err != nil || len(versions) == 0 {
 		return 0, err
 	}
-	var newest uint64
+	return versions[len(versions)-1], nil
+}
+
+// written lists N of the files N.ROLE.json, ascending.
+func (r *Repository) written(role string) ([]uint64, error) {
+	entries, err := os.ReadDir(r.public("metadata"))
+	if err != nil {
+		return nil, err
+	}
+	var versions []uint64
 	for _, e := range entries {
 		n, ok := strings.CutSuffix(e.Name(), "."+role+".json")
 		if v, err := strconv.ParseUint(n, 10, 53); ok && err == nil {
-			newest = max(newest, v)
+			versions = append(versions, v)
 		}
 	}
-	return newest, nil
+	slices.Sort(versions)
+	return versions, nil
+}
+
+// keptSnapshots is how many of the newest snapshots stay, with all that they name: a client or a mirror that has read
+// timestamp.json finds the rest of that state until so many commits and renewals have followed.
+const keptSnapshots = 16
+
+// prune removes documents that only older snapshots name, so that the folder does not grow for ever. Roots stay, for endpoints
+// walk through all of them. It comes after the timestamp of now is durable. A crash, or a failure, leaves files that nobody
+// asks for, and the next commit removes them: what the caller wanted is done, so that it is no error.
+func (r *Repository) prune(now *set) {
+	snapshots, err := r.written(RoleSnapshot)
+	if err != nil || len(snapshots) <= keptSnapshots {
+		return
+	}
+	oldest := snapshots[len(snapshots)-keptSnapshots]
+	b, err := readLimited(r.public("metadata", fmt.Sprintf("%d.snapshot.json", oldest)), MaxSnapshot)
+	if err != nil {
+		return
+	}
+	d, err := parseDocument(RoleSnapshot, b)
+	if err != nil {
+		return
+	}
+	for _, role := range []string{RoleSnapshot, RoleTargets, RoleDatabase, RoleRestrictions} {
+		// Versions grow from snapshot to snapshot, so that the oldest one kept names the lowest ones that are needed.
+		least := now.docs[role].version
+		if role == RoleSnapshot {
+			least = min(least, oldest)
+		} else {
+			least = min(least, d.meta[role].version)
+		}
+		versions, err := r.written(role)
+		if err != nil {
+			return
+		}
+		for _, v := range versions {
+			if v < least && r.f.remove(r.public("metadata", fmt.Sprintf("%d.%s.json", v, role))) != nil {
+				return
+			}
+		}
+	}
 }

@@ -140,6 +140,7 @@ func (r *Repository) signOffline(b *builder, old, next *set, roles []string) err
 			return err
 		}
 	}
+	r.prune(signed)
 	r.note(signed)
 	return nil
 }
