@@ -112,7 +112,7 @@ func TestPathsThatAreNotOurs(t *testing.T) {
 				}()
 				select {
 				case <-done:
-				case <-time.After(10 * time.Second):
+				case <-time.After(time.Minute):
 					t.Fatal("it hangs")
 				}
 				if b, err := os.ReadFile(victim); err != nil || string(b) != "precious" {
@@ -159,9 +159,11 @@ func TestForeignLock(t *testing.T) {
 		must(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
 	}
 	began := time.Now()
-	requireCurrent(t, s, r, dbformat.VariantFull)
-	if d := time.Since(began); d > time.Second {
-		t.Errorf("opening locked files took %v", d)
+	for range 10 { // often, so that one wait of a second or two cannot hide behind a slow machine
+		requireCurrent(t, s, r, dbformat.VariantFull)
+	}
+	if d := time.Since(began); d > 10*time.Second {
+		t.Errorf("opening locked files ten times took %v", d)
 	}
 	must(t, os.Truncate(s.layerPath(r.rest.Header().Digest()), 4096))
 	_, _, _, err := s.OpenCurrent()
