@@ -169,10 +169,12 @@ func lintWarnings(set, previous *dbformat.RestrictionSet, now time.Time, light b
 	return warnings
 }
 
-// covers tells whether a matches every request that b matches. It may say no where the answer is yes.
+// covers tells whether a matches every request that b matches, on every install: jitter keeps b in force after its expiry on some, and
+// may add nothing to a. It may say no where the answer is yes.
 func covers(a, b *dbformat.Restriction) bool {
 	begins := a.NotBefore == nil || b.NotBefore != nil && !b.NotBefore.Before(a.NotBefore.Time)
-	return begins && !a.Expires.Before(b.Expires.Time) &&
+	last := b.Expires.Add(time.Duration(b.ExpireJitterS) * time.Second)
+	return begins && !a.Expires.Before(last) &&
 		coversList(orElse(a.Scope.Services, "lookup"), orElse(b.Scope.Services, "lookup")) &&
 		coversList(orElse(a.Scope.Networks, "global"), orElse(b.Scope.Networks, "global")) &&
 		coversList(a.Scope.Objects, orElse(b.Scope.Objects, "file", "url", "software")) &&

@@ -90,6 +90,8 @@ func TestLintsOfRestrictions(t *testing.T) {
 		{"an allow beside a limit", []string{record("a", "limit", 5, 2, ""), record("b", "allow", 5, 1, `,"scope":{"objects":["url"]}`)}, "can never win", nil},
 		{"an allow above wins", []string{record("a", "disable", 5, 0.5, ""), record("b", "allow", 6, 1, "")}, "", []string{"a\": is new and reaches"}},
 		{"an allow that lasts longer wins in the end", []string{record("a", "limit", 5, 1, ""), record("b", "allow", 4, 2, "")}, "", []string{"a\": is new"}},
+		{"an allow whose jitter outlasts the limit wins in the end", []string{record("a", "limit", 5, 1, ""), record("b", "allow", 4, 1, `,"expire_jitter_s":60`)}, "", []string{"a\": is new"}},
+		{"an allow whose jitter does not", []string{record("a", "limit", 5, 2, ""), record("b", "allow", 4, 1, `,"expire_jitter_s":60`)}, "can never win", nil},
 		{"an allow for more than the disable", []string{record("a", "limit", 5, 2, `,"scope":{"objects":["file"]}`), record("b", "allow", 4, 1, "")}, "", []string{"a\": is new"}},
 		{"an allow for another cohort", []string{record("a", "limit", 5, 2, `,"match":{"cohort":{"salt":"x","from":0,"to":99}}`), record("b", "allow", 4, 1, `,"match":{"cohort":{"salt":"x","from":50,"to":199}}`)}, "", nil},
 		{"an allow inside the cohort", []string{record("a", "limit", 5, 2, `,"match":{"cohort":{"salt":"x","from":0,"to":99}}`), record("b", "allow", 4, 1, `,"match":{"cohort":{"salt":"x","from":50,"to":99}}`)}, "can never win", nil},
