@@ -43,7 +43,8 @@ func (e *OptionsError) Is(target error) bool { return target == ErrOptions }
 // already, the new one. The next run tidies up.
 //
 // Errors match [ErrSources], [ErrPolicy], [ErrRestrictions], [ErrOptions], [ErrGuard], dbformat.ErrContent, and what signing says of
-// the repository. The report is given whenever sources were read, beside an error too, since its rejects may say why.
+// the repository. Once the repository could be read the report is given beside an error too: it then describes the release that stays
+// the newest, and its rejects may say why.
 func Publish(ctx context.Context, o Options) (*Report, error) {
 	return publish(ctx, o, disk{})
 }
@@ -76,7 +77,11 @@ func publish(ctx context.Context, o Options, d disk) (*Report, error) {
 	if err := r.chooseVersion(); err != nil {
 		return nil, err
 	}
-	report := &Report{Rejects: []Reject{}, Warnings: []string{}}
+	report := newReport()
+	if p := r.previous(); p != nil {
+		r.report(report, p, r.signed[signing.RoleDatabase], r.set)
+		report.Previous = p.Version
+	}
 	err = r.publish(ctx, report)
 	report.Warnings = append(report.Warnings, r.warnings...)
 	return report, err
@@ -160,16 +165,11 @@ func (r *run) publish(ctx context.Context, report *Report) error {
 	next := r.release(light, rest)
 	if p := r.previous(); p != nil && !setChanged && p.Light.Digest == next.Light.Digest && p.Rest.Digest == next.Rest.Digest &&
 		slices.Equal(p.Variants, next.Variants) {
-		r.report(report, p, r.signed[signing.RoleDatabase], set)
-		report.Previous = p.Version
 		return r.tidy()
 	}
 	targets, err := r.layerTargets(ctx, next, light, rest)
 	if err != nil {
 		return err
-	}
-	if p := r.previous(); p != nil {
-		report.Previous = p.Version
 	}
 	if err := r.sign(next, targets, set, setChanged, params); err != nil {
 		return err

@@ -315,7 +315,7 @@ func TestAGuardRefusesTheLossOfMostRecords(t *testing.T) {
 	s.put("a.hsb", lines(0, 6000, "A"))
 	r, err := Publish(context.Background(), s.options())
 	e, ok := errors.AsType[*GuardError](err)
-	if !ok || !errors.Is(err, ErrGuard) || r.Published || len(e.Broken) != 2 || e.Broken[1].Changed != 6000 || e.Broken[1].Layer != dbformat.Rest {
+	if !ok || !errors.Is(err, ErrGuard) || r.Published || r.Version != 1 || r.Accepted != 6000 || r.Layers.Rest.Records == 0 || len(e.Broken) != 2 || e.Broken[1].Changed != 6000 || e.Broken[1].Layer != dbformat.Rest {
 		t.Fatalf("report %+v, error %v", r, err)
 	}
 	if s.record().Stable.Version != 1 {

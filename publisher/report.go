@@ -36,6 +36,12 @@ type DeltaReport struct {
 	Bytes int64  `json:"bytes"` // of the file
 }
 
+func newReport() *Report {
+	r := &Report{Rejects: []Reject{}, Variants: []dbformat.Variant{}, Warnings: []string{}}
+	r.Layers.Light.Deltas, r.Layers.Rest.Deltas = []DeltaReport{}, []DeltaReport{}
+	return r
+}
+
 // add takes over what became of the sources' lines.
 func (r *Report) add(c *Compiled) {
 	r.Accepted, r.Rejected, r.Duplicates, r.Ignored = c.Accepted, c.Rejected, c.Duplicates, c.Ignored
