@@ -104,13 +104,13 @@ func (in *intake) readFile(ctx context.Context, f sourceFile) error {
 	return &SourceError{File: f.path, Reason: "breaks off, so nothing is published; repair or remove it", Err: err}
 }
 
-// errLong marks a line that is longer than MaxLine: eachLine gives nil for it.
+// byteOrderMark is what some editors put at the head of a file.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // eachLine calls f for every line with its number, from 1. The line is valid during the call; it is nil if
 // it is longer than [MaxLine].
 func eachLine(r io.Reader, f func(n int, line []byte) error) error {
-	b := bufio.NewReaderSize(r, MaxLine)
+	b := bufio.NewReaderSize(r, MaxLine+1) // and its end
 	for n := 1; ; n++ {
 		line, err := b.ReadSlice('\n')
 		long := false

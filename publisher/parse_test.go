@@ -179,19 +179,21 @@ func TestReasonsNameTheRealLimits(t *testing.T) {
 
 func TestEachLineCountsAsEditorsDo(t *testing.T) {
 	long := strings.Repeat("x", MaxLine+1)
-	in := "\xef\xbb\xbfa\r\n\n# c\n" + long + "\nlast"
+	in := "\xef\xbb\xbfa\r\n\n# c\n" + long + "\n" + long[1:] + "\nlast"
 	var got []string
 	if err := eachLine(strings.NewReader(in), func(n int, line []byte) error {
 		text := string(content(line))
 		if line == nil {
 			text = "(long)"
+		} else if text == long[1:] {
+			text = "(longest)"
 		}
 		got = append(got, fmt.Sprintf("%d %s", n, text))
 		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"1 a", "2 ", "3 ", "4 (long)", "5 last"}
+	want := []string{"1 a", "2 ", "3 ", "4 (long)", "5 (longest)", "6 last"}
 	if strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("lines %q, want %q", got, want)
 	}
