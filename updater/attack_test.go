@@ -303,6 +303,22 @@ func TestRetryAfterOfAYear(t *testing.T) {
 	w.mustBe("2 full")
 }
 
+// Guard: a source that wants to be left alone is not asked for the bundle in place of the delta.
+func TestCoolDownInTheMiddleEndsTheRequests(t *testing.T) {
+	w := attacked(t)
+	w.hostile(only(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Retry-After", "3600")
+		rw.WriteHeader(http.StatusServiceUnavailable)
+	}, "light.delta"))
+	if _, err := w.update(updater.Options{}); !isOnly(err, updater.ErrCoolDown) {
+		t.Errorf("error %v", err)
+	}
+	if asked := w.asked(); kindOfPath(asked[len(asked)-1]) != "light.delta" {
+		t.Errorf("asked %q, want nothing after the answer that says wait", asked)
+	}
+	w.mustBe("1 full")
+}
+
 // Guard: one good source among bad ones suffices, whatever the bad ones do.
 func TestOneGoodSourceAmongFiveBad(t *testing.T) {
 	w := attacked(t)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+
+	"example.org/avdb/store"
 )
 
 // newTransport is what is used where the host program lends none.
@@ -89,9 +92,9 @@ func coolDown(source string, resp *http.Response, wait time.Duration, l Limits, 
 		Reason: fmt.Sprintf("status %d with Retry-After %.64q", resp.StatusCode, resp.Header.Get("Retry-After"))}
 }
 
-// mayPass tells whether a failed request is worth another try.
+// mayPass tells whether a failed request is worth another try. What this machine's disk did is not.
 func mayPass(err error) bool {
-	for _, final := range []any{new(*protocolError), new(*rangeError), new(*redirectError), new(*slowError), new(*tls.CertificateVerificationError),
+	for _, final := range []any{new(*store.Error), new(*fs.PathError), new(*protocolError), new(*rangeError), new(*redirectError), new(*slowError), new(*tls.CertificateVerificationError),
 		new(x509.UnknownAuthorityError), new(x509.HostnameError), new(x509.CertificateInvalidError), new(tls.AlertError)} {
 		if errors.As(err, final) {
 			return false

@@ -2,9 +2,9 @@ package updater
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -98,7 +98,7 @@ func (c *cycle) read() error {
 		return fmt.Errorf("variant %.40q, want auto, light or full", choice)
 	}
 	if c.trust, err = signing.OpenTrust(s.TrustDir()); err != nil {
-		return err
+		return c.trustError(err, "the trusted metadata cannot be read")
 	}
 	c.readCoolDowns()
 	cur, err := s.Current()
@@ -165,6 +165,9 @@ func (c *cycle) sources(ctx context.Context) error {
 	if err := c.useSpare(ctx); err != nil {
 		causes = append(causes, err)
 	}
+	if c.looking() {
+		return worst(causes, c.report.From) // To is what would be
+	}
 	return worst(causes, c.report.To)
 }
 
@@ -185,7 +188,8 @@ func (c *cycle) visit(ctx context.Context, address string, share time.Duration) 
 	src := c.open(u)
 	defer src.close()
 	err = c.update(turn, src, name)
-	if ctx.Err() == nil { // a check, too, must not ask again a source that said not to
+	// A check, too, must not ask again a source that said not to. What this machine's disk did is no fault of a source.
+	if ctx.Err() == nil && (err == nil || kindOf(err) != nil && kindOf(err) != store.ErrStorage) {
 		c.remember(name, err)
 	}
 	return name, err
@@ -196,14 +200,14 @@ func (c *cycle) update(ctx context.Context, src source, name string) error {
 	c.step(stepRefresh)
 	v, err := c.trust.Refresh(ctx, src, c.now())
 	if err != nil {
-		return refreshError(ctx, name, err)
+		return c.refreshError(ctx, name, err)
 	}
 	for _, n := range v.Notes() {
 		c.note("%s: %s", n.Code, n.Text)
 	}
 	c.step(stepRestrictions)
 	unlimited := c.restrictions(ctx, src, v)
-	if unlimited != nil && (ctx.Err() != nil || kindOf(unlimited) == store.ErrStorage) {
+	if unlimited != nil && (ctx.Err() != nil || kindOf(unlimited) == store.ErrStorage || kindOf(unlimited) == ErrCoolDown) {
 		return unlimited
 	}
 	// The layers do not wait for a restriction set that this source does not give.
@@ -211,17 +215,28 @@ func (c *cycle) update(ctx context.Context, src source, name string) error {
 }
 
 // refreshError gives an error of signing its source's name, and one of the context its cause.
-func refreshError(ctx context.Context, name string, err error) error {
+func (c *cycle) refreshError(ctx context.Context, name string, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if _, named := errors.AsType[*TargetError](err); !named && errors.Is(err, signing.ErrUntrusted) {
 		return &MetadataError{Source: name, Err: err}
 	}
-	if p, ok := errors.AsType[*fs.PathError](err); ok && kindOf(err) == nil {
-		return storageError(p.Path, "the trusted metadata cannot be kept", p)
+	return c.trustError(err, "the trusted metadata cannot be kept")
+}
+
+// trustError gives an error of the disk under the trust folder the kind of one of the store. A source may have failed before
+// the disk did; then the disk's failure is what counts, since it would meet every other source, too.
+func (c *cycle) trustError(err error, what string) error {
+	if !errors.Is(err, signing.ErrStorage) || errors.Is(err, signing.ErrUntrusted) {
+		return err
 	}
-	return err
+	for _, e := range apart(err) {
+		if e != signing.ErrStorage && kindOf(e) == nil {
+			return storageError(c.u.c.Store.TrustDir(), what, e)
+		}
+	}
+	return storageError(c.u.c.Store.TrustDir(), what, nil)
 }
 
 // restrictions takes a newer restriction set into use at once: no hold, cohort or missing layer keeps it back.
@@ -230,17 +245,16 @@ func (c *cycle) restrictions(ctx context.Context, src source, v *signing.Verifie
 	if !ok {
 		return nil
 	}
-	s := c.u.c.Store
 	old, err := c.restrictionsInForce()
 	if err != nil {
 		return err
 	}
-	if old.known && old.sum == t.SHA256 {
-		return nil
-	}
-	b, err := src.small(ctx, t, dbformat.MaxRestrictionSet)
-	if err != nil {
-		return err
+	same := old.bytes != nil && sha256.Sum256(old.bytes) == t.SHA256
+	b := old.bytes
+	if !same {
+		if b, err = src.small(ctx, t, dbformat.MaxRestrictionSet); err != nil {
+			return err
+		}
 	}
 	set, err := v.Restrictions(b)
 	switch {
@@ -249,31 +263,32 @@ func (c *cycle) restrictions(ctx context.Context, src source, v *signing.Verifie
 	case err != nil: // signed as it should be, and still no set: the old one stays in force
 		c.note(NoteRestrictionsRefused+": %v", err)
 		return nil
-	case old.known && set.Set().Epoch <= old.epoch:
+	case same && c.looking():
+		return nil
+	case same: // a run that died after it had stored the set left the floor as it was
+		return c.accept(set)
+	case set.Set().Epoch <= old.epoch:
 		c.note(NoteRestrictionsRefused+": another set with epoch %d, epoch %d is in force", set.Set().Epoch, old.epoch)
 		return nil
 	}
 	st := ReportStep{Layer: "restrictions", How: HowSet, From: old.epoch, To: set.Set().Epoch, Bytes: t.Length,
 		Why: fmt.Sprintf("the set of epoch %d takes the place of epoch %d", set.Set().Epoch, old.epoch)}
-	c.report.Steps = append(c.report.Steps, st)
 	if c.looking() {
+		c.putStep(st)
 		c.report.Result = ResultAvailable
 		return nil
 	}
-	if err := s.PutRestrictions(b, set.Set().Epoch); err != nil {
+	if err := c.u.c.Store.PutRestrictions(b, set.Set().Epoch); err != nil {
 		return err
 	}
+	c.putStep(st)
 	c.report.Result = ResultUpdated
 	return c.accept(set)
 }
 
 // accept raises the floor of what is in use now.
 func (c *cycle) accept(a signing.Accepted) error {
-	err := c.trust.Accept(a)
-	if p, ok := errors.AsType[*fs.PathError](err); ok {
-		return storageError(p.Path, "the floor of what was accepted cannot be kept", p)
-	}
-	return err
+	return c.trustError(c.trust.Accept(a), "the floor of what was accepted cannot be kept")
 }
 
 // layers plans and carries out what is to be done for the layers.
@@ -294,24 +309,27 @@ func (c *cycle) layers(ctx context.Context, src source, name string, v *signing.
 	c.step(stepPlan)
 	plan := MakePlan(c.planInput(rel, v))
 	c.planNotes(plan)
-	if plan.Err != nil || plan.Release == nil {
+	switch {
+	case plan.Err != nil:
 		return plan.Err
-	}
-	if c.looking() {
+	case c.looking():
 		c.foresee(plan)
 		return nil
+	case plan.Change:
+		in := &installation{cycle: c, src: src, source: name, targets: v, rel: rel, plan: plan}
+		return in.install(ctx)
 	}
-	if !plan.Change {
-		c.reportSteps(plan)
-		c.step(stepClean)
-		cleanDownloads(c.u.c.Store.DownloadsDir(), nil)
-		if err := c.u.c.Store.Clean(); err != nil {
-			return err
-		}
-		c.step(stepAccept)
-		return c.accept(rel)
+	c.reportSteps(plan)
+	c.step(stepClean)
+	cleanDownloads(c.u.c.Store.DownloadsDir(), nil)
+	if err := c.u.c.Store.Clean(); err != nil {
+		return err
 	}
-	return c.install(ctx, src, v, rel, plan)
+	if plan.Release == nil { // what is not in use is not accepted
+		return nil
+	}
+	c.step(stepAccept)
+	return c.accept(rel)
 }
 
 // planInput gathers what the plan looks at.
@@ -409,6 +427,9 @@ func (c *cycle) planNotes(p Plan) {
 
 // foresee reports what an update would do.
 func (c *cycle) foresee(p Plan) {
+	if p.Release == nil {
+		return
+	}
 	c.reportSteps(p)
 	c.report.To, c.report.Variant = p.Release.Version, p.Variant
 	if p.Change {
@@ -425,19 +446,21 @@ func (c *cycle) reportSteps(p Plan) {
 	}
 }
 
-// reportStep reports one layer, in the place of an earlier source's attempt at it.
+// reportStep reports one layer.
 func (c *cycle) reportStep(l dbformat.Layer, o Option) {
-	st := ReportStep{Layer: l.String(), How: o.How, Why: o.Why, From: o.From, To: o.To, Bytes: o.Bytes}
-	for i := range c.report.Steps {
-		if c.report.Steps[i].Layer != st.Layer {
-			continue
-		}
-		if o.How != HowReuse && o.How != HowNone {
-			c.report.Steps[i] = st
-		}
-		return
+	c.putStep(ReportStep{Layer: l.String(), How: o.How, Why: o.Why, From: o.From, To: o.To, Bytes: o.Bytes})
+}
+
+// putStep reports a step, in the place of an earlier source's attempt at the same layer. That a source found on disk what an earlier
+// one had given says nothing new.
+func (c *cycle) putStep(st ReportStep) {
+	i := slices.IndexFunc(c.report.Steps, func(s ReportStep) bool { return s.Layer == st.Layer })
+	switch {
+	case i < 0:
+		c.report.Steps = append(c.report.Steps, st)
+	case st.How != HowReuse && st.How != HowNone:
+		c.report.Steps[i] = st
 	}
-	c.report.Steps = append(c.report.Steps, st)
 }
 
 // sum completes the report.

@@ -1,6 +1,7 @@
 package updater_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -229,6 +230,93 @@ func TestCheckAndDryRunChangeNothing(t *testing.T) {
 	}
 }
 
+// What one source fails at is reported once, though the next one is looked at, too.
+func TestCheckReportsARestrictionSetOnce(t *testing.T) {
+	w := attacked(t)
+	bad := newSite(t, filepath.Join(w.repo, "public"))
+	bad.hostile(only(w.altered(flip), "release"))
+	w.store = reopen(t, w, bad.URL, w.URL)
+	r := w.mustUpdate(updater.Options{Check: true})
+	if show(r) != "restrictions set, light delta, rest delta" || r.Result != updater.ResultAvailable {
+		t.Errorf("report %+v", r)
+	}
+	w.store = reopen(t, w, bad.URL)
+	if _, err := w.update(updater.Options{Check: true}); err == nil || !strings.Contains(err.Error(), "release 1 stays in use") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A run that died between the storing of a set and the raising of its floor is made good by the next one.
+func TestRestrictionSetStoredAndNotAccepted(t *testing.T) {
+	w := newWorld(t)
+	w.publish(signatures(0, 100))
+	w.mustUpdate(updater.Options{})
+	w.publish(signatures(0, 100), withSet(t))
+	floors := filepath.Join(w.store.TrustDir(), "floors.json")
+	died := errors.New("died")
+	func() {
+		defer func() {
+			if r := recover(); r != died {
+				t.Errorf("the update ended with %v", r)
+			}
+		}()
+		// The set is stored before the release is looked at; the floor that was raised with it is put back.
+		before, err := os.ReadFile(floors)
+		must(t, err)
+		w.update(updater.Options{}, func(c *updater.Config) {
+			c.Step = func(name string) {
+				if name == "release" {
+					must(t, os.WriteFile(floors, before, 0o600))
+					panic(died)
+				}
+			}
+		})
+	}()
+	if _, ok, err := w.store.Restrictions(); !ok || err != nil {
+		t.Fatalf("no set is stored: %v", err)
+	}
+	if b, _ := os.ReadFile(floors); bytes.Contains(b, []byte(`"epoch"`)) {
+		t.Fatalf("the floor is there already: %s", b)
+	}
+	w.mustUpdate(updater.Options{})
+	if b, _ := os.ReadFile(floors); !bytes.Contains(b, []byte(`"epoch"`)) {
+		t.Errorf("the floor of epochs is missing in %s", b)
+	}
+}
+
+// Guard: signing.ErrStorage. A trust folder that cannot be written is this machine's fault: another source is not asked.
+func TestTrustFolderThatCannotBeWritten(t *testing.T) {
+	for _, at := range []string{"refresh", "accept"} {
+		t.Run(at, func(t *testing.T) {
+			w := attacked(t)
+			w.store = reopen(t, w, w.URL, w.URL)
+			floors := filepath.Join(w.store.TrustDir(), "floors.json")
+			inTheWay := func(name string) {
+				if name == at {
+					os.Remove(floors)
+					must(t, os.MkdirAll(filepath.Join(floors, "x"), 0o700)) // nothing can be renamed over it
+				}
+			}
+			r, err := w.update(updater.Options{}, func(c *updater.Config) { c.Step = inTheWay })
+			if e, ok := errors.AsType[*store.Error](err); !ok || e.Path != floors || e.Remedy == "" || !isOnly(err, store.ErrStorage) {
+				t.Errorf("error %v, want ErrStorage that names %s", err, floors)
+			}
+			if u, ok := errors.AsType[*updater.UpdateError](err); !ok || len(u.Causes) != 1 {
+				t.Errorf("error %v, want that of one source", err)
+			}
+			if states, err := w.store.SourceStates(); err != nil || states[w.URL].LastError != "" {
+				t.Errorf("the source is blamed: %+v, %v", states, err)
+			}
+			if want := map[string]uint64{"refresh": 1, "accept": 2}[at]; r.To != want {
+				t.Errorf("release %d is reported, want %d", r.To, want)
+			}
+			must(t, os.RemoveAll(floors))
+			w.mustUpdate(updater.Options{})
+			w.mustBe("2 full")
+		})
+	}
+}
+
 func TestFileSourceEndToEnd(t *testing.T) {
 	w := newWorld(t)
 	w.publish(signatures(0, 500))
@@ -308,9 +396,13 @@ func TestRestUnavailable(t *testing.T) {
 		w := newWorld(t)
 		w.publish(signatures(0, 500))
 		w.hostile(gone)
-		r, err := w.update(updater.Options{})
+		hooks := false
+		r, err := w.update(updater.Options{}, func(c *updater.Config) { c.Step = func(name string) { hooks = hooks || name == "hooks" } })
 		if !isOnly(err, updater.ErrUnavailable) || r.Result != updater.ResultUpdated || r.Variant != light || r.PendingVariant != full || !hasNote(r, "rest_unavailable") {
 			t.Errorf("%v, report %+v", err, r)
+		}
+		if !hooks {
+			t.Error("light was installed, and the hooks were not told")
 		}
 		w.mustBe("1 light")
 		w.hostile(nil)

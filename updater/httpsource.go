@@ -211,7 +211,6 @@ func keepPartial(ctx context.Context, err error) bool {
 		target   *TargetError
 		ranged   *rangeError
 		protocol *protocolError
-		local    *store.Error
 	)
 	switch {
 	case errors.Is(err, grab.ErrBadLength), errors.Is(err, grab.ErrBadChecksum), errors.Is(err, errTooLong),
@@ -219,8 +218,6 @@ func keepPartial(ctx context.Context, err error) bool {
 		return false
 	case errors.As(err, &status):
 		return status != http.StatusRequestedRangeNotSatisfiable
-	case errors.As(err, &local):
-		return true
 	}
 	return true
 }
@@ -291,15 +288,17 @@ func (s *httpSource) targetFailed(ctx context.Context, t signing.Target, err err
 	case errors.As(err, &status):
 		return s.status(t.Path, int(status))
 	case errors.As(err, &disk):
-		return storageError(disk.Path, "the download cannot be written", disk.Err)
+		return storageError(disk.Path, "the download cannot be written", disk)
 	}
 	return s.failed(ctx, t.Path, err)
 }
 
-// storageError is a failure of this machine's disk, not of the source.
+// storageError is a failure of this machine's disk, not of the source. It names the path that err names, else file.
 func storageError(file, what string, err error) error {
 	if p, ok := errors.AsType[*os.PathError](err); ok {
-		err = p.Err
+		file, err = p.Path, p.Err
+	} else if l, ok := errors.AsType[*os.LinkError](err); ok {
+		file, err = l.New, l.Err
 	}
 	return &store.Error{Kind: store.ErrStorage, Path: file, What: what, Err: err,
 		Remedy: "make room or make the folder writable, then update again; the database in use stays as it is"}

@@ -16,6 +16,7 @@ import (
 type installation struct {
 	*cycle
 	src     source
+	source  string // its name
 	targets *signing.Verified
 	rel     signing.Release
 	plan    Plan
@@ -27,13 +28,13 @@ type installation struct {
 }
 
 // install brings every layer to its digest and makes the result current.
-func (c *cycle) install(ctx context.Context, src source, v *signing.Verified, rel signing.Release, plan Plan) (err error) {
-	in := &installation{cycle: c, src: src, targets: v, rel: rel, plan: plan}
-	c.step(stepClean)
+func (in *installation) install(ctx context.Context) (err error) {
+	plan := in.plan
+	in.step(stepClean)
 	if err := in.clean(); err != nil {
 		return err
 	}
-	c.step(stepSpace)
+	in.step(stepSpace)
 	if err := in.space(); err != nil {
 		return err
 	}
@@ -55,14 +56,14 @@ func (c *cycle) install(ctx context.Context, src source, v *signing.Verified, re
 		}
 		g.Light, in.light = ref, ref
 		if plan.Variant == dbformat.VariantFull {
-			c.spare = &spare{release: rel, planned: plan.Release, light: ref}
+			in.spare = &spare{release: in.rel, planned: plan.Release, light: ref}
 		}
 	}
-	c.spare = nil
-	if err := c.activate(g, rel); err != nil {
+	in.spare = nil
+	if err := in.activate(g, in.rel); err != nil {
 		return err
 	}
-	cleanDownloads(c.u.c.Store.DownloadsDir(), nil)
+	cleanDownloads(in.u.c.Store.DownloadsDir(), nil)
 	return nil
 }
 
@@ -111,7 +112,7 @@ func (in *installation) space() error {
 // the source is not blamed.
 func (in *installation) bring(ctx context.Context, s Step) (store.LayerRef, error) {
 	if len(s.Options) == 0 {
-		return store.LayerRef{}, &SourceError{Source: in.sourceName(), File: dbformat.BundleTarget(s.Layer, s.Info.Digest),
+		return store.LayerRef{}, &SourceError{Source: in.source, File: dbformat.BundleTarget(s.Layer, s.Info.Digest),
 			Reason: fmt.Sprintf("the repository names no file that leads to the %s of release %d", s.Layer, in.plan.Release.Version)}
 	}
 	var failures []error
@@ -124,8 +125,8 @@ func (in *installation) bring(ctx context.Context, s Step) (store.LayerRef, erro
 		if ctx.Err() != nil {
 			return store.LayerRef{}, context.Cause(ctx)
 		}
-		if errors.Is(err, store.ErrStorage) && !errors.Is(err, store.ErrDamaged) {
-			return store.LayerRef{}, err
+		if errors.Is(err, store.ErrStorage) && !errors.Is(err, store.ErrDamaged) || errors.Is(err, ErrCoolDown) {
+			return store.LayerRef{}, err // this machine's fault, or a source that wants no further request
 		}
 		if o.How != HowDelta || !harmless(err) {
 			failures = append(failures, err)
@@ -135,7 +136,7 @@ func (in *installation) bring(ctx context.Context, s Step) (store.LayerRef, erro
 		}
 	}
 	if len(failures) == 0 {
-		failures = append(failures, &SourceError{Source: in.sourceName(), File: s.Options[0].Target, Reason: "cannot be applied and no bundle is published"})
+		failures = append(failures, &SourceError{Source: in.source, File: s.Options[0].Target, Reason: "cannot be applied and no bundle is published"})
 	}
 	return store.LayerRef{}, errors.Join(failures...)
 }
@@ -154,16 +155,6 @@ type applyError struct {
 
 func (e *applyError) Error() string { return e.target + ": " + e.err.Error() }
 func (e *applyError) Unwrap() error { return e.err }
-
-func (in *installation) sourceName() string {
-	switch s := in.src.(type) {
-	case *httpSource:
-		return s.name
-	case *fileSource:
-		return s.name
-	}
-	return ""
-}
 
 // try carries out one option.
 func (in *installation) try(ctx context.Context, s Step, o Option) (store.LayerRef, error) {
@@ -212,7 +203,7 @@ func (in *installation) fetch(ctx context.Context, path string) (*fetched, error
 	in.step(stepFetch)
 	t, ok := in.targets.Target(path)
 	if !ok {
-		return nil, &SourceError{Source: in.sourceName(), File: path, Reason: "the repository does not name it"}
+		return nil, &SourceError{Source: in.source, File: path, Reason: "the repository does not name it"}
 	}
 	f, err := in.src.open(ctx, t, func(done int64) {
 		in.u.c.Progress(Progress{Target: path, Done: done, Total: t.Length})
@@ -320,6 +311,9 @@ func (c *cycle) activate(g store.Generation, rel signing.Release) error {
 		return err
 	}
 	c.report.Result, c.report.To, c.report.Variant = ResultUpdated, g.Version, g.Variant()
+	if cur, err := s.Current(); err == nil {
+		c.current = &cur // another source may be asked for what this one did not give
+	}
 	c.step(stepAccept)
 	return c.accept(rel)
 }

@@ -53,7 +53,7 @@ type Hold struct {
 	Version uint64 // the release that was left: it and lower ones are not installed
 }
 
-// A PlanInput is everything that [Plan] looks at.
+// A PlanInput is everything that [MakePlan] looks at.
 type PlanInput struct {
 	Current *Installed                           // nil where no generation is current
 	OnDisk  []OnDisk                             // usable layer files, those of Current included
@@ -84,7 +84,7 @@ type Step struct {
 	Options []Option // in the order in which they are tried; empty: no way is published
 }
 
-// Bytes that the option moves, the light delta that it leans on included where no other step fetches it.
+// bytes that the option moves, the light delta that it leans on included where no other step fetches it.
 func (o Option) bytes() int64 { return o.Bytes + o.Extra }
 
 // An Option is one way for a step.

@@ -1,7 +1,6 @@
 package updater
 
 import (
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"net/url"
@@ -15,11 +14,10 @@ import (
 	"example.org/avdb/store"
 )
 
-// inForce is what is known of the stored restriction set.
+// inForce is the stored restriction set; zero for none.
 type inForce struct {
-	known bool
 	epoch uint64
-	sum   dbformat.Digest
+	bytes []byte
 }
 
 // restrictionsInForce reads the stored set. A damaged one is as good as none: whether a set in its place is not
@@ -38,7 +36,7 @@ func (c *cycle) restrictionsInForce() (inForce, error) {
 		c.note(NoteDamaged+": the stored restriction set: %v", err)
 		return inForce{}, nil
 	}
-	return inForce{known: true, epoch: set.Epoch, sum: sha256.Sum256(b)}, nil
+	return inForce{set.Epoch, b}, nil
 }
 
 // open makes the source for a URL.

@@ -36,7 +36,7 @@ type Config struct {
 	Limits    Limits
 	RateLimit int64          // bytes a second of all bodies together; 0 means the settings' limit, less than 0 none
 	Progress  func(Progress) // told of each piece that arrives, from another goroutine than Update's; nil for none
-	Hooks     []Hook         // run after an update that changed something, once the lock is free
+	Hooks     []Hook         // run after an update that changed something, also one that failed otherwise, once the lock is free
 	UserAgent string         // "" means avdb/1 with system and architecture
 	Interval  time.Duration  // between two updates, for Report.NextNotBefore; 0 means 1 h
 
@@ -167,7 +167,7 @@ func (u *Updater) Update(ctx context.Context, o Options) (Report, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, u.c.Limits.Update, deadline)
 	defer cancel()
 	err := c.locked(ctx)
-	if err == nil && c.report.Result == ResultUpdated {
+	if c.report.Result == ResultUpdated && ctx.Err() == nil {
 		c.step(stepHooks)
 		c.hooks(ctx)
 	}
