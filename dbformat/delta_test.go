@@ -187,7 +187,7 @@ func unique(recs []dbformat.Record) []dbformat.Record {
 // between two releases.
 func TestDeltaOfRandomHistories(t *testing.T) {
 	equal, restOnly := 0, 0
-	for seed := range uint64(15) {
+	for seed := range uint64(histories) {
 		h := newHistory(seed)
 		p := h.params()
 		prev := makeRelease(t, h.c, p)
@@ -357,7 +357,7 @@ func TestDeltaTruncatedOrFlippedNeverGivesTheLayer(t *testing.T) {
 		{"light", light, r[1].light.Header().Digest(), func(b []byte) (*dbformat.Header, error) { return applyLight(r[0].light, b) }},
 		{"rest", rest, r[1].rest.Header().Digest(), applyRest},
 	} {
-		for n := range len(d.b) {
+		for n := 0; n < len(d.b); n += cutStep {
 			if h, err := d.apply(d.b[:n]); !errors.Is(err, dbformat.ErrCorrupt) || h != nil {
 				t.Fatalf("%s: first %d of %d bytes: %v", d.name, n, len(d.b), err)
 			}

@@ -66,7 +66,7 @@ func TestEveryFailingReadAndWriteIsReported(t *testing.T) {
 	run := func(kind string, all map[string]func() error) {
 		for name, job := range all {
 			fails := 0
-			for n := 0; ; n++ {
+			for n := 0; ; n += 1 + n/dense {
 				left = n
 				err := job()
 				if err == nil {
@@ -111,7 +111,7 @@ func TestADamagedBaseNeverGivesTheResult(t *testing.T) {
 		b := rng.IntN(len(l.Header().Sections[s].Blocks))
 		return flippedLayer{l, s, b, rng.IntN(8 * int(l.Header().Sections[s].Blocks[b].Bytes))}
 	}
-	for range 500 {
+	for range damages {
 		h, err := dbformat.ApplyLightDelta(flip(r[0].light), bytes.NewReader(light), nowhere{})
 		if h != nil && err != nil || err != nil && !errors.Is(err, dbformat.ErrCorrupt) {
 			t.Fatal(err)

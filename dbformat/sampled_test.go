@@ -1,0 +1,12 @@
+//go:build !check
+
+package dbformat_test
+
+// How much of what there is to break tests break. The build tag check has them break more.
+const (
+	flipStep  = 29 // distance of bits that are flipped; no factor of 8, so that every position of a byte has its turn
+	cutStep   = 7  // distance of places where input is cut
+	histories = 6  // random histories
+	damages   = 150
+	dense     = 4 // of so many reads and writes each one fails, of later ones ever fewer
+)
