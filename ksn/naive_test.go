@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"testing"
 	"time"
 
 	"example.org/avdb/dbformat"
@@ -239,4 +240,72 @@ func waitFor(passed []time.Time, now time.Time, requests, per, burst int64) time
 	us := new(big.Int).Add(missing.Num(), missing.Denom())
 	us.Sub(us, big.NewInt(1)).Quo(us, missing.Denom())
 	return time.Duration(us.Int64()) * time.Microsecond
+}
+
+// The gate and the naive one agree on random triples of request, set and client (1e5 of them with the build tag check), in
+// sequences that use up rates and days; and whatever the set, it allows nothing that no set would refuse.
+func TestGateAgainstTheNaiveOne(t *testing.T) {
+	seen, decisions := map[string]int{}, 0
+	for i := range gateSequences {
+		g := newGenerator(uint64(i) + 100)
+		raw := g.set()
+		s := compile(t, raw)
+		n := naive{set: *raw}
+		f := g.facts()
+		now := g.time()
+		var c, free ksn.Counters
+		length := 50
+		if g.rush = i%(gateSequences/8) == 0; g.rush {
+			length = 200 // beyond the ceiling's burst
+		}
+		for j := range length {
+			q := g.request()
+			decisions++
+			if g.IntN(4) == 0 && !g.rush {
+				f = g.facts()
+			}
+			now = now.Add(g.step())
+			var got, open ksn.Decision
+			got, c = ksn.Decide(q, s, f, now, c)
+			want := n.decide(q, f, now)
+			have := naiveAnswer{got.Allowed, string(got.Stage), got.Record, got.By, got.Retry}
+			if have.retry.Equal(want.retry) {
+				have.retry = want.retry
+			}
+			if have != want {
+				t.Fatalf("sequence %d, request %d at %s: %+v\nfacts %+v\ngate  %+v\nnaive %+v\nset %+v", i, j, now, q, f, have, want, raw)
+			}
+			if open, free = ksn.Decide(q, nil, f, now, free); got.Allowed && !open.Allowed && open.Stage != ksn.StageCeiling {
+				t.Fatalf("sequence %d: the set allows what consent or credential refuse: %+v", i, q)
+			}
+			seen[want.stage+" "+want.by]++
+			if j%8 != 0 {
+				continue
+			}
+			e := ksn.Explain(q, s, f, now, c)
+			if len(e.Records) != len(raw.Records) {
+				t.Fatalf("%d records explained, there are %d", len(e.Records), len(raw.Records))
+			}
+			if got.Stage != ksn.StageConsent && got.Stage != ksn.StageCredential {
+				var decides []string
+				for _, x := range e.Records {
+					if x.Decides {
+						decides = append(decides, x.ID)
+					}
+					if x.Why == "" || x.Decides && !x.Matches {
+						t.Fatalf("explained as %+v", x)
+					}
+				}
+				if !slices.Equal(decides, got.Deciding) && len(decides)+len(got.Deciding) > 0 {
+					t.Fatalf("explained as decided by %v, decided by %v", decides, got.Deciding)
+				}
+			}
+		}
+	}
+	t.Logf("%d decisions: %v", decisions, seen)
+	for _, kind := range []string{" ", "consent ", "credential ", "restriction disable", "restriction sample", "restriction rate", "restriction daily_max", "ceiling "} {
+		if seen[kind] < 50 {
+			t.Errorf("only %d decisions of the kind %q: the test does not test it", seen[kind], kind)
+		}
+	}
 }
