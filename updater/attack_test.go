@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"example.org/avdb/matcher"
-	"example.org/avdb/publisher"
 	"example.org/avdb/signing"
 	"example.org/avdb/store"
 	"example.org/avdb/updater"
@@ -20,13 +19,15 @@ var errSelfTest = &matcher.SelfTestError{Vector: 0, Reason: "for the test"}
 
 // attacked is an endpoint on release 1 for which release 2 is out, with a restriction set.
 func attacked(t *testing.T) *world {
-	w := newWorld(t)
+	t.Helper()
+	return attackedStage.begin(t)
+}
+
+var attackedStage = stage{build: func(w *world) {
 	w.publish(signatures(0, 400))
 	w.mustUpdate(updater.Options{})
-	file := restrictionFile(t, 1)
-	w.publish(signatures(0, 401), func(o *publisher.Options) { o.Restrictions = file })
-	return w
-}
+	w.publish(signatures(0, 401), withSet(w.t))
+}}
 
 // withstands demands that the attack ends with the kind, changes nothing, and that the next run
 // succeeds at once when the mirror is whole again.
@@ -118,10 +119,10 @@ func TestEndlessBody(t *testing.T) {
 // Guard: the floors. A mirror that serves yesterday's metadata is stale, whatever was signed then.
 func TestRollback(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 500))
+	w.publish(signatures(0, 400))
 	old := filepath.Join(t.TempDir(), "old")
 	must(t, os.CopyFS(old, os.DirFS(filepath.Join(w.repo, "public"))))
-	w.publish(signatures(0, 501))
+	w.publish(signatures(0, 401))
 	w.mustUpdate(updater.Options{})
 	replay := newSite(t, old)
 	w.store = reopen(t, w, replay.URL)
@@ -159,9 +160,7 @@ func reopen(t *testing.T, w *world, sources ...string) *store.Store {
 // Guard: expiry. A mirror that serves the same for ever is found out when the timestamp expires; the installed release
 // goes on protecting.
 func TestFreeze(t *testing.T) {
-	w := newWorld(t)
-	w.publish(signatures(0, 500))
-	w.mustUpdate(updater.Options{})
+	w := installed.begin(t)
 	w.now = w.now.Add(8 * 24 * time.Hour)
 	_, err := w.update(updater.Options{})
 	if e, ok := errors.AsType[*signing.UntrustedError](err); !ok || e.Reason != signing.ReasonExpired || !isOnly(err, signing.ErrUntrusted) {

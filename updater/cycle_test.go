@@ -27,7 +27,7 @@ const (
 
 func TestFirstInstallThenCurrent(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 500))
+	w.publish(signatures(0, 400))
 	r := w.mustUpdate(updater.Options{})
 	if r.Result != updater.ResultUpdated || r.From != 0 || r.To != 1 || r.Variant != full || r.PendingVariant != "" || r.Source != w.URL ||
 		show(r) != "light bundle, rest bundle" {
@@ -62,9 +62,7 @@ func TestFirstInstallThenCurrent(t *testing.T) {
 }
 
 func TestFullToLightMovesNothingAndLightToFullOnlyRest(t *testing.T) {
-	w := newWorld(t)
-	w.publish(signatures(0, 500))
-	w.mustUpdate(updater.Options{})
+	w := installed.begin(t)
 	r := w.mustUpdate(updater.Options{Variant: light})
 	if r.Result != updater.ResultUpdated || r.Variant != light || show(r) != "light none" || r.Steps[0].Bytes != 0 {
 		t.Errorf("full to light: %+v", r)
@@ -147,11 +145,9 @@ func restrictionFile(t *testing.T, epoch int) string {
 }
 
 func TestRestrictionsOnlyReleaseMovesOneSmallFile(t *testing.T) {
-	w := newWorld(t)
-	w.publish(signatures(0, 500))
-	w.mustUpdate(updater.Options{})
+	w := installed.begin(t)
 	file := restrictionFile(t, 1)
-	w.publish(signatures(0, 500), func(o *publisher.Options) { o.Restrictions = file })
+	w.publish(signatures(0, 400), func(o *publisher.Options) { o.Restrictions = file })
 	r := w.mustUpdate(updater.Options{})
 	if r.Result != updater.ResultUpdated || show(r) != "restrictions set, light none, rest none" || r.Steps[0].Bytes == 0 || r.Steps[0].Bytes > 4096 {
 		t.Errorf("report %+v", r)
@@ -167,15 +163,13 @@ func TestRestrictionsOnlyReleaseMovesOneSmallFile(t *testing.T) {
 
 // Layers of a release that is held stay out; a restriction set does not wait for them.
 func TestHoldStopsLayersAndNotRestrictions(t *testing.T) {
-	w := newWorld(t)
-	w.publish(signatures(0, 500))
-	w.mustUpdate(updater.Options{})
-	w.publish(signatures(0, 501))
+	w := installed.begin(t)
+	w.publish(signatures(0, 401))
 	w.mustUpdate(updater.Options{})
 	locked(t, w.store, func() error { _, err := w.store.Rollback(true); return err })
 	w.mustBe("1 full")
 	file := restrictionFile(t, 1)
-	w.publish(signatures(0, 502), func(o *publisher.Options) { o.Restrictions = file })
+	w.publish(signatures(0, 402), func(o *publisher.Options) { o.Restrictions = file })
 	r := w.mustUpdate(updater.Options{})
 	if show(r) != "restrictions set" || !hasNote(r, "held") || r.To != 1 {
 		t.Errorf("report %+v", r)
@@ -187,17 +181,15 @@ func TestHoldStopsLayersAndNotRestrictions(t *testing.T) {
 }
 
 func TestRollbackHoldsTheReleaseItLeftUntilAHigherOne(t *testing.T) {
-	w := newWorld(t)
-	w.publish(signatures(0, 500))
-	w.mustUpdate(updater.Options{})
-	w.publish(signatures(0, 501))
+	w := installed.begin(t)
+	w.publish(signatures(0, 401))
 	w.mustUpdate(updater.Options{})
 	locked(t, w.store, func() error { _, err := w.store.Rollback(false); return err })
 	if r := w.mustUpdate(updater.Options{}); r.Result != updater.ResultCurrent || !hasNote(r, "held") {
 		t.Errorf("report %+v", r)
 	}
 	w.mustBe("1 full")
-	w.publish(signatures(0, 502))
+	w.publish(signatures(0, 402))
 	w.mustUpdate(updater.Options{})
 	w.mustBe("3 full")
 }
@@ -213,7 +205,7 @@ func locked(t *testing.T, s *store.Store, f func() error) {
 func TestCheckAndDryRunChangeNothing(t *testing.T) {
 	w := newWorld(t)
 	file := restrictionFile(t, 1)
-	w.publish(signatures(0, 500), func(o *publisher.Options) { o.Restrictions = file })
+	w.publish(signatures(0, 400), func(o *publisher.Options) { o.Restrictions = file })
 	for _, o := range []updater.Options{{Check: true}, {DryRun: true}} {
 		r := w.mustUpdate(o)
 		if r.Result != updater.ResultAvailable || r.To != 1 || show(r) != "restrictions set, light bundle, rest bundle" {
@@ -319,7 +311,7 @@ func TestTrustFolderThatCannotBeWritten(t *testing.T) {
 
 func TestFileSourceEndToEnd(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 500))
+	w.publish(signatures(0, 400))
 	slashed := filepath.ToSlash(filepath.Join(w.repo, "public"))
 	w.store = w.endpoint("file://" + "/" + strings.TrimPrefix(slashed, "/"))
 	r := w.mustUpdate(updater.Options{})
@@ -358,7 +350,7 @@ func TestNotSetUp(t *testing.T) {
 // Two updates at once: one works, the other one leaves at once, without a request.
 func TestTwoUpdatesAtOnce(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 500))
+	w.publish(signatures(0, 400))
 	entered, leave := make(chan struct{}), make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
@@ -394,7 +386,7 @@ func TestRestUnavailable(t *testing.T) {
 	gone := only(status(404), "rest.bundle", "rest.delta")
 	t.Run("first install: light alone, full pending", func(t *testing.T) {
 		w := newWorld(t)
-		w.publish(signatures(0, 500))
+		w.publish(signatures(0, 400))
 		w.hostile(gone)
 		hooks := false
 		r, err := w.update(updater.Options{}, func(c *updater.Config) { c.Step = func(name string) { hooks = hooks || name == "hooks" } })
@@ -413,9 +405,9 @@ func TestRestUnavailable(t *testing.T) {
 	})
 	t.Run("switch from light: light is updated, full pending", func(t *testing.T) {
 		w := newWorld(t)
-		w.publish(signatures(0, 500))
+		w.publish(signatures(0, 400))
 		w.mustUpdate(updater.Options{Variant: light})
-		w.publish(signatures(0, 501))
+		w.publish(signatures(0, 401))
 		w.hostile(gone)
 		r, err := w.update(updater.Options{})
 		if !isOnly(err, updater.ErrUnavailable) || r.To != 2 || r.Variant != light || r.PendingVariant != full {
@@ -425,7 +417,7 @@ func TestRestUnavailable(t *testing.T) {
 	})
 	t.Run("switch from light at the same release: nothing changes", func(t *testing.T) {
 		w := newWorld(t)
-		w.publish(signatures(0, 500))
+		w.publish(signatures(0, 400))
 		w.mustUpdate(updater.Options{Variant: light})
 		w.hostile(gone)
 		r, err := w.update(updater.Options{})
@@ -435,10 +427,8 @@ func TestRestUnavailable(t *testing.T) {
 		w.mustBe("1 light")
 	})
 	t.Run("installed full: stays whole, never light of the new release", func(t *testing.T) {
-		w := newWorld(t)
-		w.publish(signatures(0, 500))
-		w.mustUpdate(updater.Options{})
-		w.publish(signatures(0, 501))
+		w := installed.begin(t)
+		w.publish(signatures(0, 401))
 		w.hostile(gone)
 		r, err := w.update(updater.Options{})
 		if !isOnly(err, updater.ErrUnavailable) || r.To != 1 || r.Variant != full || r.PendingVariant != "" {
@@ -454,7 +444,7 @@ func TestRestUnavailable(t *testing.T) {
 	})
 	t.Run("another source has it", func(t *testing.T) {
 		w := newWorld(t)
-		w.publish(signatures(0, 500))
+		w.publish(signatures(0, 400))
 		good := newSite(t, filepath.Join(w.repo, "public"))
 		w.store = w.endpoint(w.URL, good.URL)
 		w.hostile(gone)
@@ -472,9 +462,7 @@ func TestRestUnavailable(t *testing.T) {
 }
 
 func TestDamagedLayerIsFetchedAgain(t *testing.T) {
-	w := newWorld(t)
-	w.publish(signatures(0, 500))
-	w.mustUpdate(updater.Options{})
+	w := installed.begin(t)
 	c, err := w.store.Current()
 	must(t, err)
 	p := filepath.Join(w.store.Dir(), "db", "layers", c.Light.Digest.String()+".db")
@@ -494,9 +482,7 @@ func TestDamagedLayerIsFetchedAgain(t *testing.T) {
 
 // A flipped bit anywhere in a layer's blocks is healed by the next update.
 func TestFlippedBitOnDiskIsHealed(t *testing.T) {
-	w := newWorld(t)
-	w.publish(signatures(0, 500))
-	w.mustUpdate(updater.Options{})
+	w := installed.begin(t)
 	c, err := w.store.Current()
 	must(t, err)
 	p := filepath.Join(w.store.Dir(), "db", "layers", c.Rest.Digest.String()+".db")
@@ -519,7 +505,7 @@ func TestFlippedBitOnDiskIsHealed(t *testing.T) {
 
 func TestDiskTooSmall(t *testing.T) {
 	w := newWorld(t)
-	w.publish(signatures(0, 500))
+	w.publish(signatures(0, 400))
 	r, err := w.update(updater.Options{}, func(c *updater.Config) { c.Limits.HeadRoom = 1 << 60 })
 	if e, ok := errors.AsType[*store.Error](err); !ok || !isOnly(err, store.ErrStorage) || !strings.Contains(e.What, "bytes are free") {
 		t.Errorf("error %v, want ErrStorage with both figures", err)
@@ -537,10 +523,8 @@ func TestDiskTooSmall(t *testing.T) {
 
 // A release that does not do what its own vectors demand is never made current.
 func TestSelfTestFails(t *testing.T) {
-	w := newWorld(t)
-	w.publish(signatures(0, 500))
-	w.mustUpdate(updater.Options{})
-	w.publish(signatures(0, 501))
+	w := installed.begin(t)
+	w.publish(signatures(0, 401))
 	_, err := w.update(updater.Options{}, func(c *updater.Config) {
 		c.SelfTest = func(light, rest dbformat.LayerReader) error { return errSelfTest }
 	})

@@ -140,9 +140,7 @@ func TestSignedAndWrong(t *testing.T) {
 		}, signing.ErrUntrusted, "release 2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			w.publish(signatures(0, 400))
-			w.mustUpdate(updater.Options{})
+			w := installed.begin(t)
 			old := w.target(dbformat.BundleTarget(dbformat.Light, w.record().Stable.Light.Digest))
 			w.publish(signatures(0, 401))
 			before := w.signed()
@@ -200,9 +198,7 @@ func TestSignedDeltaWithAWrongResult(t *testing.T) {
 		{"rest without the light delta that it leans on", func(l, r, l3, r3 []byte) ([]byte, []byte) { return nil, r }, "light bundle, rest bundle"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			w.publish(signatures(0, 400))
-			w.mustUpdate(updater.Options{})
+			w := installed.begin(t)
 			one := w.store
 			w.publish(signatures(0, 401))
 			two := w.endpoint(w.URL)
@@ -248,9 +244,7 @@ func wrongDeltas(t *testing.T, w *world, one *store.Store) (light, rest []byte) 
 
 // A layer on disk that lost a bit makes a good delta fail. The bundle heals it.
 func TestDeltaFromADamagedLayer(t *testing.T) {
-	w := newWorld(t)
-	w.publish(signatures(0, 400))
-	w.mustUpdate(updater.Options{})
+	w := installed.begin(t)
 	one := w.store
 	w.publish(signatures(0, 401))
 	w.store = w.endpoint(w.URL)

@@ -29,12 +29,20 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		os.Exit(child())
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		for _, s := range []*stage{&installed, &attackedStage} {
+			if s.world != nil {
+				os.RemoveAll(s.world.home)
+			}
+		}
+		os.Exit(code)
+	}))
 }
 
 // A world is a publisher, a mirror that can be hostile, and an endpoint.
 type world struct {
 	t    *testing.T
+	home string // everything below is in it
 	repo string
 	src  string
 	now  time.Time
@@ -153,18 +161,69 @@ func newWorld(t *testing.T) *world {
 
 // anotherWorld is newWorld for tests that have one already.
 func anotherWorld(t *testing.T) *world {
-	w := &world{t: t, repo: filepath.Join(t.TempDir(), "repo"), src: t.TempDir(), now: noon}
+	t.Helper()
+	return worldIn(t, t.TempDir())
+}
+
+func worldIn(t *testing.T, home string) *world {
+	t.Helper()
+	w := &world{t: t, home: home, repo: filepath.Join(home, "repo"), src: filepath.Join(home, "src"), now: noon}
+	must(t, os.Mkdir(w.src, 0o700))
 	_, err := signing.CreateRepository(w.repo, signing.RepositoryOptions{Now: w.now})
 	must(t, err)
 	w.site = newSite(t, filepath.Join(w.repo, "public"))
-	w.store = w.endpoint(w.URL)
+	w.store = w.endpointIn(filepath.Join(home, "state"), w.URL)
 	return w
 }
+
+// A stage is a world that many tests begin in. It is made once, and each test has a copy: signing and installing anew
+// for each would be most of what the tests cost.
+type stage struct {
+	once  sync.Once
+	world *world
+	build func(w *world)
+}
+
+// begin gives a test its copy of the stage.
+func (s *stage) begin(t *testing.T) *world {
+	t.Helper()
+	t.Parallel()
+	s.once.Do(func() {
+		home, err := os.MkdirTemp("", "avdb-updater")
+		must(t, err)
+		w := worldIn(t, home)
+		s.build(w)
+		s.world = w
+	})
+	if s.world == nil {
+		t.Fatal("the world that this test begins in could not be made, see the test that tried first")
+	}
+	home := t.TempDir()
+	must(t, os.CopyFS(home, os.DirFS(s.world.home)))
+	w := &world{t: t, home: home, repo: filepath.Join(home, "repo"), src: filepath.Join(home, "src"), now: s.world.now}
+	w.site = newSite(t, filepath.Join(w.repo, "public"))
+	var err error
+	w.store, err = store.Open(filepath.Join(home, "state"), store.Options{Now: func() time.Time { return w.now }})
+	must(t, err)
+	w.store = reopen(t, w, w.URL)
+	return w
+}
+
+// installed is an endpoint on release 1 of 400 signatures.
+var installed = stage{build: func(w *world) {
+	w.publish(signatures(0, 400))
+	w.mustUpdate(updater.Options{})
+}}
 
 // endpoint makes a state folder with the sources given.
 func (w *world) endpoint(sources ...string) *store.Store {
 	w.t.Helper()
-	s, err := store.Create(filepath.Join(w.t.TempDir(), "state"), store.Options{Now: func() time.Time { return w.now }})
+	return w.endpointIn(filepath.Join(w.t.TempDir(), "state"), sources...)
+}
+
+func (w *world) endpointIn(dir string, sources ...string) *store.Store {
+	w.t.Helper()
+	s, err := store.Create(dir, store.Options{Now: func() time.Time { return w.now }})
 	must(w.t, err)
 	must(w.t, signing.InitTrust(s.TrustDir(), w.file("metadata/1.root.json"), false, w.now))
 	must(w.t, s.UpdateSettings(func(v *store.Settings) error {
