@@ -31,9 +31,9 @@ var attackedStage = stage{build: func(w *world) {
 
 // withstands demands that the attack ends with the kind, changes nothing, and that the next run
 // succeeds at once when the mirror is whole again.
-func (w *world) withstands(kind error) {
+func (w *world) withstands(kind error, change ...func(*updater.Config)) {
 	w.t.Helper()
-	r, err := w.update(updater.Options{})
+	r, err := w.update(updater.Options{}, change...)
 	if !isOnly(err, kind) {
 		w.t.Errorf("error %v, want %v", err, kind)
 	}
@@ -274,7 +274,7 @@ func TestStalledBody(t *testing.T) {
 		rw.(http.Flusher).Flush()
 		<-r.Context().Done()
 	}, "light.bundle", "light.delta"))
-	w.withstands(updater.ErrUnavailable)
+	w.withstands(updater.ErrUnavailable, hasty)
 }
 
 // Guard: the cap on Retry-After. The cool-down is bounded, kept across runs, and costs no request.
@@ -343,7 +343,7 @@ func TestOneGoodSourceAmongFiveBad(t *testing.T) {
 	}
 	w.store = reopen(t, w, append(urls, w.URL)...)
 	start := time.Now()
-	r := w.mustUpdate(updater.Options{})
+	r := w.mustUpdate(updater.Options{}, hasty)
 	if r.Source != w.URL || r.To != 2 || time.Since(start) > 10*time.Second {
 		t.Errorf("report %+v after %s", r, time.Since(start))
 	}

@@ -371,7 +371,7 @@ func TestTwoUpdatesAtOnce(t *testing.T) {
 	w.asked()
 	start := time.Now()
 	r, err := w.updater().Update(t.Context(), updater.Options{})
-	if !isOnly(err, store.ErrLocked) || time.Since(start) > time.Second || len(w.asked()) != 0 {
+	if !isOnly(err, store.ErrLocked) || time.Since(start) > 10*time.Second || len(w.asked()) != 0 {
 		t.Errorf("the second update: %v after %s (%+v)", err, time.Since(start), r)
 	}
 	close(leave)
@@ -548,7 +548,7 @@ func TestHooksRunAfterTheLockIsFree(t *testing.T) {
 			{Argv: []string{"/bin/sh", "-c", "exit 3"}},
 			{Argv: []string{"/bin/sh", "-c", "sleep 60"}},
 		}
-		c.Limits.Hook = 200 * time.Millisecond
+		c.Limits.Hook = 3 * time.Second // the first hook must come to its end on a busy machine
 		c.Step = func(name string) {
 			if name == "hooks" {
 				l, err := w.store.Lock()

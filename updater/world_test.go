@@ -259,11 +259,14 @@ func (w *world) publish(lines []string, change ...func(*publisher.Options)) *pub
 	return r
 }
 
-// quick are limits under which no test waits long.
+// quick are limits under which no retry waits long. Those on a source's slowness are ample, so that a busy machine is none;
+// [hasty] is for sources that are to be found slow.
 func quick() updater.Limits {
-	return updater.Limits{Header: time.Second, Idle: time.Second, IdleBytes: 2000,
+	return updater.Limits{Header: 20 * time.Second, Idle: 20 * time.Second, IdleBytes: 2000,
 		RetryWait: time.Millisecond, RetryWaitMax: 5 * time.Millisecond, RetryAfter: 50 * time.Millisecond}
 }
+
+func hasty(c *updater.Config) { c.Limits.Header, c.Limits.Idle = time.Second, time.Second }
 
 func (w *world) updater(change ...func(*updater.Config)) *updater.Updater {
 	w.t.Helper()
@@ -283,9 +286,9 @@ func (w *world) update(o updater.Options, change ...func(*updater.Config)) (upda
 }
 
 // mustUpdate updates without an error.
-func (w *world) mustUpdate(o updater.Options) updater.Report {
+func (w *world) mustUpdate(o updater.Options, change ...func(*updater.Config)) updater.Report {
 	w.t.Helper()
-	r, err := w.update(o)
+	r, err := w.update(o, change...)
 	if err != nil {
 		w.t.Fatalf("update: %v (%+v)", err, r)
 	}
