@@ -139,6 +139,7 @@ func withPolicy(t testing.TB, text string) func(*Options) {
 }
 
 func TestReportIsTheContract(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	s.put("a.hsb", line(1, 10, "A")+line(1, 10, "B")+line(2, 10, "Gone")+"broken\n")
 	s.put("b.ign2", "Gone\n")
@@ -178,6 +179,7 @@ func TestReportIsTheContract(t *testing.T) {
 }
 
 func TestUnchangedContentPublishesNothing(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	s.put("a.hsb", lines(0, 100, "A"))
 	first := s.publish()
@@ -208,6 +210,7 @@ func equalTargets(a, b map[string]signing.Target) bool {
 }
 
 func TestFreshRepositoriesAgreeWhateverTheOrder(t *testing.T) {
+	t.Parallel()
 	var digests []string
 	for i := range 2 {
 		s := newShop(t)
@@ -226,6 +229,7 @@ func TestFreshRepositoriesAgreeWhateverTheOrder(t *testing.T) {
 }
 
 func TestRestrictionsTravelAlone(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	s.put("a.hsb", lines(0, 2000, "A"))
 	s.publish()
@@ -266,6 +270,7 @@ func TestRestrictionsTravelAlone(t *testing.T) {
 }
 
 func TestVersionsGoUp(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	s.put("a.hsb", lines(0, 10, "A"))
 	at := func(v uint64) func(*Options) { return func(o *Options) { o.Version = v } }
@@ -284,6 +289,7 @@ func TestVersionsGoUp(t *testing.T) {
 }
 
 func TestVariantsAreThePolicys(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	s.put("a.hsb", lines(0, 10, "A"))
 	s.publish()
@@ -297,6 +303,7 @@ func TestVariantsAreThePolicys(t *testing.T) {
 }
 
 func TestNothingAcceptedIsAnErrorWithItsRejects(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	s.put("a.ndb", "x\ny\n")
 	r, err := Publish(context.Background(), s.options())
@@ -309,6 +316,7 @@ func TestNothingAcceptedIsAnErrorWithItsRejects(t *testing.T) {
 }
 
 func TestAGuardRefusesTheLossOfMostRecords(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	s.put("a.hsb", lines(0, 12000, "A"))
 	s.publish()
@@ -335,6 +343,7 @@ func TestAGuardRefusesTheLossOfMostRecords(t *testing.T) {
 }
 
 func TestOnlyOnePublishesAtATime(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	s.put("a.hsb", lines(0, 10, "A"))
 	repo, err := signing.OpenRepository(s.dir, "")
@@ -353,6 +362,7 @@ func TestOnlyOnePublishesAtATime(t *testing.T) {
 }
 
 func TestPublishNeedsNoOfflineKeys(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	if err := os.RemoveAll(filepath.Join(s.dir, "keys", "offline")); err != nil {
 		t.Fatal(err)
@@ -363,6 +373,7 @@ func TestPublishNeedsNoOfflineKeys(t *testing.T) {
 }
 
 func TestFilesOfThreeReleasesStayServed(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	var bundles []string
 	foreign := filepath.Join(s.dir, "public", "targets", "light", "notes.txt")
@@ -388,6 +399,7 @@ func TestFilesOfThreeReleasesStayServed(t *testing.T) {
 }
 
 func TestContentThatComesBackHasItsOldNumber(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	s.put("a.hsb", lines(0, 1000, "A"))
 	first := s.publish()
@@ -407,6 +419,7 @@ var errKilled = errors.New("killed")
 // TestACrashAnywhereLeavesOldOrNew stops a run before each of its changes, then demands the release before or
 // the new one, and a next run that publishes and leaves nothing behind.
 func TestACrashAnywhereLeavesOldOrNew(t *testing.T) {
+	t.Parallel()
 	before := newShop(t)
 	for i := range 4 { // so that there is something to take off the mirror
 		before.put("a.hsb", lines(0, 300+i, "A"))
@@ -468,6 +481,7 @@ func TestACrashAnywhereLeavesOldOrNew(t *testing.T) {
 }
 
 func TestALostOrForeignStateCostsDeltasOnly(t *testing.T) {
+	t.Parallel()
 	for name, spoil := range map[string]func(*shop) error{
 		"lost": func(s *shop) error { return os.RemoveAll(filepath.Join(s.dir, "state")) },
 		"no JSON": func(s *shop) error {
@@ -497,6 +511,7 @@ func TestALostOrForeignStateCostsDeltasOnly(t *testing.T) {
 }
 
 func TestADamagedReleaseFileIsNamed(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	s.put("a.hsb", lines(0, 10, "A"))
 	s.publish()
@@ -514,6 +529,7 @@ func TestADamagedReleaseFileIsNamed(t *testing.T) {
 }
 
 func TestGuardsAreNotPassedByLosingTheOldRelease(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	s.put("a.hsb", lines(0, 12000, "A"))
 	s.publish()
