@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // mask is the byte that vectors' contents are XORed with wherever they are
@@ -194,14 +193,4 @@ func (e Expectation) String() string {
 		return words[e]
 	}
 	return fmt.Sprintf("expectation(%d)", uint8(e))
-}
-
-// ParseExpectation is the inverse of [Expectation.String].
-func ParseExpectation(s string) (Expectation, error) {
-	for e := ExpectClean; e <= ExpectAllowed; e++ {
-		if e.String() == s {
-			return e, nil
-		}
-	}
-	return 0, fmt.Errorf("unknown expectation %q, want clean, suspected, malicious or allowed", strings.ToValidUTF8(s, "?"))
 }

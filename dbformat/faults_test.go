@@ -285,14 +285,6 @@ func TestWordsAreReadBack(t *testing.T) {
 	if err := json.Unmarshal([]byte(`{"hash/crc":1}`), &map[dbformat.SectionID]int{}); err == nil {
 		t.Error("an unknown section is read")
 	}
-	for e := dbformat.ExpectClean; e <= dbformat.ExpectAllowed; e++ {
-		if got, err := dbformat.ParseExpectation(e.String()); err != nil || got != e {
-			t.Errorf("%s: %v, %v", e, got, err)
-		}
-	}
-	if _, err := dbformat.ParseExpectation(dbformat.Expectation(4).String()); err == nil {
-		t.Error("an unknown expectation is read")
-	}
 	for _, l := range dbformat.VariantFull.Layers() {
 		if got, err := dbformat.ParseLayer(l.String()); err != nil || got != l {
 			t.Errorf("%s: %v, %v", l, got, err)
