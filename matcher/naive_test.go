@@ -242,6 +242,9 @@ func TestEveryAnswerIsTheNaiveOne(t *testing.T) {
 	seen := map[Verdict]int{}
 	for _, s := range shapes {
 		for i, n := range []int{1, 2, 20, 21, 40, 300, 1000} {
+			if n == 1000 && s.name != shapes[0].name && !thorough { // the naive search takes its time
+				continue
+			}
 			rng := rand.New(rand.NewPCG(uint64(n), uint64(i)))
 			c := randomContent(rng, n, s)
 			p := randomParams(rng, c)
