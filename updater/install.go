@@ -307,7 +307,7 @@ func (c *cycle) activate(g store.Generation, rel signing.Release) error {
 		c.note(NoteIndexNotKept+": %v", err)
 	}
 	c.step(stepActivate)
-	if err := s.Activate(g, rel, c.settings.Update.Keep); err != nil {
+	if err := s.Activate(g, rel, c.keep()); err != nil {
 		return err
 	}
 	c.report.Result, c.report.To, c.report.Variant = ResultUpdated, g.Version, g.Variant()
@@ -316,6 +316,14 @@ func (c *cycle) activate(g store.Generation, rel signing.Release) error {
 	}
 	c.step(stepAccept)
 	return c.accept(rel)
+}
+
+// keep is the number of generations that stay beside the current one.
+func (c *cycle) keep() int {
+	if k := c.u.c.Keep; k != 0 {
+		return max(k, 0)
+	}
+	return c.settings.Update.Keep
 }
 
 func (c *cycle) selfTest(g *store.Generation) error {

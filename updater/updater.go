@@ -34,6 +34,7 @@ type Config struct {
 	Logger    *slog.Logger      // nil means no log
 	Transport http.RoundTripper // nil means one of our own, with the proxies of the environment
 	Limits    Limits
+	Keep      int            // generations kept beside the current one; 0 means the settings' number, less than 0 none
 	RateLimit int64          // bytes a second of all bodies together; 0 means the settings' limit, less than 0 none
 	Progress  func(Progress) // told of each piece that arrives, from another goroutine than Update's; nil for none
 	Hooks     []Hook         // run after an update that changed something, also one that failed otherwise, once the lock is free

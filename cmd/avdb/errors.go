@@ -95,6 +95,7 @@ var kinds = []struct {
 	{matcher.ErrSelfTest, exitUntrusted, "what is installed stays in use; tell who publishes the database"},
 	{dbformat.ErrVersion, exitVersion, "what is installed stays in use; install a newer avdb"},
 	{store.ErrStorage, exitStorage, "make room, or make the folder writable, and update again"},
+	{signing.ErrStorage, exitStorage, "make room, or make the folder writable, and try again"},
 	{updater.ErrCoolDown, exitCoolDown, "what is installed stays in use; update again later, or from another source"},
 	{updater.ErrUnavailable, exitUnavailable, "what is installed stays in use; check the network and the sources, and update again"},
 	{ksn.ErrRefused, exitRefused, ""},

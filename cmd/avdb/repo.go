@@ -1,7 +1,9 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -309,15 +311,28 @@ func readRepoStatus(dir, keys string, now time.Time) (repoStatus, error) {
 			if t.Path != dbformat.ReleaseTarget {
 				continue
 			}
-			b, err := os.ReadFile(filepath.Join(repo.PublicDir(), "targets", filepath.FromSlash(t.Name())))
-			if err != nil {
-				return repoStatus{}, err
-			}
-			if r.Release, err = dbformat.ParseReleaseRecord(b); err != nil {
+			if r.Release, err = readRelease(repo.TargetFile(t), t); err != nil {
 				return repoStatus{}, err
 			}
 			r.Version = r.Release.Version()
 		}
 	}
 	return r, nil
+}
+
+// readRelease reads the signed release record from the public tree and holds it against its target.
+func readRelease(file string, t signing.Target) (*dbformat.ReleaseRecord, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, dbformat.MaxReleaseRecord+1))
+	if err != nil {
+		return nil, err
+	}
+	if sha256.Sum256(b) != t.SHA256 {
+		return nil, hint(fmt.Errorf("%s is not what was signed", file), "publish again, or restore the file")
+	}
+	return dbformat.ParseReleaseRecord(b)
 }

@@ -44,7 +44,8 @@ release does harm. The release that was left is not installed again; a higher on
 				if after, err = d.store.Rollback(hold); err != nil {
 					return err
 				}
-				return d.store.AppendHistory(store.Event{Kind: "rollback", Result: "rolled_back", From: before.Version, To: after.Version, Variant: string(after.Variant())})
+				d.remember(store.Event{Kind: "rollback", Result: "rolled_back", From: before.Version, To: after.Version, Variant: string(after.Variant())})
+				return nil
 			})
 			if err != nil {
 				return err
@@ -87,7 +88,8 @@ the next update does that.`,
 				if cur, err = d.store.Current(); err != nil {
 					return err
 				}
-				return d.store.AppendHistory(store.Event{Kind: "release_hold", To: cur.Version, Variant: string(cur.Variant())})
+				d.remember(store.Event{Kind: "release_hold", To: cur.Version, Variant: string(cur.Variant())})
+				return nil
 			})
 			if err != nil {
 				return err
@@ -181,4 +183,11 @@ func eventText(e store.Event) string {
 		b.WriteString("  failed: " + firstLine(e.Error))
 	}
 	return b.String()
+}
+
+// remember writes down what was done. What took effect stays done if that fails.
+func (d *device) remember(e store.Event) {
+	if err := d.store.AppendHistory(e); err != nil {
+		d.a.warn("the history does not show this: %v", err)
+	}
 }

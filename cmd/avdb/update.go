@@ -65,9 +65,6 @@ func (a *app) update(ctx context.Context, d *device, o updater.Options, sources 
 	if err := d.ready(); err != nil {
 		return err
 	}
-	if err := d.keepByPolicy(); err != nil {
-		return err
-	}
 	u, err := d.updater(sources)
 	if err != nil {
 		return err
@@ -111,6 +108,9 @@ func (d *device) updater(sources []string) (updater.Config, error) {
 	if c.RateLimit == 0 {
 		c.RateLimit = -1 // none, whatever the settings say
 	}
+	if c.Keep = s.Update.Keep; c.Keep == 0 {
+		c.Keep = -1
+	}
 	if p, ok := d.policy.values["sources"]; ok {
 		have := d.sources()
 		if len(sources) > 0 {
@@ -137,19 +137,6 @@ func (d *device) updater(sources []string) (updater.Config, error) {
 		return ksn.WantedVariant(seen.effective().CloudMode, f)
 	}
 	return c, nil
-}
-
-// keepByPolicy writes what policy says about kept databases into the settings, which is where the
-// update cycle reads it.
-func (d *device) keepByPolicy() error {
-	p, ok := d.policy.values["update.keep"]
-	if !ok || int64(d.settings.Update.Keep) == p.value.(int64) {
-		return nil
-	}
-	return d.store.UpdateSettings(func(s *store.Settings) error {
-		s.Update.Keep = int(p.value.(int64))
-		return nil
-	})
 }
 
 // pause waits, or ends with ctx.
