@@ -67,7 +67,7 @@ func TestReleaseRecordRefusals(t *testing.T) {
 		name, doc, reason string
 		kind              error
 	}{
-		{"empty", "", "EOF", dbformat.ErrCorrupt},
+		{"empty", "", "too early", dbformat.ErrCorrupt},
 		{"white space", " " + string(good), "canonical", dbformat.ErrCorrupt},
 		{"line feed at the end", string(good) + "\n", "canonical", dbformat.ErrCorrupt},
 		{"a second document", string(good) + "{}", "follows", dbformat.ErrCorrupt},

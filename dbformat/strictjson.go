@@ -13,82 +13,89 @@ import (
 // maxDepth bounds the nesting of every JSON document that this package reads.
 const maxDepth = 16
 
-// decodeStrict reads exactly one JSON value into v: no duplicate key, no field that v does
-// not have, no other spelling of a field (encoding/json alone ignores case), nothing after it,
-// valid UTF-8. Errors are a [FormatError] for what.
+// decodeStrict is [DecodeJSON] for a document of at most limit bytes; errors are a [FormatError] for what.
 func decodeStrict(what string, b []byte, limit int, v any) error {
 	if len(b) > limit {
 		return &FormatError{What: what, Offset: int64(limit), Reason: fmt.Sprintf("%d bytes, the limit is %d", len(b), limit)}
 	}
-	if !utf8.Valid(b) {
-		return &FormatError{What: what, Offset: -1, Reason: "not valid UTF-8"}
-	}
-	if err := checkKeys(b); err != nil {
-		return &FormatError{What: what, Offset: err.offset, Reason: err.reason}
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return &FormatError{What: what, Offset: d.InputOffset(), Reason: strings.TrimPrefix(err.Error(), "json: ")}
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return &FormatError{What: what, Offset: d.InputOffset(), Reason: "something follows the document"}
+	if err := DecodeJSON(b, v); err != nil {
+		return &FormatError{What: what, Offset: -1, Reason: err.Error()}
 	}
 	return nil
 }
 
-type keyError struct {
-	offset int64
-	reason string
+// DecodeJSON reads exactly one JSON value into v: valid UTF-8, no field that v does not have, no field twice, no other
+// spelling of one (encoding/json alone ignores case; language tags such as pt-BR keep their capitals), nothing after it, at
+// most 16 levels deep. b is as long as its caller allows. The error says what is wrong and where; v is then
+// not to be used.
+func DecodeJSON(b []byte, v any) error {
+	if !utf8.Valid(b) {
+		return errors.New("not valid UTF-8")
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	if err := checkValue(d, 0); err != nil {
+		return fmt.Errorf("at byte %d: %w", d.InputOffset(), err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("at byte %d: something follows the document", d.InputOffset())
+	}
+	d = json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			return fmt.Errorf("at byte %d: field %s cannot be a %s", t.Offset, t.Field, t.Value)
+		}
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return nil
 }
 
-// checkKeys walks the tokens of a document once: keys must be unique in their object, and no
-// key may differ from another spelling by case only, nor hold capitals where our documents
-// have none. Language tags such as pt-BR keep theirs.
-func checkKeys(b []byte) *keyError {
-	d := json.NewDecoder(bytes.NewReader(b))
-	type frame struct {
-		object bool
-		key    bool // the next string is a key
-		seen   map[string]bool
+// checkValue reads one value and looks at the keys of its objects.
+func checkValue(d *json.Decoder, depth int) error {
+	t, err := d.Token()
+	if err != nil {
+		return briefJSON(err)
 	}
-	var stack []frame
-	for {
-		t, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return &keyError{d.InputOffset(), strings.TrimPrefix(err.Error(), "json: ")}
-		}
-		if s, ok := t.(string); ok && len(stack) > 0 && stack[len(stack)-1].key {
-			top := &stack[len(stack)-1]
-			folded := strings.ToLower(s)
-			if top.seen[folded] {
-				return &keyError{d.InputOffset(), fmt.Sprintf("key %q twice in one object", s)}
+	open, ok := t.(json.Delim)
+	if !ok {
+		return nil
+	}
+	if depth == maxDepth {
+		return fmt.Errorf("nested more than %d deep", maxDepth)
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		if open == '{' {
+			t, err := d.Token()
+			if err != nil {
+				return briefJSON(err)
 			}
-			if folded != s && !strings.Contains(s, "-") {
-				return &keyError{d.InputOffset(), fmt.Sprintf("key %q: keys are lower case", s)}
+			key, _ := t.(string)
+			folded := strings.ToLower(key)
+			switch {
+			case key != folded && !strings.Contains(key, "-"):
+				return fmt.Errorf("field %.64q: names of fields are lower case", key)
+			case seen[folded]:
+				return fmt.Errorf("field %.64q stands twice in one object", key)
 			}
-			top.seen[folded], top.key = true, false
-			continue
+			seen[folded] = true
 		}
-		if delim, ok := t.(json.Delim); ok {
-			switch delim {
-			case '{', '[':
-				if len(stack) == maxDepth {
-					return &keyError{d.InputOffset(), fmt.Sprintf("nested more than %d deep", maxDepth)}
-				}
-				stack = append(stack, frame{object: delim == '{', key: delim == '{', seen: map[string]bool{}})
-				continue
-			default:
-				stack = stack[:len(stack)-1]
-			}
-		}
-		if len(stack) > 0 && stack[len(stack)-1].object {
-			stack[len(stack)-1].key = true
+		if err := checkValue(d, depth+1); err != nil {
+			return err
 		}
 	}
+	_, err = d.Token() // the end
+	return briefJSON(err)
+}
+
+func briefJSON(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the document ends too early")
+	}
+	return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 }
 
 // decodeCanonical is decodeStrict for signed documents, of which there is one spelling: encode(v)

@@ -224,7 +224,7 @@ func parseCurrent(b []byte) (*Current, error) {
 
 func parseSchema1(b []byte) (*Current, error) {
 	var f currentFile
-	if err := decodeJSON(b, &f); err != nil {
+	if err := dbformat.DecodeJSON(b, &f); err != nil {
 		return nil, err
 	}
 	if err := f.check(); err != nil {

@@ -46,13 +46,13 @@ func FuzzSettings(f *testing.F) {
 	f.Add([]byte(`{"schema":1,"install":"00112233445566778899aabbccddeeff","ksn":{"accepted":{"mode":"basic","time":"2026-01-01T00:00:00Z"}}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v := DefaultSettings()
-		if decodeJSON(b, &v) != nil || v.check() != nil {
+		if dbformat.DecodeJSON(b, &v) != nil || v.check() != nil {
 			return
 		}
 		first, err := encodeJSON(v)
 		must(t, err)
 		again := DefaultSettings()
-		must(t, decodeJSON(first, &again))
+		must(t, dbformat.DecodeJSON(first, &again))
 		must(t, again.check())
 		second, err := encodeJSON(again)
 		must(t, err)

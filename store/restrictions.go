@@ -29,7 +29,7 @@ func encodeRestrictions(b []byte, epoch uint64) ([]byte, error) {
 
 func parseRestrictions(b []byte) (*restrictionsFile, error) {
 	var f restrictionsFile
-	if err := decodeJSON(b, &f); err != nil {
+	if err := dbformat.DecodeJSON(b, &f); err != nil {
 		return nil, err
 	}
 	if f.Schema != 1 {

@@ -163,7 +163,7 @@ func (s *Store) Settings() (Settings, error) {
 		return Settings{}, failed(s.settingsPath(), "cannot be read", err)
 	}
 	v := DefaultSettings()
-	if err := decodeJSON(b, &v); err != nil {
+	if err := dbformat.DecodeJSON(b, &v); err != nil {
 		return Settings{}, s.settingsError(err)
 	}
 	if err := v.check(); err != nil {
