@@ -42,7 +42,7 @@ fuzz:
 	@for p in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
 	    run() { $(GO) test -run "^$$f\$$" -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -parallel 2 $$p | grep -v '^fuzz: elapsed'; }; \
-	    run || run || exit 1; \
+	    { out=$$(run) && echo "$$out"; } || run || exit 1; \
 	  done; \
 	done
 
