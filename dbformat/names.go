@@ -17,14 +17,23 @@ func CheckName(name string) error {
 	case len(name) > MaxName:
 		return fmt.Errorf("name has %d bytes, at most %d are allowed", len(name), MaxName)
 	}
-	for i, r := range name {
+	if err := checkPlain(name); err != nil {
+		return fmt.Errorf("name %w", err)
+	}
+	return nil
+}
+
+// checkPlain refuses in any text what [CheckName] refuses in names, because a screen would show it as
+// something else than it is. Any length is fine; the error begins with "has" or "is".
+func checkPlain(text string) error {
+	for i, r := range text {
 		if r == utf8.RuneError {
-			if _, n := utf8.DecodeRuneInString(name[i:]); n == 1 {
-				return fmt.Errorf("name is not valid UTF-8 at byte %d", i)
+			if _, n := utf8.DecodeRuneInString(text[i:]); n == 1 {
+				return fmt.Errorf("is not valid UTF-8 at byte %d", i)
 			}
 		}
 		if unprintable(r) {
-			return fmt.Errorf("name has the control character %U at byte %d", r, i)
+			return fmt.Errorf("has the control character %U at byte %d", r, i)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -265,6 +266,9 @@ func (m *RestrictionMatch) fault() string {
 			if s == "" || len(s) > 64 || slices.Contains(f.given[:i], s) {
 				return fmt.Sprintf("match.%s: %.80q is empty, too long or twice", f.name, s)
 			}
+			if err := checkPlain(s); err != nil {
+				return fmt.Sprintf("match.%s: %.80q %v", f.name, s, err)
+			}
 		}
 	}
 	for i, v := range m.Variants {
@@ -282,6 +286,8 @@ func (m *RestrictionMatch) fault() string {
 		switch {
 		case c.Salt == "" || len(c.Salt) > 64:
 			return "match.cohort.salt: want 1 to 64 bytes"
+		case checkPlain(c.Salt) != nil:
+			return fmt.Sprintf("match.cohort.salt: %q %v", c.Salt, checkPlain(c.Salt))
 		case c.From < 0 || c.To > 9999 || c.From > c.To:
 			return fmt.Sprintf("match.cohort: %d to %d, want from ≤ to within 0 to 9999", c.From, c.To)
 		}
@@ -331,9 +337,16 @@ func (r *RestrictionReason) fault() string {
 	if len(r.Text) > 32 {
 		return fmt.Sprintf("reason.text: %d languages, the limit is 32", len(r.Text))
 	}
-	for lang, text := range r.Text {
+	for _, lang := range slices.Sorted(maps.Keys(r.Text)) {
+		text := r.Text[lang]
 		if lang == "" || len(lang) > 35 || len(text) > 500 {
 			return fmt.Sprintf("reason.text: %.40q: a tag has 1 to 35 bytes, a text at most 500", lang)
+		}
+		if err := checkPlain(lang); err != nil {
+			return fmt.Sprintf("reason.text: the tag %q %v", lang, err)
+		}
+		if err := checkPlain(text); err != nil {
+			return fmt.Sprintf("reason.text: %q: the text %v", lang, err)
 		}
 	}
 	return ""

@@ -2,7 +2,9 @@ package dbformat_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +95,81 @@ func TestRestrictionSourceRefusals(t *testing.T) {
 	if _, err := dbformat.ParseRestrictionSource([]byte(twice)); err == nil || !strings.Contains(err.Error(), "twice") {
 		t.Errorf("the same id twice: %v", err)
 	}
+}
+
+// What would move the cursor of a terminal, break a line or turn the direction of text stands in no text of a set, and
+// in no name of a signature.
+func TestTextsOfRestrictionsAreOneLineThatReadsAsWritten(t *testing.T) {
+	fields := []struct{ old, new, field string }{
+		{`"suite"`, `"su%site"`, "match.products"},
+		{`"EU"`, `"EU%s"`, "match.regions"},
+		{`"x1"`, `"%sx1"`, "match.cohort.salt"},
+		{`"en":`, `"e%sn":`, `reason.text: the tag`},
+		{`Protecting the`, `Protecting%s the`, `reason.text: "en": the text`},
+	}
+	try := func(r rune) {
+		for _, f := range fields {
+			escaped := fmt.Sprintf("\\u%04x", r)
+			want := fmt.Sprintf("has the control character %U", r)
+			doc := strings.Replace(fullSource, f.old, fmt.Sprintf(f.new, escaped), 1)
+			s, err := dbformat.ParseRestrictionSource([]byte(doc))
+			if s != nil || !errors.Is(err, dbformat.ErrCorrupt) {
+				t.Fatalf("%U in %s was read: %v", r, f.field, err)
+			}
+			for _, part := range []string{`record 1 ("2026-03-ddos-a")`, f.field, want} {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%U in %s: %q, want %q in it", r, f.field, err, part)
+				}
+			}
+			if s, err := dbformat.ParseRestrictionSet(signedSet(t, f.old, fmt.Sprintf(f.new, escaped))); s != nil ||
+				!errors.Is(err, dbformat.ErrCorrupt) || !strings.Contains(err.Error(), f.field) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%U in %s of a signed set: %v, %v", r, f.field, s, err)
+			}
+		}
+		if err := dbformat.CheckName("Win." + string(r) + "A"); err == nil {
+			t.Errorf("%U is allowed in a signature's name", r)
+		}
+	}
+	for _, span := range [][2]rune{{0, 0x1f}, {0x7f, 0x9f}, {0x2028, 0x202e}, {0x2066, 0x2069}, {0x61c, 0x61c}, {0x200e, 0x200f}, {0xfeff, 0xfeff}} {
+		for r := span[0]; r <= span[1]; r++ {
+			try(r)
+		}
+	}
+	for _, r := range []rune{' ', '~', 0xa0, 0x2027, 0x202f, 0x2065, 0x206a, 'é', 'ш', 'א', 0xfffd, 0x1f6e1} {
+		for _, f := range fields {
+			doc := strings.Replace(fullSource, f.old, fmt.Sprintf(f.new, string(r)), 1)
+			if _, err := dbformat.ParseRestrictionSource([]byte(doc)); err != nil {
+				t.Errorf("%U in %s: %v", r, f.field, err)
+			}
+		}
+	}
+}
+
+// signedSet gives the canonical bytes of fullSource, signed, with one text replaced by an escaped one; canonical bytes
+// spell some characters as they are.
+func signedSet(t *testing.T, old, escaped string) []byte {
+	t.Helper()
+	s, err := dbformat.ParseRestrictionSource([]byte(fullSource))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := dbformat.At(time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC))
+	s.Signed = &signed
+	b, err := s.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var set dbformat.RestrictionSet
+	if err := json.Unmarshal(bytes.Replace(b, []byte(old), []byte(escaped), 1), &set); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(&set); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
 }
 
 func TestVersionRange(t *testing.T) {
