@@ -80,8 +80,11 @@ func (l *look) file(ctx context.Context, path string, follow bool) Result {
 	if size == 0 {
 		// Files of /proc and the like have content and no size; what they hold is no
 		// file that could be listed anywhere.
-		if n, _ := f.ReadAt(l.h.buf[:1], 0); n > 0 {
+		switch n, err := f.ReadAt(l.h.buf[:1], 0); {
+		case n > 0:
 			return skipped(path, size, "its size is given as 0 and it is not empty")
+		case err != nil && err != io.EOF:
+			return failed(path, err)
 		}
 	}
 	var o object

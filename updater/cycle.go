@@ -423,7 +423,14 @@ func (c *cycle) planNotes(p Plan) {
 		c.note("%s", n)
 	}
 	c.report.PendingVariant = p.Pending
+	if r := p.Release; r != nil && r.Created.After(c.now().Add(futureTolerance)) {
+		c.note("%s: release %d says that it was made at %s; this device's clock or the publisher's is wrong",
+			NoteReleaseInFuture, r.Version, r.Created.UTC().Format(time.RFC3339))
+	}
 }
+
+// futureTolerance is how far the clocks of a publisher and an endpoint may differ before it is worth a note.
+const futureTolerance = 24 * time.Hour
 
 // foresee reports what an update would do.
 func (c *cycle) foresee(p Plan) {
@@ -463,8 +470,16 @@ func (c *cycle) putStep(st ReportStep) {
 	}
 }
 
+// outcome keeps a failure from looking like a run that found nothing to do.
+func (c *cycle) outcome(err error) {
+	if err != nil && c.report.Result != ResultUpdated {
+		c.report.Result = ResultFailed
+	}
+}
+
 // sum completes the report.
 func (c *cycle) sum(err error) {
+	c.outcome(err)
 	next := c.now().Add(c.u.c.Interval + time.Duration(c.u.c.Random()*float64(c.u.c.Interval)/5))
 	if e, ok := errors.AsType[*UpdateError](err); ok && e.Until.After(next) {
 		next = e.Until

@@ -421,7 +421,7 @@ func TestRestUnavailable(t *testing.T) {
 		w.mustUpdate(updater.Options{Variant: light})
 		w.hostile(gone)
 		r, err := w.update(updater.Options{})
-		if !isOnly(err, updater.ErrUnavailable) || r.Result != updater.ResultCurrent || r.PendingVariant != full {
+		if !isOnly(err, updater.ErrUnavailable) || r.Result != updater.ResultFailed || r.PendingVariant != full {
 			t.Errorf("%v, report %+v", err, r)
 		}
 		w.mustBe("1 light")

@@ -136,7 +136,9 @@ func (in *installation) bring(ctx context.Context, s Step) (store.LayerRef, erro
 		}
 	}
 	if len(failures) == 0 {
-		failures = append(failures, &SourceError{Source: in.source, File: s.Options[0].Target, Reason: "cannot be applied and no bundle is published"})
+		// Every file was what was signed, and none leads to the digest that was signed.
+		failures = append(failures, &TargetError{Source: in.source, Target: s.Options[0].Target,
+			Reason: fmt.Sprintf("does not lead to the %s of release %d, and no bundle is published", s.Layer, in.plan.Release.Version)})
 	}
 	return store.LayerRef{}, errors.Join(failures...)
 }

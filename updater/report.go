@@ -13,8 +13,9 @@ type Result string
 // The results. Their text is stable.
 const (
 	ResultUpdated   Result = "updated"   // something changed on disk: a layer, the variant, the version, the restriction set
-	ResultCurrent   Result = "current"   // nothing had to change, or nothing could
+	ResultCurrent   Result = "current"   // nothing had to change, or a hold forbids it
 	ResultAvailable Result = "available" // a check or a dry run found something to do
+	ResultFailed    Result = "failed"    // nothing changed because of the error beside the report
 )
 
 // A Report is the outcome of one update, also of one that failed. Its JSON is part of the program's contract; lists
@@ -67,6 +68,7 @@ const (
 	NoteSourceFailed        = "source_failed"        // a source was not good; the next one was tried
 	NoteSourceStale         = "source_stale"         // a source lags behind what was seen before; the next one was tried
 	NoteRestrictionsRefused = "restrictions_refused" // a restriction set is signed and cannot be used: the old one stays in force
+	NoteReleaseInFuture     = "release_in_future"    // the release bears a time that has not come: its age says nothing
 	NoteDamaged             = "damaged"              // something on disk is damaged; it is fetched again where it is needed
 	NoteIndexNotKept        = "index_not_kept"       // the derived index could not be stored; matchers build it in memory
 	NoteStateNotKept        = "state_not_kept"       // history or the state of a source could not be read or written

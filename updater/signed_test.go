@@ -133,6 +133,10 @@ func TestSignedAndWrong(t *testing.T) {
 		{"no bundle at all", func(w *world, rec *dbformat.ReleaseRecord, f files, old []byte) {
 			f[dbformat.BundleTarget(dbformat.Light, rec.Stable.Light.Digest)] = nil
 		}, updater.ErrUnavailable, "names no file"},
+		{"a delta that is none and no bundle", func(w *world, rec *dbformat.ReleaseRecord, f files, old []byte) {
+			f[dbformat.BundleTarget(dbformat.Light, rec.Stable.Light.Digest)] = nil
+			f["light/1-2.delta"] = []byte("garbage")
+		}, signing.ErrUntrusted, "no bundle is published"},
 		{"light and rest of different releases", func(w *world, rec *dbformat.ReleaseRecord, f files, old []byte) {
 			c, err := w.store.Current()
 			must(w.t, err)
@@ -361,4 +365,15 @@ func TestCandidate(t *testing.T) {
 		t.Errorf("inside the cohort: %+v", r)
 	}
 	w.mustBe("2 full")
+}
+
+// A release that bears a time to come is used, for the clock of this device may be the wrong one, and noted.
+func TestReleaseOfTheFutureIsNoted(t *testing.T) {
+	w := newWorld(t)
+	w.publish(signatures(0, 10))
+	w.now = w.now.Add(-30 * time.Hour)
+	r, err := w.update(updater.Options{})
+	if err != nil || r.To != 1 || !hasNote(r, updater.NoteReleaseInFuture) {
+		t.Errorf("%v, report %+v", err, r)
+	}
 }

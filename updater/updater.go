@@ -168,6 +168,7 @@ func (u *Updater) Update(ctx context.Context, o Options) (Report, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, u.c.Limits.Update, deadline)
 	defer cancel()
 	err := c.locked(ctx)
+	c.outcome(err)
 	if c.report.Result == ResultUpdated && ctx.Err() == nil {
 		c.step(stepHooks)
 		c.hooks(ctx)
