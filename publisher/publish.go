@@ -19,7 +19,7 @@ type Options struct {
 	Sources      []string // files and folders: the whole content of the release
 	Policy       string   // a policy file, "" for the default policy
 	Restrictions string   // a restriction file, [KeepRestrictions] or [NoRestrictions]
-	Version      uint64   // of the release, 0 for the next one
+	Version      uint64   // of the release: 0 for the next one, else at most 2^32 above the newest
 
 	Now      time.Time                          // zero means the system's clock
 	Progress func(step string, done, total int) // called from one goroutine; nil for none. Steps: "read" (files), "build", "deltas", "sign"
@@ -125,12 +125,22 @@ func (r *run) chooseVersion() error {
 	if r.version == 0 {
 		r.version = newest + 1
 	}
-	if r.version <= newest || r.version > dbformat.MaxVersion {
-		return &OptionsError{"version", fmt.Sprintf("%d cannot follow release %d", r.version, newest),
-			fmt.Sprintf("give a number from %d to %d, or none", newest+1, uint64(dbformat.MaxVersion))}
+	if last := lastAfter(newest); r.version <= newest || r.version > last {
+		reason := fmt.Sprintf("%d cannot follow release %d", r.version, newest)
+		if r.version > newest && r.version <= dbformat.MaxVersion {
+			reason = fmt.Sprintf("%d is more than 2^32 above release %d, and endpoints refuse such a step", r.version, newest)
+		}
+		return &OptionsError{"version", reason, fmt.Sprintf("give a number from %d to %d, or none", newest+1, last)}
 	}
 	return nil
 }
+
+// maxStep is the greatest step from one signed number to the next that endpoints take; the first starts at 0. They hold
+// more for the work of a thief who wants to lock them out of the true numbers.
+const maxStep = 1 << 32
+
+// lastAfter gives the greatest number that may follow n, which is at most MaxVersion: a version or an epoch.
+func lastAfter(n uint64) uint64 { return min(n+maxStep, dbformat.MaxVersion) }
 
 func (r *run) publish(ctx context.Context, report *Report) error {
 	set, setChanged, warnings, err := nextSet(r.o.Restrictions, r.set, r.now, slices.Contains(r.policy.Variants, dbformat.VariantLight))

@@ -288,6 +288,40 @@ func TestVersionsGoUp(t *testing.T) {
 	}
 }
 
+func TestNoVersionIsSignedThatEndpointsRefuse(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.put("a.hsb", lines(0, 10, "A"))
+	at := func(v uint64) func(*Options) { return func(o *Options) { o.Version = v } }
+	refuse := func(v uint64, words string) {
+		t.Helper()
+		_, err := Publish(context.Background(), s.options(at(v)))
+		if e, ok := errors.AsType[*OptionsError](err); !ok || e.Option != "version" || !strings.Contains(err.Error(), words) {
+			t.Errorf("version %d: error %v, want %q", v, err, words)
+		}
+	}
+	const step = 1 << 32
+	refuse(step+1, "4294967297 is more than 2^32 above release 0, and endpoints refuse such a step; give a number from 1 to 4294967296, or none")
+	refuse(math.MaxUint64, "give a number from 1 to 4294967296")
+	if r := s.publish(at(step)); r.Version != step {
+		t.Fatalf("report %+v", r)
+	}
+	s.put("a.hsb", lines(0, 11, "A"))
+	refuse(2*step+1, "give a number from 4294967297 to 8589934592, or none")
+	if r := s.publish(at(2 * step)); r.Version != 2*step {
+		t.Errorf("report %+v", r)
+	}
+	s.check()
+}
+
+func TestTheLastNumberIsTheFormats(t *testing.T) {
+	for n, want := range map[uint64]uint64{0: 1 << 32, 7: 7 + 1<<32, dbformat.MaxVersion - 5: dbformat.MaxVersion, dbformat.MaxVersion: dbformat.MaxVersion} {
+		if got := lastAfter(n); got != want {
+			t.Errorf("lastAfter(%d) = %d, want %d", n, got, want)
+		}
+	}
+}
+
 func TestVariantsAreThePolicys(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)

@@ -84,6 +84,9 @@ func nextSet(choice string, previous *dbformat.RestrictionSet, now time.Time, li
 				Remedy: fmt.Sprintf("raise epoch to %d or more", previous.Epoch+1)}
 		}
 	}
+	if err := checkStep(choice, set.Epoch, previous); err != nil {
+		return nil, false, nil, err
+	}
 	if err := lintErrors(choice, set, now); err != nil {
 		return nil, false, nil, err
 	}
@@ -91,6 +94,21 @@ func nextSet(choice string, previous *dbformat.RestrictionSet, now time.Time, li
 		return nil, false, nil, &RestrictionsError{File: choice, Err: err}
 	}
 	return set, true, lintWarnings(set, previous, now, light), nil
+}
+
+// checkStep refuses an epoch that no endpoint would take after the previous set's.
+func checkStep(file string, epoch uint64, previous *dbformat.RestrictionSet) error {
+	var signed uint64
+	if previous != nil {
+		signed = previous.Epoch
+	}
+	last := lastAfter(signed)
+	if epoch <= last {
+		return nil
+	}
+	return &RestrictionsError{File: file,
+		Reason: fmt.Sprintf("epoch %d is more than 2^32 above the last one, %d, and endpoints refuse such a step", epoch, signed),
+		Remedy: fmt.Sprintf("set epoch to %d or less", last)}
 }
 
 func readSet(file string) (*dbformat.RestrictionSet, error) {

@@ -75,6 +75,33 @@ func TestEpochsOfRestrictions(t *testing.T) {
 	}
 }
 
+func TestNoEpochIsSignedThatEndpointsRefuse(t *testing.T) {
+	const step = 1 << 32
+	at := func(epoch uint64) *dbformat.RestrictionSet {
+		return &dbformat.RestrictionSet{Schema: 1, Epoch: epoch, Records: []dbformat.Restriction{}}
+	}
+	one := record("a", "disable", 1, 0.5, "")
+	for _, c := range []struct {
+		previous *dbformat.RestrictionSet
+		epoch    int
+		err      string
+	}{
+		{nil, step, ""},
+		{nil, step + 1, "epoch 4294967297 is more than 2^32 above the last one, 0, and endpoints refuse such a step; set epoch to 4294967296 or less"},
+		{at(5), step + 5, ""},
+		{at(5), step + 6, "set epoch to 4294967301 or less"},
+		{at(dbformat.MaxVersion - 2), dbformat.MaxVersion, ""},
+	} {
+		set, _, _, err := nextSet(setFile(t, c.epoch, one), c.previous, noon, true)
+		switch {
+		case c.err == "" && (err != nil || set.Epoch != uint64(c.epoch)):
+			t.Errorf("epoch %d after %+v: %v", c.epoch, c.previous, err)
+		case c.err != "" && (!errors.Is(err, ErrRestrictions) || !strings.Contains(err.Error(), c.err)):
+			t.Errorf("epoch %d after %+v: error %v, want %q", c.epoch, c.previous, err, c.err)
+		}
+	}
+}
+
 func TestLintsOfRestrictions(t *testing.T) {
 	for _, c := range []struct {
 		promise string
