@@ -85,7 +85,7 @@ file, line and remedy; the exit code is 2 then.`,
 			case name == "":
 				fmt.Fprintln(a.stdout, "no config file: nothing is set by policy")
 			default:
-				fmt.Fprintf(a.stdout, "%s: valid, %d keys\n", name, len(p.values))
+				fmt.Fprintf(a.stdout, "%s: valid, %d keys\n", pathText(name), len(p.values))
 			}
 			return nil
 		},

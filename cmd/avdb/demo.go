@@ -194,7 +194,7 @@ func (a *app) demoText(dir string) func(any) error {
 			if v.OK {
 				_, err = fmt.Fprintf(a.stdout, "\n%d steps held in %.1f s", v.Steps, v.Seconds)
 				if v.Dir != "" {
-					fmt.Fprintf(a.stdout, "; everything is in %s", dir)
+					fmt.Fprintf(a.stdout, "; everything is in %s", pathText(dir))
 				}
 				fmt.Fprintln(a.stdout)
 			}

@@ -127,7 +127,7 @@ func exitCode(err error) int {
 // explain takes an error apart into what happened and what to do about it. Libraries
 // write both into one text; here they stand on lines of their own.
 func explain(err error) (text, remedy string) {
-	text = strings.TrimSpace(err.Error())
+	text = strings.TrimSpace(errorText(err))
 	switch {
 	case errors.Is(err, context.Canceled):
 		return "interrupted", "what is installed stays in use; run the command again to go on"
@@ -143,7 +143,7 @@ func explain(err error) (text, remedy string) {
 		if r == "" {
 			continue
 		}
-		for _, form := range []string{"; " + r, " (" + r + ")"} {
+		for _, form := range []string{"; " + escape(r), " (" + escape(r) + ")"} {
 			if i := strings.LastIndex(text, form); i >= 0 {
 				text = text[:i] + text[i+len(form):]
 			}

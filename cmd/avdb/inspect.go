@@ -33,10 +33,10 @@ place are shown, then the error. What is shown is not verified: "avdb verify" do
 				return a.reportJSON(i, err)
 			}
 			if i.Kind != "" {
-				fmt.Fprintf(a.stdout, "%s: %s\n", args[0], i.Kind)
+				fmt.Fprintf(a.stdout, "%s: %s\n", pathText(args[0]), escape(i.Kind))
 			}
 			for _, l := range i.Fields {
-				fmt.Fprintln(a.stdout, l)
+				fmt.Fprintln(a.stdout, escape(l))
 			}
 			return err
 		},
@@ -112,7 +112,7 @@ func (i *inspection) document(f *os.File) error {
 	i.Kind, check = documentKind(i.File, b)
 	i.Fields, err = jsonFields(b)
 	if err == nil {
-		i.Content = bytes.TrimSpace(b)
+		i.Content = bytes.ToValidUTF8(bytes.TrimSpace(b), []byte("\ufffd"))
 	}
 	return errors.Join(err, check)
 }

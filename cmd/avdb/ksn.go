@@ -164,11 +164,11 @@ which network answers, and which restrictions are in force. Nothing is asked ove
 func (a *app) ksnText(st ksn.Status) error {
 	text := fmt.Sprintf("KSN: %s", st.Text)
 	if st.Reason != "" {
-		text += fmt.Sprintf(" (%s)", st.Reason)
+		text += fmt.Sprintf(" (%s)", escape(st.Reason))
 	}
 	fmt.Fprintf(a.stdout, "%s\nnetwork: %s, mode: %s, cloud mode: %s\n", text, st.Network, st.Mode, onOff(st.CloudMode))
 	if st.CloudModeReason != "" {
-		fmt.Fprintf(a.stdout, "cloud mode has no effect: %s\n", st.CloudModeReason)
+		fmt.Fprintf(a.stdout, "cloud mode has no effect: %s\n", escape(st.CloudModeReason))
 	}
 	if st.LastOK != nil {
 		fmt.Fprintf(a.stdout, "last answer: %s\n", stamp(*st.LastOK))
@@ -187,11 +187,11 @@ func (a *app) restrictionText(when string, r ksn.InForce) {
 	if r.From != nil && when == "scheduled" {
 		from = " from " + stamp(*r.From)
 	}
-	fmt.Fprintf(a.stdout, "restriction %s, %s: %s%s until %s", r.ID, when, r.Action, from, stamp(r.Until))
+	fmt.Fprintf(a.stdout, "restriction %s, %s: %s%s until %s", escape(r.ID), when, r.Action, from, stamp(r.Until))
 	if r.Text != "" {
-		fmt.Fprintf(a.stdout, " (%s)", r.Text)
+		fmt.Fprintf(a.stdout, " (%s)", escape(r.Text))
 	} else if r.Reason != "" {
-		fmt.Fprintf(a.stdout, " (%s)", r.Reason)
+		fmt.Fprintf(a.stdout, " (%s)", escape(r.Reason))
 	}
 	fmt.Fprintln(a.stdout)
 }
@@ -292,7 +292,7 @@ func (a *app) switchKSN(m ksn.Mode) error {
 	if r.Mode.On() {
 		_, err = fmt.Fprintf(a.stdout, "KSN is enabled, mode %s\n", r.Mode)
 	} else {
-		_, err = fmt.Fprintf(a.stdout, "KSN is disabled: %s\n", r.Reason)
+		_, err = fmt.Fprintf(a.stdout, "KSN is disabled: %s\n", escape(r.Reason))
 	}
 	return err
 }

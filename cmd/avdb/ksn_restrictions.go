@@ -73,7 +73,7 @@ func newRestrictionsList(a *app) *cobra.Command {
 				case !in.Now.Before(r.Until):
 					state = "over"
 				}
-				fmt.Fprintf(a.stdout, "%-24s %-8s priority %-4d until %s  %s\n", r.ID, r.Action, r.Priority, stamp(r.Until), state)
+				fmt.Fprintf(a.stdout, "%-24s %-8s priority %-4d until %s  %s\n", escape(r.ID), r.Action, r.Priority, stamp(r.Until), state)
 			}
 			return nil
 		},
@@ -169,7 +169,7 @@ func (a *app) explanation(e ksn.Explanation) error {
 	if !e.Decision.Allowed {
 		verdict = fmt.Sprintf("refused by %s: %s", e.Decision.Stage, e.Decision.Why)
 	}
-	fmt.Fprintf(a.stdout, "%s, %s, %s network, %s, at %s: %s\n", what, q.Origin, q.Network, q.Route, stamp(e.Time), verdict)
+	fmt.Fprintf(a.stdout, "%s, %s, %s network, %s, at %s: %s\n", what, q.Origin, q.Network, q.Route, stamp(e.Time), escape(verdict))
 	if !e.Decision.Retry.IsZero() {
 		fmt.Fprintf(a.stdout, "not before %s\n", stamp(e.Decision.Retry))
 	}
@@ -178,7 +178,7 @@ func (a *app) explanation(e ksn.Explanation) error {
 		if r.Decides {
 			mark = "> "
 		}
-		fmt.Fprintf(a.stdout, "%s%-24s %-8s priority %-4d %s\n", mark, r.ID, r.Action, r.Priority, r.Why)
+		fmt.Fprintf(a.stdout, "%s%-24s %-8s priority %-4d %s\n", mark, escape(r.ID), r.Action, r.Priority, escape(r.Why))
 	}
 	return nil
 }

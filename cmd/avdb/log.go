@@ -26,7 +26,7 @@ func (h *textHandler) Enabled(_ context.Context, l slog.Level) bool { return l >
 func (h *textHandler) Handle(_ context.Context, r slog.Record) error {
 	var b strings.Builder
 	b.WriteString("avdb: ")
-	b.WriteString(r.Message)
+	b.WriteString(escape(r.Message))
 	b.WriteString(h.attrs)
 	r.Attrs(func(a slog.Attr) bool {
 		appendAttr(&b, h.group, a)
@@ -62,7 +62,7 @@ func appendAttr(b *strings.Builder, group string, a slog.Attr) {
 		return
 	}
 	text := v.String()
-	if text == "" || strings.ContainsAny(text, " \t\n\"=") {
+	if text == "" || strings.ContainsAny(text, " \"=") || escape(text) != text {
 		text = strconv.Quote(text)
 	}
 	b.WriteString(" " + group + a.Key + "=" + text)

@@ -63,11 +63,13 @@ type app struct {
 
 // run carries out one command line and returns the exit code.
 func run(ctx context.Context, args []string, a *app) int {
-	out := &output{Writer: a.stdout}
-	a.stdout = out
+	out, told := &output{Writer: a.stdout}, &output{Writer: a.stderr}
+	a.stdout, a.stderr = out, told
+	defer told.end()
 	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	out.end()
 	if out.err != nil && exitCode(err) == exitOK {
 		err = fmt.Errorf("standard output: %w", out.err)
 	}

@@ -69,6 +69,7 @@ func TestScripts(t *testing.T) {
 			"eicar":       cmdEicar,
 			"fingerprint": cmdFingerprint,
 			"glob":        cmdGlob,
+			"hostile":     cmdHostile,
 			"json":        cmdJSON,
 			"lock":        cmdLock,
 			"numbers":     cmdNumbers,
@@ -107,6 +108,21 @@ func cmdEicar(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: eicar FILE")
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), eicar(), 0o644))
+}
+
+// cmdHostile makes a file in a folder whose name would take hold of a terminal, puts its path into a
+// variable, and writes a list, each path ended by NUL, with one such path that is not there:
+// hostile VARIABLE FOLDER LIST.
+func cmdHostile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: hostile VARIABLE FOLDER LIST")
+	}
+	const evil = "\x1b[31m\navdb: all is well\u009b\u202e"
+	name := args[1] + "/there" + evil
+	ts.Check(os.MkdirAll(ts.MkAbs(args[1]), 0o755))
+	ts.Check(os.WriteFile(ts.MkAbs(name), []byte("no format"), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(args[1]+"/gone"+evil+"\x00"), 0o644))
+	ts.Setenv(args[0], name)
 }
 
 // cmdServe serves a folder on loopback HTTP and puts its address into a variable:

@@ -10,8 +10,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -67,13 +70,13 @@ func (a *app) say(level slog.Level, text, remedy string) {
 // note tells something that is neither a result nor wrong; -q leaves it out.
 func (a *app) note(format string, args ...any) {
 	if !a.quiet {
-		a.say(levelNote, fmt.Sprintf(format, args...), "")
+		a.say(levelNote, fmt.Sprintf(format, escapedArgs(args)...), "")
 	}
 }
 
 // warn tells something that the caller should look at; -q does not leave it out.
 func (a *app) warn(format string, args ...any) {
-	a.say(levelWarn, fmt.Sprintf(format, args...), "")
+	a.say(levelWarn, fmt.Sprintf(format, escapedArgs(args)...), "")
 }
 
 // logger is what libraries log to: only with -v, and in the form that --log-format
@@ -91,25 +94,65 @@ func (a *app) logger() *slog.Logger {
 
 // An output is where results go. It remembers the first write that failed, so that a result that
 // nobody got is never reported as a success.
+// Whatever could take hold of a terminal is escaped on its way, line feeds and tabs excepted. It is
+// safe for concurrent use.
 type output struct {
 	io.Writer
-	err error
+	mu   sync.Mutex
+	err  error
+	held []byte // the beginning of a character whose rest is to come
 }
 
 func (o *output) Write(b []byte) (int, error) {
-	n, err := o.Writer.Write(b)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	text := append(o.held, b...)
+	whole := len(text)
+	for i := 1; i < utf8.UTFMax && i <= len(text); i++ {
+		if at := len(text) - i; utf8.RuneStart(text[at]) {
+			if !utf8.FullRune(text[at:]) {
+				whole = at
+			}
+			break
+		}
+	}
+	o.held = slices.Clone(text[whole:])
+	return len(b), o.put(text[:whole])
+}
+
+// end writes what was held back.
+func (o *output) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.held) > 0 {
+		o.put(o.held)
+		o.held = nil
+	}
+}
+
+func (o *output) put(text []byte) error {
+	if len(text) == 0 {
+		return nil
+	}
+	_, err := io.WriteString(o.Writer, escapeBut(string(text), "\n\t"))
 	if err != nil && o.err == nil {
 		o.err = err
 	}
-	return n, err
+	return err
 }
 
-// terminal tells whether f is a terminal.
-func terminal(f any) bool {
+// asFile is the file that f writes to.
+func asFile(f any) (*os.File, bool) {
 	if o, ok := f.(*output); ok {
 		f = o.Writer
 	}
 	file, ok := f.(*os.File)
+	return file, ok
+}
+
+// terminal tells whether f is a terminal.
+func terminal(f any) bool {
+	file, ok := asFile(f)
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 

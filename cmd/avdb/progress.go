@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -31,7 +30,7 @@ func (a *app) progress() *progress {
 	if a.json || a.quiet || !terminal(a.stdout) || !terminal(a.stderr) {
 		return nil
 	}
-	f := a.stderr.(*os.File)
+	f, _ := asFile(a.stderr) // drawn without the escapes, for it has carriage returns
 	width := func() int {
 		w, _, err := term.GetSize(int(f.Fd()))
 		if err != nil {

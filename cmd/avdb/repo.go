@@ -80,7 +80,7 @@ place afterwards: publishing and renewing never need it.`,
 			if a.json {
 				return a.document(r)
 			}
-			fmt.Fprintf(a.stdout, "root fingerprint: %s\nserve %s\n", r.Fingerprint, r.Public)
+			fmt.Fprintf(a.stdout, "root fingerprint: %s\nserve %s\n", r.Fingerprint, pathText(r.Public))
 			a.note("move %s to a safe place: nothing but new keys needs it", filepath.Join(r.Keys, "offline"))
 			return nil
 		},

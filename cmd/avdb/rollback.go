@@ -182,7 +182,7 @@ func eventText(e store.Event) string {
 	if e.Error != "" {
 		b.WriteString("  failed: " + firstLine(e.Error))
 	}
-	return b.String()
+	return escape(b.String())
 }
 
 // remember writes down what was done. What took effect stays done if that fails.

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"example.org/avdb/matcher"
 )
@@ -120,15 +119,15 @@ func (t *textScan) result(r matcher.Result) error {
 	path := pathText(r.Path)
 	switch {
 	case r.Verdict == matcher.Malicious:
-		fmt.Fprintf(t.w, "%s: %s FOUND\n", path, r.Name)
+		fmt.Fprintf(t.w, "%s: %s FOUND\n", path, escape(r.Name))
 	case r.Verdict == matcher.Suspected:
-		fmt.Fprintf(t.w, "%s: %s SUSPECTED\n", path, r.Name)
+		fmt.Fprintf(t.w, "%s: %s SUSPECTED\n", path, escape(r.Name))
 	case !t.verbose:
 		return nil
 	case r.Verdict == matcher.Allowed:
-		fmt.Fprintf(t.w, "%s: %s ALLOWED\n", path, r.Name)
+		fmt.Fprintf(t.w, "%s: %s ALLOWED\n", path, escape(r.Name))
 	case r.Skipped != "":
-		fmt.Fprintf(t.w, "%s: SKIPPED, %s\n", path, r.Skipped)
+		fmt.Fprintf(t.w, "%s: SKIPPED, %s\n", path, escape(r.Skipped))
 	case r.Verdict == matcher.Clean:
 		fmt.Fprintf(t.w, "%s: OK\n", path)
 	}
@@ -137,9 +136,9 @@ func (t *textScan) result(r matcher.Result) error {
 
 func (t *textScan) end(*scanTally) error { return t.w.Flush() }
 
-// pathText keeps a path on its line: one that holds control characters is quoted.
+// pathText keeps a path on its line: one that holds what a terminal would obey is quoted.
 func pathText(path string) string {
-	if strings.ContainsFunc(path, unicode.IsControl) {
+	if escape(path) != path {
 		return strconv.Quote(path)
 	}
 	return path

@@ -252,7 +252,7 @@ func (a *app) statusText(r statusReport) {
 	}
 	fmt.Fprintf(w, "KSN:      %s", r.KSN.Text)
 	if r.KSN.Reason != "" {
-		fmt.Fprintf(w, " (%s)", r.KSN.Reason)
+		fmt.Fprintf(w, " (%s)", escape(r.KSN.Reason))
 	}
 	fmt.Fprintln(w)
 	if r.Last != nil {
@@ -260,10 +260,10 @@ func (a *app) statusText(r statusReport) {
 		if r.Last.Error != "" {
 			outcome = "failed: " + firstLine(r.Last.Error)
 		}
-		fmt.Fprintf(w, "update:   last %s, %s\n", stamp(r.Last.Time), outcome)
+		fmt.Fprintf(w, "update:   last %s, %s\n", stamp(r.Last.Time), escape(outcome))
 	}
 	for _, s := range r.Sources {
-		fmt.Fprintf(w, "source:   %s", s.URL)
+		fmt.Fprintf(w, "source:   %s", escape(s.URL))
 		if s.CoolDown != nil {
 			fmt.Fprintf(w, ", left alone until %s", stamp(*s.CoolDown))
 		}

@@ -51,7 +51,7 @@ damaged is healed by the next update: exit code 15.`,
 			for _, l := range r.Layers {
 				state := "ok"
 				if !l.OK {
-					state = "DAMAGED: " + l.Error
+					state = "DAMAGED: " + escape(l.Error)
 				}
 				fmt.Fprintf(a.stdout, "release %d  %-5s  %s in %s  %s\n", l.Version, l.Layer, bytesText(l.Bytes), plural(l.Blocks, "block"), state)
 			}
