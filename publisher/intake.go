@@ -7,7 +7,6 @@ import (
 	"crypto/md5"
 	"errors"
 	"io"
-	"os"
 	"strings"
 
 	"example.org/avdb/dbformat"
@@ -80,7 +79,7 @@ func (in *intake) read(ctx context.Context, files []sourceFile, progress func(do
 }
 
 func (in *intake) readFile(ctx context.Context, f sourceFile) error {
-	file, err := os.Open(f.path)
+	file, err := openRegular(f.path)
 	if err != nil {
 		return &SourceError{File: f.path, Reason: "cannot be read", Err: bare(err)}
 	}

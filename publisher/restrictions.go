@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -112,7 +111,7 @@ func checkStep(file string, epoch uint64, previous *dbformat.RestrictionSet) err
 }
 
 func readSet(file string) (*dbformat.RestrictionSet, error) {
-	f, err := os.Open(file)
+	f, err := openRegular(file)
 	if err != nil {
 		return nil, &RestrictionsError{File: file, Reason: "cannot be read: ", Err: bare(err), Remedy: "check the path given with --restrictions, or give none to lift all restrictions"}
 	}

@@ -120,6 +120,27 @@ func findInFolder(root string) (files []sourceFile, rejects []Reject, err error)
 	return files, rejects, err
 }
 
+// errIrregular is what [openRegular] says of pipes, devices and folders.
+var errIrregular = errors.New("not a regular file")
+
+// openRegular opens a file that a user named, through links, and waits for nothing: a pipe without a writer would hold
+// the run, and a device may never end.
+func openRegular(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|nonBlocking, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errIrregular
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // bare strips the path that the system's errors repeat.
 func bare(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
