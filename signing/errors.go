@@ -25,7 +25,9 @@ var (
 	// ErrOtherRoot means that [InitTrust] was given a root that is not of the repository that is trusted already.
 	ErrOtherRoot = errors.New("another root is trusted already")
 
-	// ErrStorage is matched by errors of the disk under a trust folder: full, read-only, broken. The system's error is in the chain.
+	// ErrStorage is matched by errors of the disk under a trust folder: full, read-only, broken, or holding something else than was
+	// written. They never match [ErrUntrusted]. In the chain is the system's error, or, for what is damaged, an
+	// [io/fs.PathError] with the path around an error whose method Remedy says what to do.
 	ErrStorage = errors.New("trust folder")
 
 	// ErrNothingStored means that [Trust.Stored] has no verified metadata to read back.

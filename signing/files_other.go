@@ -1,4 +1,4 @@
-//go:build !windows
+//go:build unix
 
 package signing
 
@@ -7,6 +7,15 @@ import (
 	"os"
 	"syscall"
 )
+
+// openFlags: a link at the end of a path is refused, and opening a FIFO does not wait for its writer.
+const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+
+func refuseLink(string) error { return nil } // openFlags do
+
+func isLinkError(err error) bool {
+	return errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EMLINK)
+}
 
 func sharingViolation(error) bool { return false }
 

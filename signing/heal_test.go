@@ -91,8 +91,8 @@ func TestDamagedRootHeals(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := tr.Refresh(t.Context(), serve(r), day0); !errors.Is(err, ErrNoTrust) {
-		t.Errorf("without a root: %v, want ErrNoTrust", err)
+	if _, err := tr.Refresh(t.Context(), serve(r), day0); !errors.Is(err, ErrStorage) || errors.Is(err, ErrUntrusted) {
+		t.Errorf("without a root: %v, want ErrStorage and no distrust", err)
 	}
 }
 

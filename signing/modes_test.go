@@ -42,7 +42,7 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// Guard: readLimited looks before it opens. A FIFO in the trust folder does not make anyone wait.
+// Guard: openOwn opens without blocking. A FIFO in the trust folder does not make anyone wait.
 func TestFIFOInTheWay(t *testing.T) {
 	r := newRepository(t, RepositoryOptions{})
 	publish(t, r, 1, day0)
@@ -79,4 +79,54 @@ func TestInitTrustClosesItsFolder(t *testing.T) {
 			t.Errorf("%q has mode %v, %v; want %o", name, s.Mode().Perm(), err, want)
 		}
 	}
+}
+
+// Guard: O_NOFOLLOW. A link in the trust folder leads nowhere: neither to a good document elsewhere nor to a secret, of which no
+// error says a word.
+func TestLinkInTheTrustFolderIsNotFollowed(t *testing.T) {
+	r := newRepository(t, RepositoryOptions{})
+	publish(t, r, 1, day0)
+	for _, file := range []string{filepath.Join("roots", "1.root.json"), floorsFile, verifiedFile} {
+		for what, content := range map[string][]byte{"its own content": nil, "a secret": []byte(`{"hunter2":"hunter2"}`)} {
+			tr := newTrust(t, r)
+			refresh(t, tr, serve(r), day0)
+			name, elsewhere := filepath.Join(tr.dir, file), filepath.Join(t.TempDir(), "elsewhere")
+			if err := os.Rename(name, elsewhere); err != nil {
+				t.Fatal(err)
+			}
+			if content != nil {
+				if err := os.WriteFile(elsewhere, content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.Symlink(elsewhere, name); err != nil {
+				t.Fatal(err)
+			}
+			_, err := tr.Stored()
+			wantDamage(t, err, name, "is a symbolic link")
+			_, err = tr.Refresh(t.Context(), serve(r), day0)
+			wantDamage(t, err, name, "is a symbolic link")
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("%s at %s: the error tells what it leads to: %v", what, file, err)
+			}
+			if err := initTrust(tr.dir, firstRoot(t, newRepository(t, RepositoryOptions{Rand: &stream{seed: 5}})), true, noSync); err != nil {
+				t.Errorf("%s at %s: the trust cannot be replaced: %v", what, file, err)
+			}
+		}
+	}
+}
+
+// Guard: O_NONBLOCK. A FIFO in the place of the only root makes nobody wait for its writer.
+func TestFIFOInThePlaceOfTheRoot(t *testing.T) {
+	r := newRepository(t, RepositoryOptions{})
+	tr := newTrust(t, r)
+	name := tr.rootName(1)
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := tr.Refresh(t.Context(), serve(r), day0)
+	wantDamage(t, err, name, "is not a regular file")
 }

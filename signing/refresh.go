@@ -37,7 +37,8 @@ const sourceBase = "https://source.invalid/metadata/"
 // roles. What the stored set holds already is not fetched again, so that without news it costs one missing root and one timestamp. On success
 // the new set and its floors are durable; on failure only newly verified roots are kept.
 //
-// Errors match [ErrUntrusted] (and [ErrStale] when the source lags behind) or are the fetcher's own.
+// Errors match [ErrUntrusted] (and [ErrStale] when the source lags behind), [ErrStorage] when it is the trust folder that is at fault, or
+// are the fetcher's own.
 // Expiry is judged at now, or at the newest signed time that was seen when now is more than a day before it.
 func (t *Trust) Refresh(ctx context.Context, f Fetcher, now time.Time) (*Verified, error) {
 	t.mu.Lock()

@@ -54,14 +54,15 @@ func initTrust(dir string, root []byte, replace bool, f files) error {
 	t := &Trust{dir: dir, f: f}
 	have, err := t.rootVersions()
 	if err != nil {
-		return storage(err)
+		return err
 	}
 	if len(have) > 0 {
-		if old, err := readLimited(t.rootName(d.version), MaxRoot); err == nil && bytes.Equal(old, root) {
+		old, err := readOwn(t.rootName(d.version), MaxRoot)
+		if err == nil && bytes.Equal(old, root) {
 			return nil
 		}
 		if !replace {
-			return fmt.Errorf("%s: %w; ask for it to be replaced if that is meant", dir, ErrOtherRoot)
+			return t.otherRoot(d.version, old, err)
 		}
 	}
 	for _, sub := range []string{"", "roots", "tmp"} {
@@ -81,7 +82,7 @@ func initTrust(dir string, root []byte, replace bool, f files) error {
 		}
 		for _, name := range old {
 			if err := f.remove(name); err != nil {
-				return storage(err)
+				return t.blocked(name, err)
 			}
 		}
 		if err := t.syncDirs("", "roots"); err != nil {
@@ -95,12 +96,29 @@ func initTrust(dir string, root []byte, replace bool, f files) error {
 	return t.syncDirs("roots", "")
 }
 
+// otherRoot says why a root is not taken: another one is trusted, or what is there is damaged. old and err are what reading the
+// root of the same version gave.
+func (t *Trust) otherRoot(version uint64, old []byte, err error) error {
+	if err == nil {
+		_, err = verifyRoot(nil, old)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return t.rootDamaged(version, err)
+	}
+	if err := t.readRoot(&state{}); err != nil {
+		return err
+	}
+	return fmt.Errorf("%s: %w; ask for it to be replaced if that is meant", t.dir, ErrOtherRoot)
+}
+
 // OpenTrust opens a trust folder; [ErrNoTrust] when [InitTrust] was not run on it.
 func OpenTrust(dir string) (*Trust, error) {
 	t := &Trust{dir: dir}
 	have, err := t.rootVersions()
 	if err != nil {
-		return nil, storage(err)
+		return nil, err
 	}
 	if len(have) == 0 {
 		return nil, fmt.Errorf("%s: %w; install the repository's root first", dir, ErrNoTrust)
@@ -114,9 +132,13 @@ func (t *Trust) rootName(version uint64) string {
 
 // rootVersions lists the stored roots, oldest first.
 func (t *Trust) rootVersions() ([]uint64, error) {
-	entries, err := os.ReadDir(filepath.Join(t.dir, "roots"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	dir := filepath.Join(t.dir, "roots")
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, storage(err)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, damaged(dir, adviceAway, err)
 	}
 	var versions []uint64
 	for _, e := range entries {
@@ -133,7 +155,34 @@ func (t *Trust) replace(name string, b []byte) error {
 	if err := t.f.mkdir(filepath.Join(t.dir, "tmp"), 0o700); err != nil {
 		return storage(err)
 	}
-	return storage(t.f.replace(filepath.Join(t.dir, "tmp"), name, bytes.NewReader(b), 0o600))
+	return t.blocked(name, t.f.replace(filepath.Join(t.dir, "tmp"), name, bytes.NewReader(b), 0o600))
+}
+
+// blocked is an error about replacing or removing a file: the folder in its place, if that is why, else what the system said.
+func (t *Trust) blocked(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if s, e := os.Lstat(name); e == nil && s.IsDir() {
+		advice := adviceRemove
+		if filepath.Dir(name) != filepath.Clean(t.dir) {
+			advice = adviceAway
+		}
+		return damaged(name, advice, errFolder)
+	}
+	return storage(err)
+}
+
+// rootDamaged is the error about a stored root that is not what was stored.
+func (t *Trust) rootDamaged(version uint64, why error) error {
+	name := t.rootName(version)
+	switch {
+	case errors.Is(why, fs.ErrPermission):
+		return storage(why)
+	case errors.Is(why, errFolder):
+		return damaged(name, adviceAway, why)
+	}
+	return damaged(name, adviceRoot, why)
 }
 
 func (t *Trust) syncDirs(names ...string) error {
@@ -186,15 +235,18 @@ func (s *state) note(code, format string, args ...any) {
 }
 
 // read loads and proves the folder. Damaged files count as absent and are noted, but without any good root
-// there is no trust.
+// there is no trust, and a folder or a link in the place of a file is for its owner to take away.
 func (t *Trust) read() (*state, error) {
 	s := &state{}
 	if err := t.readRoot(s); err != nil {
 		return nil, err
 	}
 	err := t.readStored(s)
+	if errors.Is(err, ErrStorage) {
+		return nil, err
+	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.note(NoteStoreUnreadable, "%s: %v", filepath.Join(t.dir, verifiedFile), err)
+		s.note(NoteStoreUnreadable, "%s: %s", filepath.Join(t.dir, verifiedFile), plain(err))
 	}
 	return s, t.readFloors(s)
 }
@@ -204,29 +256,32 @@ func (t *Trust) read() (*state, error) {
 func (t *Trust) readRoot(s *state) error {
 	versions, err := t.rootVersions()
 	if err != nil {
-		return storage(err)
+		return err
 	}
-	var why error
+	why := fmt.Errorf("%s: %w; install the repository's root first", t.dir, ErrNoTrust)
 	for i := len(versions) - 1; i >= 0; i-- {
-		b, err := readLimited(t.rootName(versions[i]), MaxRoot)
+		b, err := readOwn(t.rootName(versions[i]), MaxRoot)
 		if err == nil {
 			var d *document
 			if d, err = verifyRoot(t.rootBefore(versions, i), b); err == nil && d.version == versions[i] {
 				s.root, s.rootDoc = b, d
 				return nil
 			}
+			if err == nil {
+				err = fmt.Errorf("holds root %d", d.version)
+			}
 		}
-		why = err
-		s.note(NoteRootUnreadable, "%s: %v", t.rootName(versions[i]), err)
+		why = t.rootDamaged(versions[i], err)
+		s.note(NoteRootUnreadable, "%s: %s", t.rootName(versions[i]), plain(err))
 	}
-	return fmt.Errorf("%s: %w; install the repository's root again, replacing what is there: %w", t.dir, ErrNoTrust, why)
+	return why
 }
 
 func (t *Trust) rootBefore(versions []uint64, i int) []byte {
 	if i == 0 || versions[i-1] != versions[i]-1 {
 		return nil
 	}
-	b, err := readLimited(t.rootName(versions[i-1]), MaxRoot)
+	b, err := readOwn(t.rootName(versions[i-1]), MaxRoot)
 	if err != nil {
 		return nil
 	}
@@ -255,7 +310,11 @@ func encodeStored(s *set) []byte {
 }
 
 func (t *Trust) readStored(s *state) error {
-	b, err := readLimited(filepath.Join(t.dir, verifiedFile), maxVerified)
+	name := filepath.Join(t.dir, verifiedFile)
+	b, err := readOwn(name, maxVerified)
+	if inTheWay(err) {
+		return damaged(name, adviceRemove, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -281,13 +340,16 @@ func (t *Trust) readStored(s *state) error {
 // changes nothing.
 func (t *Trust) readFloors(s *state) error {
 	name := filepath.Join(t.dir, floorsFile)
-	b, err := readLimited(name, MaxFloors)
+	b, err := readOwn(name, MaxFloors)
+	if inTheWay(err) {
+		return damaged(name, adviceRemove, err)
+	}
 	if err == nil {
 		s.onDisk, err = parseFloors(b)
 	}
 	lost := err != nil && (s.stored != nil || !errors.Is(err, fs.ErrNotExist))
 	if lost {
-		s.note(NoteFloorsLost, "%s: %v", name, err)
+		s.note(NoteFloorsLost, "%s: %s", name, plain(err))
 	}
 	s.floors = newFloors()
 	if s.onDisk != nil {
@@ -338,7 +400,7 @@ func (s *set) numbers() (map[string]floor, error) {
 
 // Stored reads back the last verified set without asking anyone: every signature is proved again from the stored root,
 // expiry is told and not enforced. [ErrNothingStored] before the first refresh; [ErrUntrusted] when the set is damaged or its
-// keys were taken away meanwhile: refresh.
+// keys were taken away meanwhile: refresh; [ErrStorage] when the folder must be repaired first.
 func (t *Trust) Stored() (*Verified, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -358,7 +420,7 @@ func (t *Trust) Stored() (*Verified, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%s: %w; refresh from a source first", t.dir, ErrNothingStored)
-	case errors.Is(err, ErrUntrusted):
+	case errors.Is(err, ErrUntrusted), errors.Is(err, ErrStorage):
 		return nil, err
 	case err != nil:
 		return nil, &UntrustedError{Role: "stored set", Reason: ReasonMalformed, Detail: err.Error(), Remedy: "refresh from a source", Err: err}
