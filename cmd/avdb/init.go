@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -158,7 +157,7 @@ func (d *device) sources() []string {
 // findRoot reads the root from a file, or fetches the one that has the fingerprint.
 func findRoot(ctx context.Context, o initOptions, sources []string) ([]byte, error) {
 	if o.rootFile != "" {
-		f, err := os.Open(o.rootFile)
+		f, err := openRegular(o.rootFile)
 		if err != nil {
 			return nil, err
 		}
@@ -207,7 +206,7 @@ func fetchRoot(ctx context.Context, source string) ([]byte, error) {
 		return nil, err
 	}
 	if u.Scheme == "file" {
-		f, err := os.Open(filepath.Join(filePath(u), "metadata", "1.root.json"))
+		f, err := openRegular(filepath.Join(filePath(u), "metadata", "1.root.json"))
 		if err != nil {
 			return nil, err
 		}

@@ -57,7 +57,7 @@ const maxDocument = 16 << 20
 
 func inspect(name string) (inspection, error) {
 	i := inspection{File: name, Fields: []string{}}
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
 		return i, err
 	}
@@ -65,9 +65,6 @@ func inspect(name string) (inspection, error) {
 	st, err := f.Stat()
 	if err != nil {
 		return i, err
-	}
-	if !st.Mode().IsRegular() {
-		return i, fmt.Errorf("%s is no regular file", name)
 	}
 	i.Bytes = st.Size()
 	var first [1]byte

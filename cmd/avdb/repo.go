@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -322,7 +321,7 @@ func readRepoStatus(dir, keys string, now time.Time) (repoStatus, error) {
 
 // readRelease reads the signed release record from the public tree and holds it against its target.
 func readRelease(file string, t signing.Target) (*dbformat.ReleaseRecord, error) {
-	f, err := os.Open(file)
+	f, err := openRegular(file)
 	if err != nil {
 		return nil, err
 	}
