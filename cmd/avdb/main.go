@@ -57,6 +57,8 @@ type app struct {
 	stateFlag string
 	confFlag  string
 
+	args []string // the command line, for --json after a flag that could not be read
+
 	// answered is set once the command has printed its JSON document, so that a
 	// failure after it adds no second one.
 	answered bool
@@ -67,6 +69,7 @@ func run(ctx context.Context, args []string, a *app) int {
 	out, told := &output{Writer: a.stdout}, &output{Writer: a.stderr}
 	a.stdout, a.stderr = out, told
 	defer told.end()
+	a.args = args
 	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 const rootHelp = `avdb keeps an antivirus database up to date: publishers turn signature files into
@@ -71,7 +74,8 @@ func newRoot(a *app) *cobra.Command {
 	root.SetErr(a.stderr)
 	root.SetUsageTemplate(usageTemplate)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &usageError{text: err.Error(), command: c.CommandPath()}
+		a.json = a.json || asksJSON(a.args)
+		return &usageError{text: flagText(err), command: c.CommandPath()}
 	})
 
 	f := root.PersistentFlags()
@@ -113,6 +117,43 @@ func newRoot(a *app) *cobra.Command {
 		}
 	})
 	return root
+}
+
+// asksJSON tells whether --json stands anywhere among the flags: those after one that could not be
+// read were not looked at.
+func asksJSON(args []string) bool {
+	for _, s := range args {
+		switch s {
+		case "--":
+			return false
+		case "--json", "--json=true":
+			return true
+		}
+	}
+	return false
+}
+
+// flagText says what is wrong with a flag, and what it takes instead.
+func flagText(err error) string {
+	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err.Error()
+	}
+	f, want := bad.GetFlag(), ""
+	switch f.Value.Type() {
+	case "int":
+		want = "a whole number"
+	case "uint64":
+		want = "a whole number, 0 or more"
+	case "bool":
+		want = "true or false"
+	default:
+		return err.Error()
+	}
+	if errors.Is(err, strconv.ErrRange) {
+		want += " that is not as large"
+	}
+	return fmt.Sprintf("--%s is %q, want %s", f.Name, bad.GetValue(), want)
 }
 
 // The groups of the root's help.
