@@ -183,6 +183,7 @@ func TestLinksAreRefusedByName(t *testing.T) {
 	}
 	_, err = s.Settings()
 	requireError(t, err, ErrStorage, "is a symbolic link")
+	requireDamagedSettings(t, s, "is a symbolic link")
 	must(t, os.Remove(s.currentPath()))
 	must(t, syscall.Mkfifo(s.currentPath(), 0o644))
 	_, err = s.Current()

@@ -152,22 +152,32 @@ func (s *Store) settingsError(err error) error {
 		Remedy: "correct the field, or remove the file and run init again"}
 }
 
-// Settings reads settings.json without a lock: what is there is always whole. Errors match [ErrSettings] and name
-// the field, fs.ErrNotExist if there is no file, fs.ErrPermission for other users.
+// settingsDamaged is the error about a settings.json that holds something else than settings, or is no file.
+func (s *Store) settingsDamaged(what string, err error) error {
+	return &Error{Kind: ErrSettings, Damaged: true, Path: s.settingsPath(), What: what, Err: err,
+		Remedy: "correct it or restore it from a copy, or remove it and run avdb init again"}
+}
+
+// Settings reads settings.json without a lock: what is there is always whole. If it is damaged, down to a single field, errors match
+// [ErrSettings], [ErrStorage] and [ErrDamaged] and name the field; if there is no file, ErrSettings and fs.ErrNotExist;
+// for other users, ErrStorage and fs.ErrPermission.
 func (s *Store) Settings() (Settings, error) {
 	b, err := readFile(s.settingsPath(), maxSettings)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Settings{}, &Error{Kind: ErrSettings, Path: s.settingsPath(), What: "does not exist", Err: err, Remedy: "run init first"}
+	}
+	if e, ok := errors.AsType[*Error](err); ok { // a link, a folder, too long: what helps elsewhere, an update, does not here
+		return Settings{}, s.settingsDamaged(e.What, nil)
 	}
 	if err != nil {
 		return Settings{}, failed(s.settingsPath(), "cannot be read", err)
 	}
 	v := DefaultSettings()
 	if err := dbformat.DecodeJSON(b, &v); err != nil {
-		return Settings{}, s.settingsError(err)
+		return Settings{}, s.settingsDamaged("cannot be used", err)
 	}
 	if err := v.check(); err != nil {
-		return Settings{}, s.settingsError(err)
+		return Settings{}, s.settingsDamaged("cannot be used", err)
 	}
 	return v, nil
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,7 +62,10 @@ func TestUpdateSettings(t *testing.T) {
 	if err := s.UpdateSettings(func(v *Settings) error { v.CloudMode = false; return stop }); err != stop {
 		t.Errorf("error is %v, want that of the change", err)
 	}
-	requireError(t, s.UpdateSettings(func(v *Settings) error { v.Update.Keep = 99; return nil }), ErrSettings, "field update.keep is 99, want 0 to 30")
+	err = s.UpdateSettings(func(v *Settings) error { v.Update.Keep = 99; return nil })
+	if e := requireError(t, err, ErrSettings, "field update.keep is 99, want 0 to 30"); errors.Is(e, ErrStorage) || errors.Is(e, ErrDamaged) {
+		t.Error("a wrong value of the caller's counts as damage on disk")
+	}
 	if again, _ := s.Settings(); !again.CloudMode || again.Update.Keep != 0 {
 		t.Error("a change that failed changed something")
 	}
@@ -94,6 +98,49 @@ func TestSettingsOfManyWriters(t *testing.T) {
 	}
 }
 
+// requireDamagedSettings demands the one kind of error for a settings.json that is not what was written, from reading and from
+// changing, and that the remedy works: remove it and make it again.
+func requireDamagedSettings(t *testing.T, s *Store, text string) {
+	t.Helper()
+	_, err := s.Settings()
+	for _, err := range []error{err, s.UpdateSettings(func(*Settings) error { return nil })} {
+		e := requireError(t, err, ErrSettings, text)
+		if !errors.Is(e, ErrStorage) || !errors.Is(e, ErrDamaged) || errors.Is(e, fs.ErrNotExist) {
+			t.Errorf("%v does not match ErrStorage and ErrDamaged", e)
+		}
+		if e.Path != s.settingsPath() || !strings.Contains(e.Remedy, "remove it and run avdb init again") {
+			t.Errorf("path %s, remedy %q", e.Path, e.Remedy)
+		}
+	}
+	must(t, os.Remove(s.settingsPath()))
+	again, err := Create(s.dir, Options{})
+	must(t, err)
+	_, err = again.Settings()
+	must(t, err)
+}
+
+// TestDamagedSettingsAreDamageOnDisk: whatever lies in the place of settings.json.
+func TestDamagedSettingsAreDamageOnDisk(t *testing.T) {
+	s := newMemoryStore(t)
+	good, err := os.ReadFile(s.settingsPath())
+	must(t, err)
+	for what, b := range map[string][]byte{
+		"empty": {}, "cut": good[:len(good)/2], "zeros": make([]byte, len(good)), "garbage": {0xff, 0xfe, '{', 7},
+		"null": []byte("null"), "another document": []byte("[]"), "something after it": append(slices.Clone(good), good...),
+		"too long": make([]byte, maxSettings+1),
+	} {
+		t.Run(what, func(t *testing.T) {
+			must(t, os.WriteFile(s.settingsPath(), b, 0o600))
+			requireDamagedSettings(t, s, "")
+		})
+	}
+	t.Run("folder", func(t *testing.T) {
+		must(t, os.Remove(s.settingsPath()))
+		must(t, os.Mkdir(s.settingsPath(), 0o700))
+		requireDamagedSettings(t, s, "is not a regular file")
+	})
+}
+
 // TestSettingsErrors: what cannot be used is an error with file, field and remedy.
 func TestSettingsErrors(t *testing.T) {
 	s := newMemoryStore(t)
@@ -117,13 +164,7 @@ func TestSettingsErrors(t *testing.T) {
 			t.Fatalf("%s changes nothing", c.name)
 		}
 		must(t, os.WriteFile(s.settingsPath(), []byte(doc), 0o600))
-		_, err := s.Settings()
-		if e := requireError(t, err, ErrSettings, c.text); e.Path != s.settingsPath() || e.Remedy == "" {
-			t.Errorf("%s: %+v", c.name, e)
-		}
-		if err := s.UpdateSettings(func(*Settings) error { return nil }); !errors.Is(err, ErrSettings) {
-			t.Errorf("%s: UpdateSettings gives %v", c.name, err)
-		}
+		requireDamagedSettings(t, s, c.text)
 	}
 	// What is left out has its default.
 	must(t, os.WriteFile(s.settingsPath(), []byte(`{"schema":1,"install":"`+strings.Repeat("a", 32)+`"}`), 0o600))
