@@ -196,8 +196,6 @@ func countText[N ~int | ~int64 | ~uint64](n N) string {
 // ago is a duration for people: "3 min", "2 h", "5 d".
 func ago(d time.Duration) string {
 	switch {
-	case d < 0:
-		return "in the future"
 	case d < time.Minute:
 		return fmt.Sprintf("%d s", int(d.Seconds()))
 	case d < time.Hour:

@@ -22,7 +22,7 @@ type statusReport struct {
 	Wanted    dbformat.Variant       `json:"wanted_variant"`
 	Published *time.Time             `json:"published"`
 	Installed *time.Time             `json:"installed"`
-	Age       int64                  `json:"age_seconds"` // since publication, 0 for none
+	Age       int64                  `json:"age_seconds"` // since publication, 0 for none or a time to come
 	Freshness string                 `json:"freshness"`   // current, out_of_date, very_out_of_date or none
 	Records   map[string]uint64      `json:"records"`     // by layer
 	Layers    map[string]statusLayer `json:"layers"`
@@ -116,8 +116,16 @@ func (d *device) status() (statusReport, error) {
 	r.Wanted = d.wanted(in.Facts)
 	dev.KSN = r.KSN
 	d.past(&r, &dev)
-	r.Device = ksn.DeviceStatus(dev)
+	r.judge(dev)
 	return r, err
+}
+
+// judge says what there is to attend to.
+func (r *statusReport) judge(dev ksn.Device) {
+	r.Device = ksn.DeviceStatus(dev)
+	if r.ahead(dev.Now) {
+		addReason(&r.Device, ksn.DeviceReason{Code: "published_in_future", Severity: ksn.SeverityWarning})
+	}
 }
 
 // open opens the layers of the current generation, so that one that is damaged is met here, and
@@ -139,7 +147,7 @@ func (d *device) describe(r *statusReport, dev *ksn.Device, cur store.Current) {
 	r.Version, r.Variant = cur.Version, cur.Variant()
 	published, installed := cur.Published.UTC(), cur.Installed.UTC()
 	r.Published, r.Installed = &published, &installed
-	r.Age = int64(dev.Now.Sub(published).Seconds())
+	r.Age = int64(max(0, dev.Now.Sub(published)).Seconds())
 	r.Freshness = ksn.Freshness(published, dev.Now)
 	dev.Published, dev.Variant = published, r.Variant
 	if r.Variant == dbformat.VariantLight {
@@ -160,6 +168,25 @@ func (d *device) describe(r *statusReport, dev *ksn.Device, cur store.Current) {
 	if cur.RolledBack != nil {
 		dev.RolledBack = cur.RolledBack.Since
 	}
+}
+
+// clockSlack is how far the clocks of a publisher and a device may lie apart before it is told.
+const clockSlack = 5 * time.Minute
+
+// ahead tells whether the release says that it was published later than now: one of the two clocks is
+// wrong, and the age tells nothing.
+func (r *statusReport) ahead(now time.Time) bool {
+	return r.Published != nil && r.Published.After(now.Add(clockSlack))
+}
+
+// addReason adds a reason behind those that are as bad, so that the worst stay first.
+func addReason(s *ksn.DeviceState, r ksn.DeviceReason) {
+	rank := []ksn.Severity{ksn.SeverityCritical, ksn.SeverityWarning, ksn.SeverityOK}
+	s.Reasons = append(s.Reasons, r)
+	slices.SortStableFunc(s.Reasons, func(a, b ksn.DeviceReason) int {
+		return slices.Index(rank, a.Severity) - slices.Index(rank, b.Severity)
+	})
+	s.Status = s.Reasons[0].Severity
 }
 
 // past fills in what history tells. It belongs to the owner of the state; to others there is none.
@@ -222,14 +249,23 @@ func moment(t time.Time) *time.Time {
 	return &t
 }
 
+// ageText is how old the release is, in words.
+func (r *statusReport) ageText() string {
+	for _, x := range r.Device.Reasons {
+		if x.Code == "published_in_future" {
+			return "later than it is by the clock of this device"
+		}
+	}
+	return ago(time.Duration(r.Age)*time.Second) + " ago"
+}
+
 // statusText prints the report for people.
 func (a *app) statusText(r statusReport) {
 	w := a.stdout
 	if r.Version == 0 {
 		fmt.Fprintf(w, "database: none that can be used\n")
 	} else {
-		fmt.Fprintf(w, "database: release %d, %s, published %s (%s ago, %s)\n", r.Version, r.Variant, stamp(*r.Published),
-			ago(time.Duration(r.Age)*time.Second), r.Freshness)
+		fmt.Fprintf(w, "database: release %d, %s, published %s (%s, %s)\n", r.Version, r.Variant, stamp(*r.Published), r.ageText(), r.Freshness)
 		fmt.Fprint(w, "records:  ")
 		for i, l := range r.Variant.Layers() {
 			if i > 0 {
