@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 
 	"example.org/avdb/dbformat"
@@ -126,12 +127,12 @@ func exitCode(err error) int {
 
 // explain takes an error apart into what happened and what to do about it. Libraries
 // write both into one text; here they stand on lines of their own.
-func explain(err error) (text, remedy string) {
+func (a *app) explain(err error) (text, remedy string) {
 	text = strings.TrimSpace(errorText(err))
 	switch {
 	case errors.Is(err, context.Canceled):
 		return "interrupted", "what is installed stays in use; run the command again to go on"
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission) && concerns(err, a.state):
 		remedy = "run it as the user that it belongs to, or name another folder with --state"
 	}
 	if _, ok := errors.AsType[*updater.UpdateError](err); ok {
@@ -155,12 +156,27 @@ func explain(err error) (text, remedy string) {
 	if remedy != "" {
 		return text, remedy
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return text, "run it as a user who may do this, or have the right given"
+	}
 	for _, k := range kinds {
 		if errors.Is(err, k.is) {
 			return text, k.remedy
 		}
 	}
 	return text, ""
+}
+
+// concerns tells whether err names something in the folder dir, or a folder on the way to it.
+func concerns(err error, dir string) bool {
+	if dir == "" {
+		return false
+	}
+	if strings.Contains(err.Error(), dir) {
+		return true
+	}
+	p, ok := errors.AsType[*fs.PathError](err)
+	return ok && strings.HasPrefix(dir, strings.TrimRight(p.Path, string(filepath.Separator))+string(filepath.Separator))
 }
 
 // remedies lists what the errors in the chain of err advise, the outermost first.
@@ -209,7 +225,7 @@ func (a *app) fail(err error) int {
 		return code
 	}
 	f := failure{Exit: code}
-	f.Error, f.Remedy = explain(err)
+	f.Error, f.Remedy = a.explain(err)
 	a.say(levelError, f.Error, f.Remedy)
 	if a.json && !a.answered {
 		if werr := a.document(f); werr != nil {

@@ -56,6 +56,7 @@ type app struct {
 	logFormat string
 	stateFlag string
 	confFlag  string
+	state     string // the state folder that the command works with, "" for none
 
 	args []string // the command line, for --json after a flag that could not be read
 

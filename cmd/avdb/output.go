@@ -215,7 +215,7 @@ func (a *app) reportJSON(report any, err error) error {
 	}
 	if _, isResult := errors.AsType[verdictError](err); err != nil && !isResult {
 		f := failure{Exit: exitCode(err)}
-		f.Error, f.Remedy = explain(err)
+		f.Error, f.Remedy = a.explain(err)
 		more, merr := json.Marshal(f)
 		if merr != nil {
 			return errors.Join(err, merr)

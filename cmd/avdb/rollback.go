@@ -42,7 +42,7 @@ release does harm. The release that was left is not installed again; a higher on
 					return err
 				}
 				if after, err = d.store.Rollback(hold); err != nil {
-					return err
+					return d.firstRelease(before, err)
 				}
 				d.remember(store.Event{Kind: "rollback", Result: "rolled_back", From: before.Version, To: after.Version, Variant: string(after.Variant())})
 				return nil
@@ -102,6 +102,15 @@ the next update does that.`,
 			return err
 		},
 	}
+}
+
+// firstRelease says of a rollback that failed for want of an earlier database why there is none, where
+// enough are kept.
+func (d *device) firstRelease(cur store.Current, err error) error {
+	if !errors.Is(err, store.ErrNoPrevious) || cur.RolledBack != nil || d.effective().Update.Keep < 1 {
+		return err
+	}
+	return hint(fmt.Errorf("there is no earlier database yet: %w", err), "there will be one to go back to once an update has installed a newer release")
 }
 
 // locked runs f under the update lock.

@@ -122,7 +122,10 @@ func (l *pathList) all() iter.Seq[string] {
 				return
 			}
 		}
-		if s.Err() != nil {
+		if errors.Is(s.Err(), bufio.ErrTooLong) {
+			l.err = hint(fmt.Errorf("--files-from: a path is longer than %d bytes; those after it were not scanned", maxPath),
+				"give a path a line, or with -0 paths that end in NUL")
+		} else if s.Err() != nil {
 			l.err = fmt.Errorf("--files-from: %w", s.Err())
 		}
 	}

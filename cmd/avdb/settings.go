@@ -42,6 +42,7 @@ func (a *app) device(reading bool) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.state = dir
 	d := &device{a: a, env: map[string]any{}, flags: map[string]any{}}
 	if d.policy, err = readPolicy(name); err != nil {
 		return nil, err
