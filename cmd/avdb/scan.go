@@ -48,7 +48,7 @@ func newScan(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d, err := a.device(true)
+			d, err := a.protecting()
 			if err != nil {
 				return err
 			}

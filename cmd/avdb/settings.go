@@ -37,7 +37,13 @@ type device struct {
 
 // device opens the state and reads the whole configuration. A command that only
 // reads takes the system's state when the process has none of its own.
-func (a *app) device(reading bool) (*device, error) {
+func (a *app) device(reading bool) (*device, error) { return a.openDevice(reading, false) }
+
+// protecting is the device of a command that must go on without settings: with damaged ones it works
+// by policy and defaults, and says so.
+func (a *app) protecting() (*device, error) { return a.openDevice(true, true) }
+
+func (a *app) openDevice(reading, whatever bool) (*device, error) {
 	dir, name, err := a.find(reading)
 	if err != nil {
 		return nil, err
@@ -70,6 +76,9 @@ func (a *app) device(reading bool) (*device, error) {
 	case errors.Is(err, fs.ErrPermission) && reading:
 		// The system's settings are its owner's; a reader works with policy and defaults.
 		d.settings, d.blind = store.DefaultSettings(), true
+	case errors.Is(err, store.ErrDamaged) && whatever:
+		d.settings = store.DefaultSettings()
+		a.warn("%v: defaults hold in their place", err)
 	default:
 		return nil, err
 	}
