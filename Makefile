@@ -4,7 +4,7 @@
 
 SHELL      := /bin/bash -o pipefail
 GO         ?= go
-FUZZTIME   ?= 3s
+FUZZTIME   ?= 2s
 PLATFORMS  := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 CROSS      := $(addprefix cross-,$(subst /,-,$(PLATFORMS)))
 

@@ -291,7 +291,8 @@ func FuzzParseIgnore(f *testing.F) {
 }
 
 func FuzzParsePolicy(f *testing.F) {
-	for _, s := range []string{"", "variants: [full]", "whole: {names: ['Held.*'], hashes: f}\nguards: {removed_percent: 5}", "a: b", "- x", "whole: {names: [&a x, *a]}"} {
+	for _, s := range []string{"", "variants: [full]", "whole: {names: ['Held.*'], hashes: f}\nguards: {removed_percent: 5}", "a: b", "- x", "whole: {names: [&a x, *a]}",
+		"whole: {names:!00 00000000}"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -118,10 +118,10 @@ func parsePolicy(b []byte) (p *Policy, hashes string, err error) {
 	}
 	var f policyFile
 	d := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict())
-	if err := d.Decode(&f); err != nil && err != io.EOF {
+	if err := decodeYAML(d, &f); err != nil && err != io.EOF {
 		return nil, "", yamlError(err)
 	}
-	if err := d.Decode(new(any)); err != io.EOF {
+	if err := decodeYAML(d, new(any)); err != io.EOF {
 		return nil, "", &PolicyError{Reason: "holds more than one document", Remedy: "remove what follows the line ---"}
 	}
 	p = DefaultPolicy()
@@ -161,6 +161,16 @@ func parsePolicy(b []byte) (p *Policy, hashes string, err error) {
 		}
 	}
 	return p, hashes, nil
+}
+
+// decodeYAML is d.Decode. The library panics on some documents that are none, such as a list behind a tag of no known type.
+func decodeYAML(d *yaml.Decoder, v any) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = errors.New("is no YAML that can be read: a value has a tag that does not fit it")
+		}
+	}()
+	return d.Decode(v)
 }
 
 func parseVariants(words []string) ([]dbformat.Variant, error) {

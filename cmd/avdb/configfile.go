@@ -100,7 +100,7 @@ func readPolicy(name string) (policy, error) {
 // parsePolicy reads the bytes of a config file. Everything that is wrong is told at
 // once.
 func parsePolicy(name string, b []byte) (map[string]policyValue, error) {
-	file, err := parser.ParseBytes(b, 0)
+	file, err := parseYAML(b)
 	if err != nil {
 		p := configProblem{File: name, Text: err.Error(), Advice: "indent with spaces, write \"key: value\", and quote text that holds \": \" or \" #\""}
 		var ye yaml.Error
@@ -126,6 +126,17 @@ func parsePolicy(name string, b []byte) (map[string]policyValue, error) {
 		return nil, &configError{r.problems}
 	}
 	return r.values, nil
+}
+
+// parseYAML gives the tree of a document. A panic of the library, which others of its readers are known for, is an error
+// like any other.
+func parseYAML(b []byte) (f *ast.File, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			f, err = nil, errors.New("is no YAML that can be read")
+		}
+	}()
+	return parser.ParseBytes(b, 0)
 }
 
 // A policyReader walks the tree of a config file.
