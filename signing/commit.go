@@ -124,6 +124,9 @@ func encode(d *document, keys []ed25519.PrivateKey) ([]byte, error) {
 		m.Signed.Targets[p] = &metadata.TargetFiles{Length: t.Length, Hashes: metadata.Hashes{"sha256": t.SHA256[:]}}
 	}
 	if d.role == RoleTargets {
+		if len(d.approved) > 0 {
+			m.Signed.UnrecognizedFields = map[string]any{"approved": d.approved}
+		}
 		m.Signed.Delegations = &metadata.Delegations{Keys: tufKeys(d.keys)}
 		for _, role := range slices.Sorted(maps.Keys(d.roles)) {
 			a := d.roles[role]

@@ -74,6 +74,13 @@ func (r *Repository) Rotate(role string, now time.Time, random io.Reader) error 
 	return r.signOffline(b, s, next, roles)
 }
 
+// withDoc is a copy of s in which a role other than root has another document.
+func (s *set) withDoc(d *document) *set {
+	next := &set{root: s.root, docs: maps.Clone(s.docs), raw: maps.Clone(s.raw)}
+	next.docs[d.role] = d
+	return next
+}
+
 // withNewKeys gives a copy of s in which a role has new keys, which are saved, and the role that says so.
 func (r *Repository) withNewKeys(s *set, role string, random io.Reader, ring keyring) (*set, string, error) {
 	next := &set{docs: maps.Clone(s.docs), raw: maps.Clone(s.raw)}

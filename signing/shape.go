@@ -67,6 +67,7 @@ type document struct {
 	roles    map[string]authority // root: the four; targets: the delegated ones
 	meta     map[string]metaFile  // by role; timestamp and snapshot only
 	targets  map[string]Target    // by path; targets and delegated roles
+	approved []uint64             // releases that may exceed the guards, ascending; targets only
 }
 
 // An authority is who may sign for a role.
@@ -161,6 +162,7 @@ func (s *shape) document(role string, tree any) *document {
 		s.targets(d, signed)
 		if role == RoleTargets {
 			s.delegations(d, signed["delegations"])
+			s.approved(d, signed)
 		} else if _, ok := signed["delegations"]; ok {
 			s.bad("a delegated role delegates on")
 		}
@@ -377,6 +379,21 @@ func entrusted(role, p string) bool {
 		}
 	}
 	return delegatedPaths[role] == nil
+}
+
+// approved is a field of our own, so that it may be absent.
+func (s *shape) approved(d *document, signed map[string]any) {
+	v, ok := signed["approved"]
+	if !ok {
+		return
+	}
+	for _, v := range s.array("approved", v, 0, MaxApproved) {
+		n := uint64(s.number("approved release", v, 1, dbformat.MaxVersion))
+		if len(d.approved) > 0 && n <= d.approved[len(d.approved)-1] {
+			s.bad("approved releases are not ascending")
+		}
+		d.approved = append(d.approved, n)
+	}
 }
 
 // delegations takes one entry for each role name: go-tuf caches a delegated role by its name, so that of two delegators

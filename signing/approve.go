@@ -1,0 +1,112 @@
+package signing
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"time"
+
+	"example.org/avdb/dbformat"
+)
+
+// MaxApproved is how many approved releases targets names at most; the newest are kept.
+const MaxApproved = 64
+
+// Approved tells whether the offline keys approved a release, by its version, although it exceeds the guards.
+func (v *Verified) Approved(version uint64) bool {
+	return slices.Contains(v.set.docs[RoleTargets].approved, version)
+}
+
+// Approved lists the versions of the approved releases, ascending: those that endpoints take although they exceed the guards.
+func (r *Repository) Approved() ([]uint64, error) {
+	s, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(s.docs[RoleTargets].approved), nil
+}
+
+// Approve has the offline keys of targets name a release that exceeds the guards, before it is published or when it is the one that is
+// published now. It needs the keys of targets, snapshot and timestamp. A version that is approved already changes nothing and
+// needs no key. When targets would name more than [MaxApproved] releases, the lowest are dropped.
+//
+// Errors match [ErrTarget] for a version below the published one, or more than 2^32 above it, [ErrNoKey], [ErrBusy], [ErrRepository].
+func (r *Repository) Approve(version uint64, now time.Time) error {
+	r.op.Lock()
+	defer r.op.Unlock()
+	unlock, err := r.Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	s, err := r.load()
+	if err != nil {
+		return err
+	}
+	targets := *s.docs[RoleTargets]
+	if slices.Contains(targets.approved, version) {
+		return nil
+	}
+	if err := r.approvable(s, version); err != nil {
+		return err
+	}
+	b := &builder{now: dbformat.At(now).Time}
+	if b.rings, err = r.bothRings(); err != nil {
+		return err
+	}
+	targets.approved = approve(targets.approved, version)
+	next := s.withDoc(&targets)
+	return r.signOffline(b, s, next, []string{RoleTargets, RoleSnapshot, RoleTimestamp})
+}
+
+// approve adds a version to an ascending list and keeps the newest.
+func approve(approved []uint64, version uint64) []uint64 {
+	next := slices.Clone(approved)
+	if i, found := slices.BinarySearch(next, version); !found {
+		next = slices.Insert(next, i, version)
+	}
+	return next[max(0, len(next)-MaxApproved):]
+}
+
+// approvable refuses what nobody will ever be offered: typing errors.
+func (r *Repository) approvable(s *set, version uint64) error {
+	stable, newest, err := r.published(s)
+	if err != nil {
+		return err
+	}
+	bad := func(detail, remedy string) error {
+		return &RepositoryError{Kind: ErrTarget, What: fmt.Sprintf("release %d", version), Detail: detail, Remedy: remedy}
+	}
+	switch last := min(newest+maxStep, dbformat.MaxVersion); {
+	case version < max(stable, 1):
+		return bad(fmt.Sprintf("release %d is published, and nobody is offered an older one", stable),
+			fmt.Sprintf("approve the release that is to be published next, %d, or the published one", newest+1))
+	case version > last:
+		return bad(fmt.Sprintf("is more than 2^32 above release %d, and endpoints refuse such a step", newest),
+			fmt.Sprintf("approve the release that is to be published next, %d", newest+1))
+	case len(s.docs[RoleTargets].approved) == MaxApproved && version < s.docs[RoleTargets].approved[0]:
+		return bad(fmt.Sprintf("%d later releases are approved already, and no more are kept", MaxApproved), "publish one of these")
+	}
+	return nil
+}
+
+// published gives the versions of the stable release and of the newest, which may be a candidate; 0 before the first.
+func (r *Repository) published(s *set) (stable, newest uint64, err error) {
+	t, ok := s.docs[RoleDatabase].targets[dbformat.ReleaseTarget]
+	if !ok {
+		return 0, 0, nil
+	}
+	name := r.TargetFile(t)
+	b, err := readLimited(name, dbformat.MaxReleaseRecord)
+	if err == nil && (int64(len(b)) != t.Length || sha256.Sum256(b) != [32]byte(t.SHA256)) {
+		err = fmt.Errorf("is not what was signed")
+	}
+	var record *dbformat.ReleaseRecord
+	if err == nil {
+		record, err = dbformat.ParseReleaseRecord(b)
+	}
+	if err != nil {
+		return 0, 0, &RepositoryError{Kind: ErrRepository, What: name, Err: err, Remedy: "restore the file from a mirror"}
+	}
+	return record.Stable.Version, record.Version(), nil
+}
