@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/fixtures"
@@ -31,7 +30,7 @@ func newEndpoint(t *testing.T, p *fixtures.Publisher) *endpoint {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := signing.InitTrust(s.TrustDir(), p.Root(), false, time.Now()); err != nil {
+	if err := signing.InitTrust(s.TrustDir(), p.Root(), false); err != nil {
 		t.Fatal(err)
 	}
 	u, err := updater.New(updater.Config{Store: s, Sources: []string{p.URL()}})

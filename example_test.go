@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"time"
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/matcher"
@@ -28,7 +27,7 @@ func Example() {
 		if err != nil {
 			return err
 		}
-		if err := signing.InitTrust(s.TrustDir(), root, false, time.Now()); err != nil {
+		if err := signing.InitTrust(s.TrustDir(), root, false); err != nil {
 			return err
 		}
 		if _, err := u.Update(ctx, updater.Options{Variant: string(dbformat.VariantFull)}); err != nil {

@@ -51,10 +51,14 @@ var guards = []guard{
 		{"signing/floors.go", "case value < v.Value:", "case false:"},
 	}, "./signing", "^TestRollback$"},
 	{"freeze", []edit{
-		{"signing/refresh.go", "x.tuf.UnsafeSetRefTime(x.reference)\n\tif x.reference.After(x.root.expires) {", "x.tuf.UnsafeSetRefTime(time.Unix(0, 0))\n\tif false {"},
+		{"signing/refresh.go", "x.tuf.UnsafeSetRefTime(x.reference)\n\treturn x.unexpired(RoleRoot)", "x.tuf.UnsafeSetRefTime(time.Unix(0, 0))\n\treturn nil"},
+		{"signing/refresh.go", "if x.reference.After(d.expires) {", "if false {"},
 	}, "./updater", "^TestFreeze$"},
+	{"an old mirror's targets", []edit{
+		{"signing/refresh.go", "if x.reference.After(d.expires) {", "if false {"},
+	}, "./signing", "^TestMaxAgeLeavesOtherExpiries$"},
 	{"a clock set back to revive what expired", []edit{
-		{"signing/refresh.go", "x.reference = x.state.referenceTime(x.root, x.now)", "x.reference = x.now"},
+		{"signing/refresh.go", "x.reference = x.state.referenceTime(x.root, x.o.Now)", "x.reference = x.o.Now"},
 	}, "./signing", "^TestClockSetBack$"},
 	{"fast-forward", []edit{
 		{"signing/floors.go", "case value-v.Value > maxStep:", "case false:"},

@@ -26,7 +26,7 @@ func endpoint(t *testing.T, p *fixtures.Publisher) (*store.Store, *updater.Updat
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := signing.InitTrust(s.TrustDir(), p.Root(), false, p.Now()); err != nil {
+	if err := signing.InitTrust(s.TrustDir(), p.Root(), false); err != nil {
 		t.Fatal(err)
 	}
 	u, err := updater.New(updater.Config{Store: s, Sources: []string{p.FileURL()}})

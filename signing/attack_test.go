@@ -57,18 +57,18 @@ func TestInitTrustRefusesAnotherRoot(t *testing.T) {
 	tr := newTrust(t, ours)
 	refresh(t, tr, serve(ours), day0)
 	unchanged(t, tr, func() {
-		if err := InitTrust(tr.dir, firstRoot(t, ours), false, day0); err != nil {
+		if err := InitTrust(tr.dir, firstRoot(t, ours), false); err != nil {
 			t.Errorf("the same root again: %v", err)
 		}
-		if err := InitTrust(tr.dir, firstRoot(t, theirs), false, day0); !errors.Is(err, ErrOtherRoot) {
+		if err := InitTrust(tr.dir, firstRoot(t, theirs), false); !errors.Is(err, ErrOtherRoot) {
 			t.Errorf("another root: %v, want ErrOtherRoot", err)
 		}
 		f := newForge(t, ours)
 		f.keys[RoleRoot] = f.keys[RoleRoot][:1]
-		err := InitTrust(tr.dir, f.files()["1.root.json"], true, day0)
+		err := InitTrust(tr.dir, f.files()["1.root.json"], true)
 		wantUntrusted(t, nil, err, RoleRoot, ReasonSignature)
 	})
-	if err := InitTrust(tr.dir, firstRoot(t, theirs), true, day0); err != nil {
+	if err := InitTrust(tr.dir, firstRoot(t, theirs), true); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tr.Stored(); !errors.Is(err, ErrNothingStored) {
@@ -99,7 +99,7 @@ func TestFlippedByte(t *testing.T) {
 				bad := good.clone()
 				bad.files[name] = bytes.Clone(bad.files[name])
 				bad.files[name][i] ^= bit
-				_, err := tr.Refresh(t.Context(), bad, day0)
+				_, err := tr.Refresh(t.Context(), bad, RefreshOptions{Now: day0})
 				if !errors.Is(err, ErrUntrusted) {
 					t.Fatalf("%s, byte %d ^ %#x: %v", name, i, bit, err)
 				}
@@ -258,7 +258,7 @@ func TestRollbackOfReleaseAndEpoch(t *testing.T) {
 	}
 	wantUntrusted(t, nil, tr.Accept(old), "release", ReasonRollback)
 	for _, again := range []func() (*Verified, error){
-		func() (*Verified, error) { return tr.Refresh(t.Context(), serve(r), day0) },
+		func() (*Verified, error) { return tr.Refresh(t.Context(), serve(r), RefreshOptions{Now: day0}) },
 		tr.Stored,
 	} {
 		v, err := again()
@@ -350,7 +350,7 @@ func TestRecoveryFromFastForward(t *testing.T) {
 			before := serveDir(t, r)
 			publish(t, r, 3, day0)
 			refresh(t, tr, serve(r), day0)
-			if _, err := tr.Refresh(t.Context(), before, day0); !errors.Is(err, ErrStale) {
+			if _, err := tr.Refresh(t.Context(), before, RefreshOptions{Now: day0}); !errors.Is(err, ErrStale) {
 				t.Errorf("replay after recovery: %v", err)
 			}
 		})

@@ -237,7 +237,7 @@ func TestKillBetweenAnyTwoStepsOfRefresh(t *testing.T) {
 			dir := copyTree(t, before.dir)
 			k := &killer{at: at, applies: applies, dir: dir}
 			dying := &Trust{dir: dir, f: files{hook: k.hook}}
-			_, err := dying.Refresh(t.Context(), serve(r), day0)
+			_, err := dying.Refresh(t.Context(), serve(r), RefreshOptions{Now: day0})
 			if k.n < at {
 				t.Logf("%d steps: %v", k.n, k.ops)
 				return
@@ -265,7 +265,7 @@ func TestKillBetweenAnyTwoStepsOfRefresh(t *testing.T) {
 				refresh(t, tr, old, day0) // not yet seen: not yet refused
 			}
 			refresh(t, tr, serve(r), day0)
-			if _, err := tr.Refresh(t.Context(), old, day0); !errors.Is(err, ErrStale) {
+			if _, err := tr.Refresh(t.Context(), old, RefreshOptions{Now: day0}); !errors.Is(err, ErrStale) {
 				t.Errorf("%s: the old state is believed again: %v", step, err)
 			}
 			if left := tree(t, filepath.Join(dir, "tmp")); len(left) != 0 {

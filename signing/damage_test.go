@@ -56,7 +56,7 @@ func TestDamagedOnlyRootIsNotTheSourcesFault(t *testing.T) {
 				t.Fatal(err)
 			}
 			src := serve(r)
-			_, err := tr.Refresh(t.Context(), src, day0)
+			_, err := tr.Refresh(t.Context(), src, RefreshOptions{Now: day0})
 			wantDamage(t, err, name, "--replace-trust")
 			if len(src.log) != 0 {
 				t.Errorf("the source was asked for %s", src.log)
@@ -90,7 +90,7 @@ func TestFolderInThePlaceOfAFile(t *testing.T) {
 			if err := os.MkdirAll(filepath.Join(name, "x"), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			_, err := tr.Refresh(t.Context(), serve(r), day0)
+			_, err := tr.Refresh(t.Context(), serve(r), RefreshOptions{Now: day0})
 			wantDamage(t, err, name, "is a folder")
 			wantDamage(t, initTrust(tr.dir, firstRoot(t, newRepository(t, RepositoryOptions{Rand: &stream{seed: 5}})), true, noSync), name, "is a folder")
 		})

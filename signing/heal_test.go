@@ -91,7 +91,7 @@ func TestDamagedRootHeals(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := tr.Refresh(t.Context(), serve(r), day0); !errors.Is(err, ErrStorage) || errors.Is(err, ErrUntrusted) {
+	if _, err := tr.Refresh(t.Context(), serve(r), RefreshOptions{Now: day0}); !errors.Is(err, ErrStorage) || errors.Is(err, ErrUntrusted) {
 		t.Errorf("without a root: %v, want ErrStorage and no distrust", err)
 	}
 }

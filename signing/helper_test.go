@@ -151,7 +151,7 @@ func publish(t testing.TB, r *Repository, version uint64, now time.Time) {
 
 func refresh(t testing.TB, tr *Trust, f Fetcher, now time.Time) *Verified {
 	t.Helper()
-	v, err := tr.Refresh(t.Context(), f, now)
+	v, err := tr.Refresh(t.Context(), f, RefreshOptions{Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func refresh(t testing.TB, tr *Trust, f Fetcher, now time.Time) *Verified {
 // refuse demands that a refresh fails as untrusted, for the role and reason.
 func refuse(t testing.TB, tr *Trust, f Fetcher, now time.Time, role string, reason Reason) *UntrustedError {
 	t.Helper()
-	v, err := tr.Refresh(t.Context(), f, now)
+	v, err := tr.Refresh(t.Context(), f, RefreshOptions{Now: now})
 	return wantUntrusted(t, v, err, role, reason)
 }
 

@@ -71,7 +71,7 @@ func TestInitTrustClosesItsFolder(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := InitTrust(dir, firstRoot(t, r), false, day0); err != nil {
+	if err := InitTrust(dir, firstRoot(t, r), false); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]fs.FileMode{"": 0o700, "roots": 0o700, "tmp": 0o700, "roots/1.root.json": 0o600} {
@@ -104,7 +104,7 @@ func TestLinkInTheTrustFolderIsNotFollowed(t *testing.T) {
 			}
 			_, err := tr.Stored()
 			wantDamage(t, err, name, "is a symbolic link")
-			_, err = tr.Refresh(t.Context(), serve(r), day0)
+			_, err = tr.Refresh(t.Context(), serve(r), RefreshOptions{Now: day0})
 			wantDamage(t, err, name, "is a symbolic link")
 			if strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("%s at %s: the error tells what it leads to: %v", what, file, err)
@@ -127,6 +127,6 @@ func TestFIFOInThePlaceOfTheRoot(t *testing.T) {
 	if err := syscall.Mkfifo(name, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := tr.Refresh(t.Context(), serve(r), day0)
+	_, err := tr.Refresh(t.Context(), serve(r), RefreshOptions{Now: day0})
 	wantDamage(t, err, name, "is not a regular file")
 }

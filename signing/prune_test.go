@@ -56,7 +56,7 @@ func TestOldDocumentsGoAndNoClientMissesThem(t *testing.T) {
 	wantWritten(t, r, RoleTargets, 1, 1) // named by every snapshot
 	wantWritten(t, r, RoleRoot, 1, 2)
 	for i, b := range timestamps {
-		_, err := newTrust(t, r).Refresh(t.Context(), midway(r, b), day0)
+		_, err := newTrust(t, r).Refresh(t.Context(), midway(r, b), RefreshOptions{Now: day0})
 		if kept := i >= commits-keptSnapshots; kept != (err == nil) || !kept && !errors.Is(err, ErrNotFound) {
 			t.Errorf("timestamp %d of %d: %v", i+1, commits, err)
 		}

@@ -33,21 +33,35 @@ const maxRootSteps = 4096
 // sourceBase stands for the source in the names that go-tuf makes. Nothing resolves it.
 const sourceBase = "https://source.invalid/metadata/"
 
+// RefreshOptions say when expired metadata is believed.
+type RefreshOptions struct {
+	// Now is the moment at which expiry is judged; the newest signed time that was seen counts instead when Now is more than a day before it.
+	// The zero time means the system's clock.
+	Now time.Time
+
+	// MaxAge is for a source that cannot be renewed in time, such as a mirror behind an air gap: timestamp and snapshot count as
+	// unexpired while the timestamp was signed at most so long ago. Root, targets, database and restrictions expire as ever, and no floor
+	// moves. Whoever stands between the publisher and this device can keep news back for so long. Zero or less: every expiry counts.
+	MaxAge time.Duration
+}
+
 // Refresh brings the trusted metadata up to date from one source: the roots, one by one, timestamp, snapshot, targets and both delegated
 // roles. What the stored set holds already is not fetched again, so that without news it costs one missing root and one timestamp. On success
 // the new set and its floors are durable; on failure only newly verified roots are kept.
 //
 // Errors match [ErrUntrusted] (and [ErrStale] when the source lags behind), [ErrStorage] when it is the trust folder that is at fault, or
 // are the fetcher's own.
-// Expiry is judged at now, or at the newest signed time that was seen when now is more than a day before it.
-func (t *Trust) Refresh(ctx context.Context, f Fetcher, now time.Time) (*Verified, error) {
+func (t *Trust) Refresh(ctx context.Context, f Fetcher, o RefreshOptions) (*Verified, error) {
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, err := t.read()
 	if err != nil {
 		return nil, err
 	}
-	x := &exchange{ctx: ctx, f: f, state: s, now: now, last: RoleRoot, reference: now, root: s.rootDoc, docs: map[string]*document{},
+	x := &exchange{ctx: ctx, f: f, state: s, o: o, last: RoleRoot, reference: o.Now, root: s.rootDoc, docs: map[string]*document{},
 		raw: map[string][]byte{}, roots: map[uint64][]byte{}}
 	verified, err := x.run(filepath.Join(t.dir, floorsFile, "none"))
 	if err != nil {
@@ -71,10 +85,11 @@ type exchange struct {
 	ctx   context.Context
 	f     Fetcher
 	state *state
-	now   time.Time
+	o     RefreshOptions
 
 	tuf       *updater.Updater
 	reference time.Time
+	lenient   bool                 // go-tuf judges no expiry, for the sake of an old timestamp
 	last      string               // role that go-tuf was given last: the one that an error is about
 	root      *document            // the newest root handed over; verified once the timestamp is asked for
 	docs      map[string]*document // handed over
@@ -101,6 +116,9 @@ func (x *exchange) run(nowhere string) (*set, error) {
 		if err := x.tuf.Refresh(); err != nil {
 			return err
 		}
+		if err := x.unexpired(RoleTargets); err != nil {
+			return err
+		}
 		if err := x.load(RoleDatabase, dbformat.ReleaseTarget); err != nil {
 			return err
 		}
@@ -124,6 +142,10 @@ func (x *exchange) run(nowhere string) (*set, error) {
 		x.raw[RoleRoot] = b
 	}
 	s := &set{root: x.root, docs: x.docs, raw: x.raw}
+	if at, role := s.expires(); x.lenient && x.reference.After(at) {
+		x.state.note(NoteExpired, "%s expired at %s and is believed: it was signed %s ago, at most %s is allowed here", role, at.Format(time.RFC3339),
+			x.reference.Sub(s.docs[RoleTimestamp].signedAt).Round(time.Minute), x.o.MaxAge)
+	}
 	return s, x.raiseFloors(s)
 }
 
@@ -131,7 +153,7 @@ func (x *exchange) run(nowhere string) (*set, error) {
 func (x *exchange) load(role, path string) error {
 	_, err := x.tuf.GetTargetInfo(path)
 	if x.tuf.GetTrustedMetadataSet().Targets[role] != nil {
-		return nil
+		return x.unexpired(role)
 	}
 	if err == nil {
 		err = &UntrustedError{Role: role, Reason: ReasonDelegation, Detail: "targets does not lead to it", Remedy: remedySource}
@@ -217,6 +239,9 @@ func (x *exchange) DownloadFile(url string, limit int64, _ time.Duration) ([]byt
 	} else {
 		x.docs[role], x.raw[role] = d, b
 	}
+	if role == RoleTimestamp {
+		x.tolerate(d)
+	}
 	return b, nil
 }
 
@@ -267,16 +292,35 @@ func (x *exchange) endOfRoots() error {
 		return &UntrustedError{Role: RoleRoot, Version: x.root.version, Floor: have, Reason: ReasonRollback,
 			Detail: fmt.Sprintf("root %d was seen before", have), Remedy: "the source lags behind or replays: try another one"}
 	}
-	x.reference = x.state.referenceTime(x.root, x.now)
-	if x.reference.After(x.now) {
-		x.state.note(NoteClockBehind, "the clock says %s, the newest signature is of %s", x.now.UTC().Format(time.RFC3339), x.reference.UTC().Format(time.RFC3339))
+	x.reference = x.state.referenceTime(x.root, x.o.Now)
+	if x.reference.After(x.o.Now) {
+		x.state.note(NoteClockBehind, "the clock says %s, the newest signature is of %s", x.o.Now.UTC().Format(time.RFC3339), x.reference.UTC().Format(time.RFC3339))
 	}
 	x.tuf.UnsafeSetRefTime(x.reference)
-	if x.reference.After(x.root.expires) {
-		return &UntrustedError{Role: RoleRoot, Version: x.root.version, Expires: x.root.expires, Reason: ReasonExpired,
-			Detail: "expired at " + x.root.expires.Format(time.RFC3339), Remedy: remedyExpired}
+	return x.unexpired(RoleRoot)
+}
+
+// unexpired judges a verified document. go-tuf does so too, but it has one moment for all of them, and none once [exchange.tolerate] took it.
+func (x *exchange) unexpired(role string) error {
+	d := x.docs[role]
+	if role == RoleRoot {
+		d = x.root
+	}
+	if x.reference.After(d.expires) {
+		x.last = role
+		return expired(d)
 	}
 	return nil
+}
+
+// tolerate is called with a timestamp that go-tuf has not verified yet. Is it young enough, go-tuf judges no expiry from here on: it knows
+// one moment for all documents and looks at timestamp and snapshot again with each one below them.
+func (x *exchange) tolerate(d *document) {
+	if x.o.MaxAge <= 0 || x.reference.Sub(d.signedAt) > x.o.MaxAge {
+		return
+	}
+	x.tuf.UnsafeSetRefTime(time.Time{})
+	x.lenient = true
 }
 
 // raiseFloors holds a verified set against the floors and raises them.
@@ -306,13 +350,13 @@ func (x *exchange) raiseFloors(s *set) error {
 			Detail: fmt.Sprintf("signed at %s, a signature of %s was seen before", signedAt.Format(time.RFC3339), newest.UTC().Format(time.RFC3339)),
 			Remedy: "try another source; if all say the same, the publisher's clock is wrong"}
 	}
-	if signedAt.After(x.now.Add(clockTolerance)) && !x.reference.After(x.now) {
-		x.state.note(NoteSignedInFuture, "the clock says %s, the newest signature is of %s", x.now.UTC().Format(time.RFC3339), signedAt.Format(time.RFC3339))
+	if signedAt.After(x.o.Now.Add(clockTolerance)) && !x.reference.After(x.o.Now) {
+		x.state.note(NoteSignedInFuture, "the clock says %s, the newest signature is of %s", x.o.Now.UTC().Format(time.RFC3339), signedAt.Format(time.RFC3339))
 	}
 	for _, role := range append([]string{RoleRoot}, setRoles...) {
 		floors.raise(role, numbers[role].Value, numbers[role].Keys)
 	}
-	if at := signedFloor(signedAt, x.reference, x.now); at.After(newest) {
+	if at := signedFloor(signedAt, x.reference, x.o.Now); at.After(newest) {
 		floors.raise(floorSigned, uint64(max(at.Unix(), 1)), numbers[floorSigned].Keys)
 	}
 	return nil

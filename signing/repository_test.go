@@ -66,7 +66,7 @@ func TestOnARealDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	publish(t, r, 1, time.Now())
-	if err := InitTrust(filepath.Join(dir, "trust"), firstRoot(t, r), false, time.Now()); err != nil {
+	if err := InitTrust(filepath.Join(dir, "trust"), firstRoot(t, r), false); err != nil {
 		t.Fatal(err)
 	}
 	tr, err := OpenTrust(filepath.Join(dir, "trust"))

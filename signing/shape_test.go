@@ -312,7 +312,7 @@ func TestMalformedMetadata(t *testing.T) {
 		if m.role == RoleRoot { // offered as the next root
 			files["2.root.json"] = f.sign(RoleRoot)
 		}
-		v, err := tr.Refresh(t.Context(), &mapSource{files: files}, day0)
+		v, err := tr.Refresh(t.Context(), &mapSource{files: files}, RefreshOptions{Now: day0})
 		e, ok := errors.AsType[*UntrustedError](err)
 		if !ok || e.Role != m.role || e.Reason != ReasonMalformed {
 			t.Errorf("%s: refresh gives %v, %v; want malformed %s", m.name, v, err, m.role)

@@ -42,7 +42,7 @@ const (
 // fingerprint that came another way; here its shape and its signatures by its own keys are. Expiry does not count: a later root may be
 // fetched. A folder that already trusts this root is left alone. One that trusts another gives [ErrOtherRoot], unless replace
 // says to forget that one with all that was seen under it.
-func InitTrust(dir string, root []byte, replace bool, _ time.Time) error {
+func InitTrust(dir string, root []byte, replace bool) error {
 	return initTrust(dir, root, replace, files{})
 }
 
@@ -216,6 +216,7 @@ const (
 	NoteStoreUnreadable = "stored_unreadable" // the stored set is damaged; it is fetched again
 	NoteFloorsLost      = "floors_lost"       // floors.json is missing or damaged; it was rebuilt from the stored set, if there is one
 	NoteFloorsBehind    = "floors_behind"     // floors.json is older than the stored set: somebody put it back
+	NoteExpired         = "expired"           // timestamp or snapshot is expired and believed, as [RefreshOptions] allow
 	NoteFloorReset      = "floor_reset"       // a root or targets took keys away; what they had vouched for counts no longer
 )
 

@@ -76,7 +76,7 @@ func TestNetworkFailureIsNotUntrusted(t *testing.T) {
 			}
 			return nil, nil
 		}
-		_, err := newTrust(t, r).Refresh(t.Context(), src, day0)
+		_, err := newTrust(t, r).Refresh(t.Context(), src, RefreshOptions{Now: day0})
 		if !errors.Is(err, down) || errors.Is(err, ErrUntrusted) {
 			t.Errorf("%s: %v; want the fetcher's error and no distrust", name, err)
 		}
@@ -92,7 +92,7 @@ func TestMissingFileIsNotUntrusted(t *testing.T) {
 	for _, name := range []string{"timestamp.json", "1.snapshot.json", "1.targets.json", "1.database.json", "1.restrictions.json"} {
 		src := serveDir(t, r)
 		delete(src.files, name)
-		_, err := newTrust(t, r).Refresh(t.Context(), src, day0)
+		_, err := newTrust(t, r).Refresh(t.Context(), src, RefreshOptions{Now: day0})
 		if !errors.Is(err, ErrNotFound) || errors.Is(err, ErrUntrusted) {
 			t.Errorf("%s: %v; want ErrNotFound and no distrust", name, err)
 		}
@@ -104,7 +104,7 @@ func TestFetcherPanics(t *testing.T) {
 	r := newRepository(t, RepositoryOptions{})
 	src := serve(r)
 	src.edit = func(string, []byte) ([]byte, error) { panic("a bug") }
-	_, err := newTrust(t, r).Refresh(t.Context(), src, day0)
+	_, err := newTrust(t, r).Refresh(t.Context(), src, RefreshOptions{Now: day0})
 	if err == nil || errors.Is(err, ErrUntrusted) || !strings.Contains(err.Error(), "a bug") {
 		t.Errorf("%v; want an error that tells of the bug", err)
 	}

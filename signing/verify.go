@@ -95,17 +95,21 @@ func explain(role string, d *document, err error) error {
 	case is[*metadata.ErrUnsignedMetadata](err):
 		e.Reason, e.Detail = ReasonSignature, "too few good signatures of its keys"
 	case is[*metadata.ErrExpiredMetadata](err):
-		e.Reason, e.Detail, e.Remedy = ReasonExpired, "", remedyExpired
 		if d != nil {
-			e.Expires = d.expires
-			e.Detail = "expired at " + d.expires.UTC().Format(time.RFC3339)
+			return expired(d)
 		}
+		e.Reason, e.Remedy = ReasonExpired, remedyExpired
 	case is[*metadata.ErrLengthOrHashMismatch](err):
 		e.Reason, e.Detail = ReasonMismatch, "not the length and hash that the role above it names"
 	case is[*metadata.ErrBadVersionNumber](err):
 		e.Reason, e.Detail = ReasonMismatch, "not the version that the role above it names"
 	}
 	return e
+}
+
+func expired(d *document) *UntrustedError {
+	return &UntrustedError{Role: d.role, Version: d.version, Expires: d.expires, Reason: ReasonExpired,
+		Detail: "expired at " + d.expires.UTC().Format(time.RFC3339), Remedy: remedyExpired}
 }
 
 // is asks for the type: the Is methods of go-tuf's errors match their relatives too.

@@ -198,7 +198,7 @@ func (c *cycle) visit(ctx context.Context, address string, share time.Duration) 
 // update brings this install to what one source offers.
 func (c *cycle) update(ctx context.Context, src source, name string) error {
 	c.step(stepRefresh)
-	v, err := c.trust.Refresh(ctx, src, c.now())
+	v, err := c.trust.Refresh(ctx, src, signing.RefreshOptions{Now: c.now()})
 	if err != nil {
 		return c.refreshError(ctx, name, err)
 	}

@@ -225,7 +225,7 @@ func (w *world) endpointIn(dir string, sources ...string) *store.Store {
 	w.t.Helper()
 	s, err := store.Create(dir, store.Options{Now: func() time.Time { return w.now }})
 	must(w.t, err)
-	must(w.t, signing.InitTrust(s.TrustDir(), w.file("metadata/1.root.json"), false, w.now))
+	must(w.t, signing.InitTrust(s.TrustDir(), w.file("metadata/1.root.json"), false))
 	must(w.t, s.UpdateSettings(func(v *store.Settings) error {
 		for _, u := range sources {
 			v.Sources = append(v.Sources, store.SettingsSource{URL: u})

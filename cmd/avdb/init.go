@@ -94,7 +94,7 @@ func (a *app) initialise(ctx context.Context, o initOptions) (initReport, error)
 		return initReport{}, err
 	}
 	defer lock.Unlock()
-	if err := signing.InitTrust(s.TrustDir(), root, o.replace, time.Now()); err != nil {
+	if err := signing.InitTrust(s.TrustDir(), root, o.replace); err != nil {
 		if errors.Is(err, signing.ErrOtherRoot) {
 			err = hint(fmt.Errorf("%s: another root is trusted already", s.Dir()),
 				"add --replace-trust if the repository was made anew; everything that was seen under the old root is then forgotten")
