@@ -32,7 +32,7 @@ func (k *killer) hook(op, name string) (bool, error) {
 	k.ops = append(k.ops, op+" "+strings.TrimPrefix(name, "/"))
 	switch {
 	case k.at == 0 || k.n < k.at:
-		return noSync.hook(op, name)
+		return withoutSync(op, name)
 	case k.n == k.at:
 		return k.applies, errKilled
 	}
@@ -97,7 +97,7 @@ func TestKillBetweenAnyTwoStepsOfCommit(t *testing.T) {
 		for _, applies := range waysToDie(at) {
 			dir := copyTree(t, r.dir)
 			k := &killer{at: at, applies: applies, dir: dir}
-			dying, err := openRepository(dir, "", files{hook: k.hook})
+			dying, err := openRepository(dir, "", files{disk: hook(k.hook)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -146,7 +146,7 @@ func TestKillBetweenAnyTwoStepsOfCommit(t *testing.T) {
 func TestOrderOfCommit(t *testing.T) {
 	r := newRepository(t, RepositoryOptions{})
 	k := &killer{dir: r.dir}
-	r, err := openRepository(r.dir, "", files{hook: k.hook})
+	r, err := openRepository(r.dir, "", files{disk: hook(k.hook)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestKillBetweenAnyTwoStepsOfRotate(t *testing.T) {
 			for at := first; ; at += stride {
 				dir := copyTree(t, r.dir)
 				k := &killer{at: at, applies: at%2 == 0, dir: dir}
-				dying, err := openRepository(dir, "", files{hook: k.hook})
+				dying, err := openRepository(dir, "", files{disk: hook(k.hook)})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -236,7 +236,7 @@ func TestKillBetweenAnyTwoStepsOfRefresh(t *testing.T) {
 		for _, applies := range waysToDie(at) {
 			dir := copyTree(t, before.dir)
 			k := &killer{at: at, applies: applies, dir: dir}
-			dying := &Trust{dir: dir, f: files{hook: k.hook}}
+			dying := &Trust{dir: dir, f: files{disk: hook(k.hook)}}
 			_, err := dying.Refresh(t.Context(), serve(r), RefreshOptions{Now: day0})
 			if k.n < at {
 				t.Logf("%d steps: %v", k.n, k.ops)
@@ -283,7 +283,7 @@ func TestOrderOfRefresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := &killer{dir: tr.dir}
-	tr.f.hook = k.hook
+	tr.f.disk = hook(k.hook)
 	refresh(t, tr, serve(r), day0)
 	var want []string
 	put := func(name, dir string) {

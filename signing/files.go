@@ -10,23 +10,20 @@ import (
 	"time"
 )
 
-// files does every change to a disk that this package makes. Each primitive step asks the hook first, if there is
-// one: tests record the steps, or break them before or after they took effect.
+// files does every change to a disk that this package makes, each primitive step by way of the [Disk], if there is one.
 type files struct {
-	hook func(op, name string) (apply bool, err error)
+	disk Disk
 }
 
 func (f files) step(op, name string, do func() error) error {
-	if f.hook == nil {
+	return f.do(DiskCall{Op: op, Path: name}, do)
+}
+
+func (f files) do(c DiskCall, do func() error) error {
+	if f.disk == nil {
 		return do()
 	}
-	apply, err := f.hook(op, name)
-	if apply {
-		if e := do(); err == nil {
-			err = e
-		}
-	}
-	return err
+	return f.disk.Do(c, do)
 }
 
 // mkdir makes a folder and sets its mode whatever the umask; one that exists keeps its mode.
@@ -66,7 +63,7 @@ func (f files) replace(tmp, name string, r io.Reader, mode fs.FileMode) error {
 		err = e
 	}
 	if err == nil {
-		err = f.step("rename", name, func() error { return f.rename(t.Name(), name) })
+		err = f.do(DiskCall{Op: "rename", Path: name, From: t.Name()}, func() error { return f.rename(t.Name(), name) })
 	}
 	if err != nil {
 		_ = f.step("remove", t.Name(), func() error { return os.Remove(t.Name()) })

@@ -35,7 +35,22 @@ func (s *stream) Read(b []byte) (int, error) {
 var _ io.Reader = (*stream)(nil)
 
 // noSync leaves out what only a power cut would show: hundreds of repositories are made here.
-var noSync = files{hook: func(op, _ string) (bool, error) { return op != "sync" && op != "syncdir", nil }}
+var noSync = files{disk: hook(withoutSync)}
+
+func withoutSync(op, _ string) (bool, error) { return op != "sync" && op != "syncdir", nil }
+
+// A hook is a [Disk] that decides whether a change takes effect, and what is said of it.
+type hook func(op, name string) (apply bool, err error)
+
+func (h hook) Do(c DiskCall, change func() error) error {
+	apply, err := h(c.Op, c.Path)
+	if apply {
+		if e := change(); err == nil {
+			err = e
+		}
+	}
+	return err
+}
 
 func newRepository(t testing.TB, o RepositoryOptions) *Repository {
 	t.Helper()

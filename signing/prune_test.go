@@ -78,15 +78,15 @@ func TestKillWhileOldDocumentsGo(t *testing.T) {
 	for at := 1; ; at++ {
 		dir := copyTree(t, r.dir)
 		n := 0
-		dying, err := openRepository(dir, "", files{hook: func(op, name string) (bool, error) {
+		dying, err := openRepository(dir, "", files{disk: hook(func(op, name string) (bool, error) {
 			if op == "remove" {
 				n++
 			}
 			if n >= at {
 				return n == at && at%2 == 0, errKilled
 			}
-			return noSync.hook(op, name)
-		}})
+			return withoutSync(op, name)
+		})})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -114,8 +114,11 @@ func (t *Trust) otherRoot(version uint64, old []byte, err error) error {
 }
 
 // OpenTrust opens a trust folder; [ErrNoTrust] when [InitTrust] was not run on it.
-func OpenTrust(dir string) (*Trust, error) {
-	t := &Trust{dir: dir}
+func OpenTrust(dir string) (*Trust, error) { return OpenTrustOn(nil, dir) }
+
+// OpenTrustOn is [OpenTrust] with a [Disk] under the folder, nil for none.
+func OpenTrustOn(disk Disk, dir string) (*Trust, error) {
+	t := &Trust{dir: dir, f: files{disk: disk}}
 	have, err := t.rootVersions()
 	if err != nil {
 		return nil, err

@@ -18,6 +18,9 @@ type files interface {
 	Rename(from, to string) error
 	SyncDir(path string) error
 	Remove(path string) error // nil if it is not there
+
+	// Transaction is a change of the bbolt file at path, which change makes and syncs.
+	Transaction(path string, change func() error) error
 }
 
 // A newFile is being written.
@@ -90,6 +93,8 @@ func (osFiles) Remove(path string) error {
 	}
 	return err
 }
+
+func (osFiles) Transaction(_ string, change func() error) error { return change() }
 
 // openRegular opens a file of ours for reading or writing: never a link, a folder, a device or a
 // FIFO (on which opening could wait for ever).

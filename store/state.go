@@ -216,7 +216,9 @@ func (s *Store) tryChangeState(f func(*bolt.Tx) error) error {
 		return openFailure(path, err)
 	}
 	defer closeState(path, db)
-	return stateFailure(path, guardBolt(path, func() error { return db.Update(f) }))
+	return stateFailure(path, s.files.Transaction(path, func() error {
+		return guardBolt(path, func() error { return db.Update(f) })
+	}))
 }
 
 // makeState makes an empty file, which bbolt fills under its own lock: of two processes that get here at once neither

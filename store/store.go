@@ -10,12 +10,18 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
+
+	"example.org/avdb/signing"
 )
 
 // Options are what a store takes from outside; the zero value works.
 type Options struct {
 	Now  func() time.Time // nil means time.Now
 	Rand io.Reader        // names of temporary files, the install id; nil means crypto/rand
+
+	// Disk stands between the store and each change of the state folder, that of the trust folder included ([Store.OpenTrust]). It
+	// is for tests of this and other packages that break writes; nil for none. Locks, and what the updater downloads, do not go through it.
+	Disk signing.Disk
 
 	files files // nil means the operating system
 }
@@ -56,6 +62,9 @@ func Open(dir string, o Options) (*Store, error) {
 	s := &Store{dir: abs, o: o, files: o.files}
 	if s.files == nil {
 		s.files = osFiles{}
+	}
+	if o.Disk != nil {
+		s.files = diskFiles{s.files, o.Disk}
 	}
 	return s, nil
 }
@@ -137,6 +146,11 @@ func (s *Store) Dir() string { return s.dir }
 
 // TrustDir is the folder of package signing: no cache, never wiped.
 func (s *Store) TrustDir() string { return filepath.Join(s.dir, "trust") }
+
+// OpenTrust opens the trust folder. Errors are those of signing.OpenTrust.
+func (s *Store) OpenTrust() (*signing.Trust, error) {
+	return signing.OpenTrustOn(s.o.Disk, s.TrustDir())
+}
 
 // DownloadsDir is the folder of the updater's partial files.
 func (s *Store) DownloadsDir() string { return filepath.Join(s.dir, "downloads") }

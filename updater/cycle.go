@@ -97,7 +97,7 @@ func (c *cycle) read() error {
 	default:
 		return fmt.Errorf("variant %.40q, want auto, light or full", choice)
 	}
-	if c.trust, err = signing.OpenTrust(s.TrustDir()); err != nil {
+	if c.trust, err = s.OpenTrust(); err != nil {
 		return c.trustError(err, "the trusted metadata cannot be read")
 	}
 	c.readCoolDowns()
