@@ -33,7 +33,7 @@ func newEndpoint(t *testing.T, p *fixtures.Publisher) *endpoint {
 	if err := signing.InitTrust(s.TrustDir(), p.Root(), false); err != nil {
 		t.Fatal(err)
 	}
-	u, err := updater.New(updater.Config{Store: s, Sources: []string{p.URL()}})
+	u, err := updater.New(updater.Config{Store: s, Sources: updater.Sources(p.URL())})
 	if err != nil {
 		t.Fatal(err)
 	}

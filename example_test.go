@@ -23,7 +23,7 @@ func Example() {
 		if err != nil {
 			return err
 		}
-		u, err := updater.New(updater.Config{Store: s, Sources: []string{source}})
+		u, err := updater.New(updater.Config{Store: s, Sources: updater.Sources(source)})
 		if err != nil {
 			return err
 		}

@@ -29,7 +29,7 @@ func endpoint(t *testing.T, p *fixtures.Publisher) (*store.Store, *updater.Updat
 	if err := signing.InitTrust(s.TrustDir(), p.Root(), false); err != nil {
 		t.Fatal(err)
 	}
-	u, err := updater.New(updater.Config{Store: s, Sources: []string{p.FileURL()}})
+	u, err := updater.New(updater.Config{Store: s, Sources: updater.Sources(p.FileURL())})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"regexp"
 	"slices"
 	"time"
@@ -23,11 +22,6 @@ type Settings struct {
 	KSN       SettingsKSN      `json:"ksn"`
 	Update    SettingsUpdate   `json:"update"`
 	Scan      SettingsScan     `json:"scan"`
-}
-
-// A SettingsSource is a place that updates come from.
-type SettingsSource struct {
-	URL string `json:"url"` // http, https or file
 }
 
 // SettingsKSN is consent and the way to the cloud.
@@ -126,9 +120,8 @@ func (v *Settings) check() error {
 		return bad("scan.max_size", v.Scan.MaxSize, "0 or more")
 	}
 	for i, s := range v.Sources {
-		u, err := url.Parse(s.URL)
-		if err != nil || len(s.URL) > maxURL || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) {
-			return bad(fmt.Sprintf("sources[%d].url", i), fmt.Sprintf("%.80q", s.URL), "an http, https or file URL")
+		if err := s.Check(); err != nil {
+			return fmt.Errorf("field sources[%d]: %w", i, err)
 		}
 	}
 	for i, p := range v.KSN.Proxies {

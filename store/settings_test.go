@@ -153,7 +153,7 @@ func TestSettingsErrors(t *testing.T) {
 		{"field twice", `"cloud_mode": false`, `"cloud_mode": false, "cloud_mode": true`, `field "cloud_mode" stands twice`},
 		{"wrong type", `"cloud_mode": false`, `"cloud_mode": "no"`, "field cloud_mode cannot be a string"},
 		{"unknown mode", `"mode": "off"`, `"mode": "on"`, `field ksn.mode is "on", want one of`},
-		{"source of another kind", `"sources": []`, `"sources": [{"url": "ftp://x/"}]`, `field sources[0].url is "ftp://x/"`},
+		{"source of another kind", `"sources": []`, `"sources": [{"url": "ftp://x/"}]`, `field sources[0]: url: want`},
 		{"too many jobs", `"jobs": 0`, `"jobs": 100000`, "field scan.jobs"},
 		{"a newer schema", `"schema": 1`, `"schema": 2`, "field schema is 2"},
 		{"no install id", `"install": "`, `"install": "x`, "field install"},

@@ -20,13 +20,13 @@ import (
 	"example.org/avdb/store"
 )
 
-// newTransport is what is used where the host program lends none.
-func newTransport(l Limits) *http.Transport {
+// newTransport is what is used where the host program lends none; config is that of a.tls or a.elsewhere.
+func newTransport(l Limits, a *access, config *tls.Config) *http.Transport {
 	d := &dialer{net.Dialer{Timeout: l.Header, KeepAlive: 15 * time.Second}}
 	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
+		Proxy:                  a.proxyOf,
 		DialContext:            d.DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    l.Header,
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true, // a length is signed for the file as it is

@@ -2,10 +2,12 @@ package updater
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -219,7 +221,7 @@ func TestRateLimitHoldsForBodies(t *testing.T) {
 }
 
 func TestTLSBelow12AndCredentialsInErrors(t *testing.T) {
-	if v := newTransport(Limits{}.withDefaults()).TLSClientConfig.MinVersion; v != 0x0303 {
+	if v := newTLS(t).MinVersion; v != 0x0303 {
 		t.Errorf("least TLS version %#x, want 1.2", v)
 	}
 	s, _ := sourceAt(t, "http://user:hunter2@127.0.0.1:1", quick())
@@ -227,4 +229,12 @@ func TestTLSBelow12AndCredentialsInErrors(t *testing.T) {
 	if !errors.Is(err, ErrUnavailable) || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("error %v; want ErrUnavailable without the password", err)
 	}
+}
+
+func newTLS(t *testing.T) *tls.Config {
+	a, err := Source{URL: "https://a.example"}.resolve(os.Getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.tls
 }

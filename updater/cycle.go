@@ -19,6 +19,7 @@ type cycle struct {
 	o        Options
 	started  time.Time // of the monotonic clock, for the duration only
 	settings store.Settings
+	list     []Source // in the order in which they are tried
 	wanted   dbformat.Variant
 	trust    *signing.Trust
 	current  *store.Current // nil where no generation is current
@@ -115,38 +116,37 @@ func (c *cycle) read() error {
 	return nil
 }
 
-// urls are the sources of this cycle.
-func (c *cycle) urls() ([]string, error) {
-	if len(c.u.c.Sources) > 0 {
-		return c.u.c.Sources, nil
+// choose takes the sources of this cycle.
+func (c *cycle) choose() error {
+	if c.list = c.u.c.Sources; len(c.list) > 0 {
+		return nil
 	}
-	var list []string
 	for _, s := range c.settings.Sources {
-		if err := CheckSource(s.URL); err != nil {
-			return nil, err
+		src, err := SourceOf(s)
+		if err != nil {
+			return err
 		}
-		list = append(list, s.URL)
+		c.list = append(c.list, src)
 	}
-	if len(list) == 0 {
-		return nil, fmt.Errorf("%w; tell where updates come from with init", ErrNotSetUp)
+	if len(c.list) == 0 {
+		return fmt.Errorf("%w; tell where updates come from with init", ErrNotSetUp)
 	}
-	return list, nil
+	return nil
 }
 
 // sources tries one source after the other until one is good. Each gets an even share of the time
 // that is left, so that no source can keep the next one from its turn.
 func (c *cycle) sources(ctx context.Context) error {
-	urls, err := c.urls()
-	if err != nil {
+	if err := c.choose(); err != nil {
 		return err
 	}
 	var causes []error
 	end, _ := ctx.Deadline()
-	for i, address := range urls {
-		share := time.Until(end) / time.Duration(len(urls)-i)
-		name, err := c.visit(ctx, address, share)
+	for i, s := range c.list {
+		share := time.Until(end) / time.Duration(len(c.list)-i)
+		err := c.visit(ctx, s, share)
 		if err == nil {
-			c.report.Source = name
+			c.report.Source = s.Name()
 			return nil
 		}
 		causes = append(causes, err)
@@ -172,31 +172,29 @@ func (c *cycle) sources(ctx context.Context) error {
 }
 
 // visit is one source's turn, and keeps what came of it.
-func (c *cycle) visit(ctx context.Context, address string, share time.Duration) (name string, err error) {
-	u, err := parseSource(address)
-	if err != nil {
-		return "", err
-	}
-	name = u.Redacted()
-	// A cool-down that lies further ahead than any that is given is a clock's mistake.
-	if until := c.coolDowns[name]; until.After(c.now()) && !until.After(c.now().Add(c.u.c.Limits.CoolDown)) {
-		return name, &CoolDownError{Source: name, Until: until, Reason: "it asked to be left alone earlier"}
+func (c *cycle) visit(ctx context.Context, s Source, share time.Duration) (err error) {
+	name := s.Name()
+	if until := c.coolDowns[name]; c.cools(until) {
+		return &CoolDownError{Source: name, Until: until, Reason: "it asked to be left alone earlier"}
 	}
 	slow := &SourceError{Source: name, Reason: fmt.Sprintf("took longer than its share of the time, %s", share.Round(time.Second))}
 	turn, cancel := context.WithTimeoutCause(ctx, share, slow)
 	defer cancel()
-	src := c.open(u)
-	defer src.close()
-	err = c.update(turn, src, name)
+	src, err := c.open(s)
+	if err == nil {
+		defer src.close()
+		err = c.update(turn, src, s)
+	}
 	// A check, too, must not ask again a source that said not to. What this machine's disk did is no fault of a source.
 	if ctx.Err() == nil && (err == nil || kindOf(err) != nil && kindOf(err) != store.ErrStorage) {
 		c.remember(name, err)
 	}
-	return name, err
+	return err
 }
 
 // update brings this install to what one source offers.
-func (c *cycle) update(ctx context.Context, src source, name string) error {
+func (c *cycle) update(ctx context.Context, src source, s Source) error {
+	name := s.Name()
 	c.step(stepRefresh)
 	v, err := c.trust.Refresh(ctx, src, signing.RefreshOptions{Now: c.now()})
 	if err != nil {

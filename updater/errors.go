@@ -31,7 +31,8 @@ type SourceError struct {
 	File   string // what was asked for, below the source's URL
 	Status int    // HTTP status, 0 where no answer came
 	Reason string
-	Err    error // the cause; may be nil
+	Remedy string // "" for none but to try again later
+	Err    error  // the cause; may be nil
 }
 
 func (e *SourceError) Error() string {
@@ -47,6 +48,9 @@ func (e *SourceError) Error() string {
 	}
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
+	}
+	if e.Remedy != "" {
+		s += "; " + e.Remedy
 	}
 	return s
 }

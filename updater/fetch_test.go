@@ -84,14 +84,21 @@ func plain(b []byte) http.HandlerFunc {
 
 func sourceAt(t *testing.T, address string, l Limits) (*httpSource, *traffic) {
 	t.Helper()
-	u, err := parseSource(address)
+	return sourceOf(t, Source{URL: address}, l)
+}
+
+func sourceOf(t *testing.T, src Source, l Limits) (*httpSource, *traffic) {
+	t.Helper()
+	if err := src.check(); err != nil {
+		t.Fatal(err)
+	}
+	a, err := src.resolve(os.Getenv)
 	if err != nil {
 		t.Fatal(err)
 	}
 	tr := new(traffic)
-	l = l.withDefaults()
-	m := &meter{next: newTransport(l), own: true, limits: l, traffic: tr}
-	s := newHTTPSource(u, m, t.TempDir(), "test", func() time.Time { return noon }, func() float64 { return 0.5 })
+	m := newMeter(a, l.withDefaults(), nil, tr)
+	s := newHTTPSource(src.Name(), m, t.TempDir(), "test", func() time.Time { return noon }, func() float64 { return 0.5 })
 	t.Cleanup(s.close)
 	return s, tr
 }

@@ -28,7 +28,7 @@ func newFileSource(u *url.URL, t *traffic) *fileSource {
 	if runtime.GOOS == "windows" {
 		dir = strings.TrimPrefix(dir, "/")
 	}
-	return &fileSource{name: u.Redacted(), dir: filepath.FromSlash(dir + "/"), traffic: t}
+	return &fileSource{name: name(u), dir: filepath.FromSlash(dir + "/"), traffic: t}
 }
 
 // Fetch reads a metadata file.

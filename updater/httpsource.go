@@ -32,9 +32,20 @@ type httpSource struct {
 	now       func() time.Time
 }
 
-func newHTTPSource(u *url.URL, m *meter, downloads, agent string, now func() time.Time, random func() float64) *httpSource {
-	return &httpSource{name: u.Redacted(), url: u, meter: m, downloads: downloads, agent: agent, now: now,
-		client: newClient(m, u.Redacted(), now, random)}
+// newHTTPSource makes a source of what its credentials came to; name is how it is called in errors.
+func newHTTPSource(name string, m *meter, downloads, agent string, now func() time.Time, random func() float64) *httpSource {
+	return &httpSource{name: name, url: m.access.url, meter: m, downloads: downloads, agent: agent, now: now,
+		client: newClient(m, name, now, random)}
+}
+
+// newMeter makes the meter of a source; lent is the transport of the host program, nil for none.
+func newMeter(a access, l Limits, lent http.RoundTripper, t *traffic) *meter {
+	m := &meter{next: lent, elsewhere: lent, access: a, limits: l, traffic: t}
+	if lent == nil {
+		m.own = true
+		m.next, m.elsewhere = newTransport(l, &m.access, a.tls), newTransport(l, &m.access, a.elsewhere)
+	}
+	return m
 }
 
 // Fetch gets a metadata file of at most limit bytes. A 404, and a 403 for a root (object stores answer so for what

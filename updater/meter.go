@@ -45,12 +45,17 @@ type traffic struct {
 //   - a body longer than what was signed, cut at the first byte too many;
 //   - a 200 where a range was asked for, or a 206 of another range, which grab would append blindly;
 //   - a Content-Encoding that nobody asked for.
+//
+// It also adds the credentials, to requests to the source itself only: above it nobody has them, so that no
+// redirect can carry them along.
 type meter struct {
-	next    http.RoundTripper
-	own     bool // next was made by this package
-	limits  Limits
-	limiter *rate.Limiter // nil for none
-	traffic *traffic
+	next      http.RoundTripper // to the source itself
+	elsewhere http.RoundTripper // to where a redirect leads
+	own       bool              // both were made by this package
+	access    access
+	limits    Limits
+	limiter   *rate.Limiter // nil for none
+	traffic   *traffic
 }
 
 // A protocolError is an answer that no retry makes better: the source does not speak HTTP as it should.
@@ -74,7 +79,7 @@ func (m *meter) RoundTrip(req *http.Request) (*http.Response, error) {
 	tooSlow := &slowError{fmt.Sprintf("no complete answer within %s", m.limits.Header)}
 	timer := time.AfterFunc(m.limits.Header, func() { cancel(tooSlow) })
 	m.traffic.requests.Add(1)
-	resp, err := m.next.RoundTrip(req.WithContext(ctx))
+	resp, err := m.send(req.WithContext(ctx))
 	timer.Stop()
 	if err != nil {
 		if context.Cause(ctx) == error(tooSlow) {
@@ -96,11 +101,25 @@ func (m *meter) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// send chooses the way of a request and what it may carry.
+func (m *meter) send(req *http.Request) (*http.Response, error) {
+	if !m.access.own(req.URL) {
+		return m.elsewhere.RoundTrip(req)
+	}
+	if m.access.authorization != "" {
+		req.Header = req.Header.Clone() // it is the caller's, who makes redirects of it
+		req.Header.Set("Authorization", m.access.authorization)
+	}
+	return m.next.RoundTrip(req)
+}
+
 // CloseIdleConnections lets retryablehttp drop connections after an error; those of a transport that the
 // host program lent stay as they are.
 func (m *meter) CloseIdleConnections() {
-	if c, ok := m.next.(interface{ CloseIdleConnections() }); ok && m.own {
-		c.CloseIdleConnections()
+	for _, t := range []http.RoundTripper{m.next, m.elsewhere} {
+		if c, ok := t.(interface{ CloseIdleConnections() }); ok && m.own {
+			c.CloseIdleConnections()
+		}
 	}
 }
 

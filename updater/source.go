@@ -3,12 +3,9 @@ package updater
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
-	"strings"
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/signing"
@@ -42,42 +39,6 @@ func (f *fetched) done(used bool) {
 	if used && f.remove != "" {
 		os.Remove(f.remove)
 	}
-}
-
-// CheckSource tells why s cannot be a source's URL: it must be http://, https:// or file:// with an absolute path,
-// without query and fragment.
-func CheckSource(s string) error {
-	_, err := parseSource(s)
-	return err
-}
-
-func parseSource(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	if err != nil {
-		return nil, fmt.Errorf("source %.200q is no URL; give http://, https:// or file://: %w", s, errors.Unwrap(err))
-	}
-	switch {
-	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
-		err = errors.New("has a query or a fragment; give the folder that holds metadata/ and targets/")
-	case u.Opaque != "":
-		err = errors.New("has no //; give http://, https:// or file://")
-	case u.Scheme == "http" || u.Scheme == "https":
-		if u.Hostname() == "" {
-			err = errors.New("has no host")
-		}
-	case u.Scheme == "file":
-		if u.Host != "" && u.Host != "localhost" || !strings.HasPrefix(u.Path, "/") || u.User != nil {
-			err = errors.New("is no local absolute path; write file:///folder")
-		}
-	default:
-		err = fmt.Errorf("has the scheme %.16q; give http://, https:// or file://", u.Scheme)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("source %.200q %w", u.Redacted(), err)
-	}
-	u.Path = strings.TrimRight(u.Path, "/")
-	u.RawPath = ""
-	return u, nil
 }
 
 // readAll reads r to its end, which must come within limit bytes.

@@ -3,7 +3,6 @@ package updater
 import (
 	"encoding/json"
 	"errors"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,17 +38,23 @@ func (c *cycle) restrictionsInForce() (inForce, error) {
 	return inForce{set.Epoch, b}, nil
 }
 
-// open makes the source for a URL.
-func (c *cycle) open(u *url.URL) source {
+// open reads the credentials of a source and makes it ready.
+func (c *cycle) open(s Source) (source, error) {
 	cfg := c.u.c
-	if u.Scheme == "file" {
-		return newFileSource(u, &c.traffic)
+	if cfg.Transport != nil && s.onTransport() {
+		return nil, &SourceError{Source: s.Name(), Reason: "it wants a client certificate, CA file or proxy, and the transport is the host program's",
+			Remedy: "leave Config.Transport nil"}
 	}
-	m := &meter{next: cfg.Transport, limits: cfg.Limits, limiter: c.u.limiter(c.settings), traffic: &c.traffic}
-	if m.next == nil {
-		m.next, m.own = newTransport(cfg.Limits), true
+	a, err := s.resolve(cfg.Getenv)
+	if err != nil {
+		return nil, err
 	}
-	return newHTTPSource(u, m, cfg.Store.DownloadsDir(), cfg.UserAgent, cfg.Now, cfg.Random)
+	if a.url.Scheme == "file" {
+		return newFileSource(a.url, &c.traffic), nil
+	}
+	m := newMeter(a, cfg.Limits, cfg.Transport, &c.traffic)
+	m.limiter = c.u.limiter(c.settings)
+	return newHTTPSource(s.Name(), m, cfg.Store.DownloadsDir(), cfg.UserAgent, cfg.Now, cfg.Random), nil
 }
 
 // readCoolDowns reads which sources asked to be left alone. State that cannot be read forgets it: an update matters
@@ -62,6 +67,11 @@ func (c *cycle) readCoolDowns() {
 	for name, st := range states {
 		c.coolDowns[name] = st.CoolDownUntil
 	}
+}
+
+// cools tells whether a cool-down holds now. One that lies further ahead than any that is given is a clock's mistake.
+func (c *cycle) cools(until time.Time) bool {
+	return until.After(c.now()) && !until.After(c.now().Add(c.u.c.Limits.CoolDown))
 }
 
 func (c *cycle) elapsed() float64 { return time.Since(c.started).Seconds() }
@@ -82,11 +92,17 @@ func (c *cycle) event(err error) store.Event {
 
 // remember keeps what came of a source's turn.
 func (c *cycle) remember(name string, err error) {
-	var known []string
-	for _, s := range c.settings.Sources {
-		if u, err := parseSource(s.URL); err == nil {
-			known = append(known, u.Redacted())
+	var known []string // what is not of this run keeps its cool-down, too
+	for other, until := range c.coolDowns {
+		if c.cools(until) {
+			known = append(known, other)
 		}
+	}
+	for _, s := range c.list {
+		known = append(known, s.Name())
+	}
+	for _, s := range c.settings.Sources {
+		known = append(known, SourceName(s.URL))
 	}
 	e := c.u.c.Store.UpdateSource(name, known, func(st *store.SourceState) {
 		st.CoolDownUntil = time.Time{}

@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"runtime"
+	"os"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -22,12 +22,14 @@ import (
 type Config struct {
 	Store *store.Store // the endpoint's state, trust included
 
-	Sources []string // URLs in the order in which they are tried; none means those of the settings
+	Sources []Source // in the order in which they are tried; none means those of the settings
 
 	// Auto says which variant is wanted where options and settings say "auto". Nil means light if the settings' cloud
 	// mode is on, a statement is accepted and the KSN mode is not off. Who knows more (policy, a network that
 	// refuses cloud mode) gives its own.
 	Auto func(store.Settings) dbformat.Variant
+
+	Getenv func(string) string // for secrets in the environment; nil means os.Getenv
 
 	Now       func() time.Time  // nil means time.Now
 	Random    func() float64    // in [0, 1), for jitter, from any goroutine; nil means math/rand/v2
@@ -80,7 +82,7 @@ func New(c Config) (*Updater, error) {
 		return nil, errors.New("updater: Config.Store is not set")
 	}
 	for _, s := range c.Sources {
-		if err := CheckSource(s); err != nil {
+		if err := s.check(); err != nil {
 			return nil, err
 		}
 	}
@@ -91,6 +93,9 @@ func New(c Config) (*Updater, error) {
 	}
 	if c.Auto == nil {
 		c.Auto = autoVariant
+	}
+	if c.Getenv == nil {
+		c.Getenv = os.Getenv
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -105,7 +110,7 @@ func New(c Config) (*Updater, error) {
 		c.Progress = func(Progress) {}
 	}
 	if c.UserAgent == "" {
-		c.UserAgent = "avdb/1 (" + runtime.GOOS + "; " + runtime.GOARCH + ")"
+		c.UserAgent = defaultAgent()
 	}
 	if c.Interval <= 0 {
 		c.Interval = time.Hour

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -12,9 +11,6 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
-
-	"example.org/avdb/store"
-	"example.org/avdb/updater"
 )
 
 // maxConfig bounds the config file.
@@ -252,69 +248,6 @@ func (r *policyReader) list(k key, n ast.Node) (any, error) {
 		list = append(list, text)
 	}
 	return list, nil
-}
-
-// sources reads a list of URLs, each as text or as "url: …". It reports what is wrong
-// at the line where it stands.
-func (r *policyReader) sources(k key, n ast.Node) (any, error) {
-	seq, ok := n.(*ast.SequenceNode)
-	if !ok {
-		return nil, fmt.Errorf("%s is %s, want a list", k.name, strings.ToLower(n.Type().String()))
-	}
-	var list []store.SettingsSource
-	for _, item := range seq.Values {
-		s := store.SettingsSource{}
-		if text, ok := scalar(item); ok {
-			s.URL = text
-		} else if !r.sourceFields(item, &s) {
-			continue
-		}
-		if err := checkSourceURL(s.URL); err != nil {
-			r.bad(item, err.Error(), "write an http://, https:// or file:// URL without credentials")
-			continue
-		}
-		list = append(list, s)
-	}
-	if len(list) == 0 && len(r.problems) == 0 {
-		return nil, errors.New("sources is an empty list")
-	}
-	return list, nil
-}
-
-// sourceFields reads the mapping of one source; false when it said what is wrong.
-func (r *policyReader) sourceFields(n ast.Node, s *store.SettingsSource) bool {
-	var entries []*ast.MappingValueNode
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		entries = n.Values
-	case *ast.MappingValueNode:
-		entries = []*ast.MappingValueNode{n}
-	default:
-		r.bad(n, "a source that is neither a URL nor a mapping", "write \"- url: https://…\"")
-		return false
-	}
-	for _, e := range entries {
-		name, _ := scalar(e.Key)
-		text, ok := scalar(e.Value)
-		if name != "url" || !ok {
-			r.bad(e.Key, fmt.Sprintf("unknown key %q of a source", name), "a source has the key url")
-			return false
-		}
-		s.URL = text
-	}
-	return true
-}
-
-// checkSourceURL refuses what no update could come from, and a password: unlike the device's
-// settings, the config file may be read by everybody.
-func checkSourceURL(text string) error {
-	if err := updater.CheckSource(text); err != nil {
-		return err
-	}
-	if u, err := url.Parse(text); err != nil || u.User != nil {
-		return fmt.Errorf("source %q holds a user name or password", redacted(text))
-	}
-	return nil
 }
 
 // scalar is the text of a plain value.

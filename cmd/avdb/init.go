@@ -7,11 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -103,10 +99,7 @@ func (a *app) initialise(ctx context.Context, o initOptions) (initReport, error)
 	}
 	if len(o.sources) > 0 {
 		err = s.UpdateSettings(func(v *store.Settings) error {
-			v.Sources = nil
-			for _, u := range o.sources {
-				v.Sources = append(v.Sources, store.SettingsSource{URL: u})
-			}
+			v.Sources = withOptions(o.sources, v.Sources)
 			return nil
 		})
 		if err != nil {
@@ -115,15 +108,28 @@ func (a *app) initialise(ctx context.Context, o initOptions) (initReport, error)
 	}
 	sum := sha256.Sum256(root)
 	r := initReport{State: s.Dir(), Root: hex.EncodeToString(sum[:])}
-	for _, u := range sources {
-		r.Sources = append(r.Sources, redacted(u))
+	for _, src := range sources {
+		r.Sources = append(r.Sources, updater.SourceName(src.URL))
 	}
 	return r, nil
 }
 
+// withOptions are the sources of URLs; one that is known keeps its credentials and whatever else is said of it.
+func withOptions(urls []string, known []store.SettingsSource) []store.SettingsSource {
+	list := []store.SettingsSource{}
+	for _, u := range urls {
+		s := store.SettingsSource{URL: u}
+		if i := slices.IndexFunc(known, func(k store.SettingsSource) bool { return k.URL == u }); i >= 0 {
+			s = known[i]
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
 // initSources are the sources that hold from now on: those of the command line, unless policy
 // names others; or, without any, those of policy or of the settings that are there.
-func (d *device) initSources(given []string) ([]string, error) {
+func (d *device) initSources(given []string) ([]store.SettingsSource, error) {
 	for _, s := range given {
 		if err := updater.CheckSource(s); err != nil {
 			return nil, usagef("%v", err)
@@ -132,30 +138,26 @@ func (d *device) initSources(given []string) ([]string, error) {
 	have := d.sources()
 	p, held := d.policy.values["sources"]
 	switch {
-	case held && len(given) > 0 && !slices.Equal(have, given):
+	case held && len(given) > 0 && !slices.EqualFunc(have, given, func(s store.SettingsSource, u string) bool { return s.URL == u }):
 		return nil, &ksn.RefusedError{What: "changing sources", Why: fmt.Sprintf("policy names them (%s:%d)", d.policy.file, p.line),
 			Remedy: "leave --source away, or ask who looks after this device to change the config file"}
 	case len(given) > 0:
-		return given, nil
+		return withOptions(given, have), nil
 	case len(have) == 0:
 		return nil, &usageError{text: "no source is known", command: "avdb init", remedy: "name one with --source URL"}
 	}
 	return have, nil
 }
 
-// sources are the URLs that updates come from, by policy or by the settings.
-func (d *device) sources() []string {
+// sources are where updates come from, by policy or by the settings.
+func (d *device) sources() []store.SettingsSource {
 	k, _ := findKey("sources")
 	v, _, _ := d.value(k)
-	var list []string
-	for _, s := range v.([]store.SettingsSource) {
-		list = append(list, s.URL)
-	}
-	return list
+	return v.([]store.SettingsSource)
 }
 
 // findRoot reads the root from a file, or fetches the one that has the fingerprint.
-func findRoot(ctx context.Context, o initOptions, sources []string) ([]byte, error) {
+func findRoot(ctx context.Context, o initOptions, sources []store.SettingsSource) ([]byte, error) {
 	if o.rootFile != "" {
 		f, err := openRegular(o.rootFile)
 		if err != nil {
@@ -176,11 +178,11 @@ func findRoot(ctx context.Context, o initOptions, sources []string) ([]byte, err
 	for _, s := range sources {
 		b, err := fetchRoot(ctx, s)
 		if err != nil {
-			errs = append(errs, &updater.SourceError{Source: redacted(s), File: "metadata/1.root.json", Err: err})
+			errs = append(errs, err)
 			continue
 		}
 		if sum := sha256.Sum256(b); string(sum[:]) != string(want) {
-			errs = append(errs, hint(fmt.Errorf("%s: its root has the SHA-256 %x, which is not the one given: %w", redacted(s), sum, signing.ErrUntrusted),
+			errs = append(errs, hint(fmt.Errorf("%s: its root has the SHA-256 %x, which is not the one given: %w", updater.SourceName(s.URL), sum, signing.ErrUntrusted),
 				"nothing was stored; check the fingerprint with who publishes the database, and the source"))
 			continue
 		}
@@ -200,59 +202,12 @@ func readRoot(r io.Reader) ([]byte, error) {
 
 // fetchRoot gets the first root from a source. Its bytes are believed only after their
 // SHA-256 was compared.
-func fetchRoot(ctx context.Context, source string) ([]byte, error) {
-	u, err := url.Parse(source)
+func fetchRoot(ctx context.Context, s store.SettingsSource) ([]byte, error) {
+	src, err := updater.SourceOf(s)
 	if err != nil {
 		return nil, err
 	}
-	if u.Scheme == "file" {
-		f, err := openRegular(filepath.Join(filePath(u), "metadata", "1.root.json"))
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		return readRoot(f)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(source, "/")+"/metadata/1.root.json", nil)
-	if err != nil {
-		return nil, err
-	}
-	client := &http.Client{CheckRedirect: func(next *http.Request, via []*http.Request) error {
-		if len(via) >= 5 || via[0].URL.Scheme == "https" && next.URL.Scheme != "https" {
-			return errors.New("redirect not followed")
-		}
-		return nil
-	}}
-	resp, err := client.Do(req)
-	if err != nil {
-		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err // the URL, which may hold credentials, is named by the caller
-		}
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status %d", resp.StatusCode)
-	}
-	return readRoot(resp.Body)
-}
-
-// filePath is the folder that a file:// URL names.
-func filePath(u *url.URL) string {
-	p := u.Path
-	if len(p) > 2 && p[0] == '/' && p[2] == ':' {
-		p = p[1:] // file:///C:/folder
-	}
-	return filepath.FromSlash(p)
-}
-
-// redacted is a URL without its password.
-func redacted(source string) string {
-	u, err := url.Parse(source)
-	if err != nil {
-		return "source"
-	}
-	return u.Redacted()
+	return updater.FetchRoot(ctx, src)
 }

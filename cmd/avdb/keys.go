@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.org/avdb/store"
+	"example.org/avdb/updater"
 )
 
 // A kind is the type of a key's values.
@@ -225,7 +226,7 @@ func (k key) text(v any) string {
 	case []store.SettingsSource:
 		urls := make([]string, len(v))
 		for i, s := range v {
-			urls[i] = redacted(s.URL)
+			urls[i] = updater.SourceName(s.URL)
 		}
 		return strings.Join(urls, ",")
 	case time.Duration:
@@ -244,7 +245,11 @@ func (k key) jsonValue(v any) any {
 	case []store.SettingsSource:
 		list := make([]store.SettingsSource, len(v))
 		for i, s := range v {
-			list[i].URL = redacted(s.URL)
+			list[i] = s // which refers to its secrets and holds none, but in its URLs
+			list[i].URL = updater.SourceName(s.URL)
+			if s.Proxy != "" && s.Proxy != store.ProxyDirect {
+				list[i].Proxy = updater.SourceName(s.Proxy)
+			}
 		}
 		return list
 	}

@@ -13,6 +13,7 @@ import (
 	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn"
 	"example.org/avdb/store"
+	"example.org/avdb/updater"
 )
 
 // A statusReport is what `status` prints.
@@ -50,6 +51,7 @@ type statusHold struct {
 
 type statusSource struct {
 	URL       string     `json:"url"`
+	MaxAge    string     `json:"max_age,omitempty"` // how old its metadata may be though it expired
 	CoolDown  *time.Time `json:"cool_down_until"`
 	LastError string     `json:"last_error"`
 	ErrorTime *time.Time `json:"last_error_time"`
@@ -195,8 +197,8 @@ func (d *device) past(r *statusReport, dev *ksn.Device) {
 	if err != nil && !errors.Is(err, fs.ErrPermission) {
 		d.a.warn("%v", err)
 	}
-	for _, u := range d.sources() {
-		s := statusSource{URL: redacted(u)}
+	for _, src := range d.sources() {
+		s := statusSource{URL: updater.SourceName(src.URL), MaxAge: src.MaxAge}
 		st := states[s.URL]
 		s.LastError, s.Success, s.ErrorTime = st.LastError, moment(st.LastSuccess), moment(st.LastErrorTime)
 		if st.CoolDownUntil.After(time.Now()) {
@@ -302,6 +304,9 @@ func (a *app) statusText(r statusReport) {
 		fmt.Fprintf(w, "source:   %s", escape(s.URL))
 		if s.CoolDown != nil {
 			fmt.Fprintf(w, ", left alone until %s", stamp(*s.CoolDown))
+		}
+		if s.MaxAge != "" {
+			fmt.Fprintf(w, ", may be as old as %s", escape(s.MaxAge))
 		}
 		fmt.Fprintln(w)
 	}

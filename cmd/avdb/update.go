@@ -104,24 +104,26 @@ func progressTo(c *updater.Config, p *progress) {
 // everywhere.
 func (d *device) updater(sources []string) (updater.Config, error) {
 	s := d.effective()
-	c := updater.Config{Store: d.store, Logger: d.a.logger(), Sources: sources, RateLimit: s.Update.LimitRate}
+	c := updater.Config{Store: d.store, Logger: d.a.logger(), Getenv: d.a.env, RateLimit: s.Update.LimitRate}
 	if c.RateLimit == 0 {
 		c.RateLimit = -1 // none, whatever the settings say
 	}
 	if c.Keep = s.Update.Keep; c.Keep == 0 {
 		c.Keep = -1
 	}
+	list := withOptions(sources, d.sources())
 	if p, ok := d.policy.values["sources"]; ok {
-		have := d.sources()
 		if len(sources) > 0 {
 			d.a.warn("--source has no effect: %s:%d names the sources", d.policy.file, p.line)
 		}
-		c.Sources = have
+		list = d.sources()
 	}
-	for _, u := range c.Sources {
-		if err := updater.CheckSource(u); err != nil {
+	for _, v := range list {
+		src, err := updater.SourceOf(v)
+		if err != nil {
 			return c, usagef("%v", err)
 		}
+		c.Sources = append(c.Sources, src)
 	}
 	variant, err := d.variant()
 	if err != nil && !errors.Is(err, store.ErrDamaged) {
