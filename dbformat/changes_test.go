@@ -1,0 +1,358 @@
+package dbformat_test
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.org/avdb/dbformat"
+)
+
+// crowded is content whose hashes share prefixes and whose signatures stand in several sections, as a hostile publisher would have it.
+func crowded(rng *rand.Rand) *dbformat.Content {
+	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{}}
+	for _, a := range dbformat.Algorithms()[:1+rng.IntN(3)] {
+		for class := dbformat.ClassHash; class <= dbformat.ClassAllow; class++ {
+			seen := map[dbformat.Record]bool{}
+			for range rng.IntN(40) {
+				r := dbformat.Record{Size: rng.Uint32N(3)}
+				// Few values of the first bytes, few of those after the shortest prefix, few at the end.
+				r.Hash[0], r.Hash[1], r.Hash[2], r.Hash[a.Size()-1] = byte(rng.IntN(4))<<6, byte(rng.IntN(3))<<4, byte(rng.IntN(3)), byte(rng.IntN(2))
+				if !seen[r] {
+					seen[r] = true
+					r.Name = pick(rng, "", "A", "B", "C")
+					c.Sections[class.Section(a)] = append(c.Sections[class.Section(a)], r)
+				}
+			}
+		}
+	}
+	if rng.IntN(3) == 0 {
+		c.Ignore = []string{pick(rng, "A", "Z", dbformat.DefaultName(dbformat.MD5, make([]byte, 16)))}
+	}
+	return c
+}
+
+// anyParams are widths and cuts that a layer may have, whether or not they are wise.
+func anyParams(rng *rand.Rand, c *dbformat.Content) dbformat.Params {
+	p := dbformat.Params{Prefix: uint8(8 + 4*rng.IntN(5)), Cuts: map[dbformat.SectionID]dbformat.CutParams{}}
+	for id := range c.Sections {
+		cut := dbformat.CutParams{B: uint8(rng.IntN(4))}
+		if id.Split() {
+			cut.K = uint8(rng.IntN(int(cut.B) + 1))
+		}
+		p.Cuts[id] = cut
+	}
+	return p
+}
+
+// A pool is what the new release has to offer for the rows of the old one, by what they are known by.
+type pool map[string]int
+
+func (p pool) take(keys ...string) bool {
+	for _, k := range keys {
+		if p[k] > 0 {
+			p[k]--
+			return true
+		}
+	}
+	return false
+}
+
+// naiveChanges counts with maps what CountChanges counts by merging.
+type naiveChanges struct {
+	exact  bool
+	prefix uint8
+	pool   pool
+	rest   pool
+}
+
+func (n naiveChanges) key(id dbformat.SectionID, r *dbformat.Record, pua bool) string {
+	if id.Split() && !n.exact {
+		return fmt.Sprintf("%s prefix %x %t", id.Algorithm(), binary.BigEndian.Uint64(r.Hash[:])>>(64-n.prefix), pua)
+	}
+	return fmt.Sprintf("%s %x %d %t", id.Algorithm(), r.Hash, r.Size, pua)
+}
+
+// prefixOnly is how light alone may still know a whole record.
+func (n naiveChanges) prefixOnly(id dbformat.SectionID, r *dbformat.Record, pua bool) string {
+	return n.key(dbformat.ClassHash.Section(id.Algorithm()), r, pua)
+}
+
+func (n naiveChanges) silent(ignore []string, id dbformat.SectionID, r *dbformat.Record) bool {
+	name := r.Name
+	if name == "" {
+		name = dbformat.DefaultName(id.Algorithm(), r.Hash[:])
+	}
+	return slices.Contains(ignore, name) && (n.exact || !id.Split())
+}
+
+func naive(old, new *dbformat.Content, exact bool, prefix uint8) dbformat.Changes {
+	n := naiveChanges{exact: exact, prefix: prefix, pool: pool{}, rest: pool{}}
+	each := func(c *dbformat.Content, f func(dbformat.SectionID, *dbformat.Record)) {
+		for class := dbformat.ClassHash; class <= dbformat.ClassAllow; class++ { // what is reported always, then what is unwanted
+			for _, a := range dbformat.Algorithms() {
+				for i := range c.Sections[class.Section(a)] {
+					f(class.Section(a), &c.Sections[class.Section(a)][i])
+				}
+			}
+		}
+	}
+	var out dbformat.Changes
+	allowed := map[string]bool{}
+	each(new, func(id dbformat.SectionID, r *dbformat.Record) {
+		if id.Detects() && !n.silent(new.Ignore, id, r) {
+			n.pool[n.key(id, r, id.PUA())]++
+			if id.Split() {
+				n.rest[n.key(id, r, id.PUA())]++
+			}
+		}
+		if !id.Detects() {
+			allowed[n.key(id, r, false)] = true
+			out.AllowAdded++
+		}
+	})
+	each(old, func(id dbformat.SectionID, r *dbformat.Record) {
+		out.Light.Records++
+		if exact && id.Split() {
+			out.Rest.Records++
+		}
+		switch k := n.key(id, r, false); {
+		case !id.Detects() && allowed[k]:
+			out.AllowAdded--
+		case !id.Detects():
+			out.Light.Removed++
+		}
+	})
+	for _, pua := range []bool{false, true} {
+		for _, whole := range []bool{false, true} {
+			each(old, func(id dbformat.SectionID, r *dbformat.Record) {
+				if !id.Detects() || id.PUA() != pua || id.Split() == whole || n.silent(old.Ignore, id, r) {
+					return
+				}
+				keys := []string{n.key(id, r, pua), n.key(id, r, false)}
+				if whole && !exact && !n.pool.take(keys...) {
+					keys = []string{n.prefixOnly(id, r, pua), n.prefixOnly(id, r, false)}
+				} else if whole && !exact {
+					return
+				}
+				if !n.pool.take(keys...) {
+					out.Light.Removed++
+				}
+				if exact && id.Split() && !n.rest.take(keys...) {
+					out.Rest.Removed++
+				}
+			})
+		}
+	}
+	return out
+}
+
+// checkChanges compares with the naive count, with and without rest.
+func checkChanges(t testing.TB, seed uint64) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 77))
+	old, new := crowded(rng), crowded(rng)
+	if rng.IntN(2) == 0 { // a step that leaves most as it is
+		new = clone(old)
+		for id, list := range new.Sections {
+			new.Sections[id] = list[:len(list)-rng.IntN(len(list)+1)]
+			if id.Class() == dbformat.ClassPUA && rng.IntN(2) == 0 {
+				delete(new.Sections, id)
+				new.Sections[dbformat.ClassWhole.Section(id.Algorithm())] = list
+			}
+		}
+	}
+	p, q := anyParams(rng, old), anyParams(rng, new)
+	from, to := makeRelease(t, old, p), makeRelease(t, new, q)
+	exact, err := dbformat.CountChanges(from.light, from.rest, to.light, to.rest)
+	if want := naive(old, new, true, 0); err != nil || exact != want {
+		t.Fatalf("seed %d, with rest: %+v, %v; want %+v", seed, exact, err, want)
+	}
+	light, err := dbformat.CountChanges(from.light, nil, to.light, nil)
+	if want := naive(old, new, false, min(p.Prefix, q.Prefix)); err != nil || light != want {
+		t.Fatalf("seed %d, light alone: %+v, %v; want %+v", seed, light, err, want)
+	}
+	for _, one := range []struct{ old, new dbformat.LayerReader }{{from.rest, nil}, {nil, to.rest}} {
+		if got, err := dbformat.CountChanges(from.light, one.old, to.light, one.new); err != nil || got != light {
+			t.Fatalf("seed %d, with one rest: %+v, %v; want what light alone gives, %+v", seed, got, err, light)
+		}
+	}
+}
+
+func TestChangesAreThoseOfASetDifference(t *testing.T) {
+	for seed := range uint64(200) {
+		checkChanges(t, seed)
+	}
+}
+
+func FuzzCountChanges(f *testing.F) {
+	for seed := range uint64(8) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) { checkChanges(t, seed) })
+}
+
+// one is a release of one record, or of two.
+func one(t *testing.T, prefix uint8, class dbformat.Class, tail byte, ignore ...string) release {
+	r := dbformat.Record{Size: 7, Name: "N"}
+	hash, _ := hex.DecodeString("00112233445566778899aabbccddeeff")
+	copy(r.Hash[:], hash)
+	r.Hash[15] ^= tail
+	id := class.Section(dbformat.MD5)
+	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{id: {r}}, Ignore: ignore}
+	return makeRelease(t, c, dbformat.Params{Prefix: prefix})
+}
+
+// What takes protection away counts, what does not does not. Each line is a way that a thief of the database key could try.
+func TestWhatCountsAsRemoved(t *testing.T) {
+	const hash, pua, whole, wholePUA = dbformat.ClassHash, dbformat.ClassPUA, dbformat.ClassWhole, dbformat.ClassWholePUA
+	for _, c := range []struct {
+		promise            string
+		old, new           release
+		light, rest, alone uint64
+	}{
+		{"nothing changes", one(t, 24, hash, 0), one(t, 24, hash, 0), 0, 0, 0},
+		{"other widths", one(t, 24, hash, 0), one(t, 8, hash, 0), 0, 0, 0},
+		{"the same prefix with other bits after it: light cannot see it", one(t, 24, hash, 0), one(t, 24, hash, 1), 1, 1, 0},
+		{"split becomes whole: rest has it no more, and light alone cannot know that it is the same", one(t, 24, hash, 0), one(t, 24, whole, 0), 0, 1, 1},
+		{"whole becomes split", one(t, 24, whole, 0), one(t, 24, hash, 0), 0, 0, 0},
+		{"whole becomes split with other bits", one(t, 24, whole, 0), one(t, 24, hash, 1), 1, 0, 0},
+		{"another whole record with the same prefix", one(t, 24, whole, 0), one(t, 24, whole, 1), 1, 0, 1},
+		{"becomes unwanted only", one(t, 24, hash, 0), one(t, 24, pua, 0), 1, 1, 1},
+		{"whole, becomes unwanted only", one(t, 24, whole, 0), one(t, 24, wholePUA, 0), 1, 0, 1},
+		{"was unwanted only", one(t, 24, pua, 0), one(t, 24, hash, 0), 0, 0, 0},
+		{"its name is ignored", one(t, 24, hash, 0), one(t, 24, hash, 0, "N"), 1, 1, 0},
+		{"its name is ignored, whole", one(t, 24, whole, 0), one(t, 24, whole, 0, "N"), 1, 0, 1},
+		{"its name was ignored before", one(t, 24, whole, 0, "N"), one(t, 24, whole, 1), 0, 0, 0},
+	} {
+		got, err := dbformat.CountChanges(c.old.light, c.old.rest, c.new.light, c.new.rest)
+		if err != nil || got.Light.Removed != c.light || got.Rest.Removed != c.rest {
+			t.Errorf("%s: %+v, %v; want %d of light and %d of rest removed", c.promise, got, err, c.light, c.rest)
+		}
+		if got, err = dbformat.CountChanges(c.old.light, nil, c.new.light, nil); err != nil || got.Light.Removed != c.alone {
+			t.Errorf("%s, light alone: %+v, %v; want %d removed", c.promise, got, err, c.alone)
+		}
+	}
+}
+
+// sheared is a layer with another header.
+type sheared struct {
+	dbformat.LayerReader
+	h *dbformat.Header
+}
+
+func (s sheared) Header() *dbformat.Header { return s.h }
+
+// swapped is a layer of which two blocks are exchanged, or bytes changed, as a disk or an attacker would; the digests that a store
+// compares are left out.
+type swapped struct {
+	dbformat.LayerReader
+	change func(section, i int, b []byte) []byte
+}
+
+func (s swapped) Block(section, i int) ([]byte, error) {
+	b, err := s.LayerReader.Block(section, i)
+	if err != nil {
+		return nil, err
+	}
+	return s.change(section, i, slices.Clone(b)), nil
+}
+
+// A damaged layer is an error, whatever is wrong with it.
+func TestChangesOfDamagedLayers(t *testing.T) {
+	c := sample(300, 5)
+	r := makeRelease(t, c, dbformat.ChooseParams(c, nil))
+	small := makeRelease(t, sample(40, 6), dbformat.Params{Prefix: 32})
+	header := func(l dbformat.LayerReader, f func(*dbformat.Header)) dbformat.LayerReader {
+		h := *l.Header()
+		h.Sections = slices.Clone(h.Sections)
+		f(&h)
+		return sheared{l, &h}
+	}
+	count := func(light, rest dbformat.LayerReader) error {
+		_, err := dbformat.CountChanges(light, rest, r.light, r.rest)
+		if err == nil {
+			_, err = dbformat.CountChanges(light, nil, r.light, nil)
+		}
+		return err
+	}
+	for name, l := range map[string][2]dbformat.LayerReader{
+		"layers exchanged":    {r.rest, r.light},
+		"rest of another":     {r.light, small.rest},
+		"a section too wide":  {header(r.light, func(h *dbformat.Header) { h.Sections[0].P = 64 }), r.rest},
+		"a section lost":      {r.light, header(r.rest, func(h *dbformat.Header) { h.Sections = h.Sections[1:] })},
+		"a section twice":     {header(r.light, func(h *dbformat.Header) { h.Sections[1] = h.Sections[0] }), r.rest},
+		"fewer blocks listed": {header(r.light, func(h *dbformat.Header) { h.Sections[0].Blocks = nil }), r.rest},
+	} {
+		if err := count(l[0], l[1]); !errors.Is(err, dbformat.ErrCorrupt) {
+			t.Errorf("%s: error %v, want one that matches ErrCorrupt", name, err)
+		}
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	refused := 0
+	for range 400 {
+		at, bit := rng.Uint64(), byte(1)<<rng.IntN(8)
+		damage := func(section, i int, b []byte) []byte {
+			if len(b) > 0 {
+				b[at%uint64(len(b))] ^= bit
+			}
+			if at%7 == 0 {
+				b = b[:len(b)/2]
+			}
+			return b
+		}
+		for _, l := range [][2]dbformat.LayerReader{{swapped{r.light, damage}, r.rest}, {r.light, swapped{r.rest, damage}}} {
+			err := count(l[0], l[1])
+			if err != nil && !errors.Is(err, dbformat.ErrCorrupt) {
+				t.Fatalf("error %v, want one that matches ErrCorrupt", err)
+			}
+			if err != nil {
+				refused++
+			}
+		}
+	}
+	if refused < 300 {
+		t.Errorf("%d of 800 damaged layers were noticed: the test damages too little", refused)
+	}
+	left := 3
+	if err := count(brokenLayer{r.light, &left}, r.rest); !errors.Is(err, errDisk) {
+		t.Errorf("error %v, want the reader's", err)
+	}
+}
+
+func TestGuardsOfAStep(t *testing.T) {
+	g := dbformat.DefaultGuards()
+	step := func(light, removedLight, rest, removedRest, allow uint64) dbformat.Changes {
+		return dbformat.Changes{Light: dbformat.LayerChanges{Records: light, Removed: removedLight},
+			Rest: dbformat.LayerChanges{Records: rest, Removed: removedRest}, AllowAdded: allow}
+	}
+	for _, c := range []struct {
+		promise string
+		c       dbformat.Changes
+		want    string
+	}{
+		{"just 30 percent", step(10000, 3000, 10000, 3000, 0), ""},
+		{"one record more", step(10000, 3001, 10000, 0, 0), "it removes 3001 of 10000 records of light (30.0 %), at most 30 % are allowed"},
+		{"of rest alone", step(20000, 0, 10000, 5000, 0), "it removes 5000 of 10000 records of rest (50.0 %), at most 30 % are allowed"},
+		{"a small layer has no guard", step(9999, 9999, 9999, 9999, 2000), ""},
+		{"just 1000 allow records", step(10000, 0, 10000, 0, 1000), ""},
+		{"one allow record more", step(10000, 0, 0, 0, 1001), "it adds 1001 allow records, at most 1000 are allowed"},
+		{"both", step(10000, 9000, 0, 0, 1001), "it removes 9000 of 10000 records of light (90.0 %), at most 30 % are allowed|it adds 1001 allow records, at most 1000 are allowed"},
+	} {
+		var said []string
+		for _, b := range g.Broken(c.c) {
+			said = append(said, b.String())
+		}
+		if got := strings.Join(said, "|"); got != c.want {
+			t.Errorf("%s: %q, want %q", c.promise, got, c.want)
+		}
+	}
+	if b := (dbformat.Guards{RemovedPercent: 100, AllowAdded: dbformat.MaxVersion}).Broken(step(10000, 10000, 10000, 10000, 1<<40)); b != nil {
+		t.Errorf("guards that are off refuse: %v", b)
+	}
+}
