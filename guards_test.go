@@ -51,7 +51,7 @@ var guards = []guard{
 		{"signing/floors.go", "case value < v.Value:", "case false:"},
 	}, "./signing", "^TestRollback$"},
 	{"freeze", []edit{
-		{"signing/refresh.go", "x.tuf.UnsafeSetRefTime(x.reference)\n\treturn x.unexpired(RoleRoot)", "x.tuf.UnsafeSetRefTime(time.Unix(0, 0))\n\treturn nil"},
+		{"signing/refresh.go", "x.At(x.reference)\n\treturn x.unexpired(RoleRoot)", "x.At(time.Unix(0, 0))\n\treturn nil"},
 		{"signing/refresh.go", "if x.reference.After(d.expires) {", "if false {"},
 	}, "./updater", "^TestFreeze$"},
 	{"an old mirror's targets", []edit{

@@ -5,17 +5,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net/http"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/theupdateframework/go-tuf/v2/metadata"
-	"github.com/theupdateframework/go-tuf/v2/metadata/config"
-	"github.com/theupdateframework/go-tuf/v2/metadata/updater"
-
 	"example.org/avdb/dbformat"
+	"example.org/avdb/signing/internal/exchange"
 )
 
 // A Fetcher gets metadata files of one source. It is called from one goroutine at a time.
@@ -29,9 +25,6 @@ type Fetcher interface {
 
 // maxRootSteps bounds the roots that one refresh walks. Whatever it has verified is kept, so that the next one goes on from there.
 const maxRootSteps = 4096
-
-// sourceBase stands for the source in the names that go-tuf makes. Nothing resolves it.
-const sourceBase = "https://source.invalid/metadata/"
 
 // RefreshOptions say when expired metadata is believed.
 type RefreshOptions struct {
@@ -61,8 +54,9 @@ func (t *Trust) Refresh(ctx context.Context, f Fetcher, o RefreshOptions) (*Veri
 	if err != nil {
 		return nil, err
 	}
-	x := &exchange{ctx: ctx, f: f, state: s, o: o, last: RoleRoot, reference: o.Now, root: s.rootDoc, docs: map[string]*document{},
+	x := &refreshing{ctx: ctx, f: f, state: s, o: o, reference: o.Now, root: s.rootDoc, docs: map[string]*document{},
 		raw: map[string][]byte{}, roots: map[uint64][]byte{}}
+	// The folder that go-tuf reads lies below a file: it finds nothing there.
 	verified, err := x.run(filepath.Join(t.dir, floorsFile, "none"))
 	if err != nil {
 		// Roots that were verified count even if the source fails later.
@@ -79,63 +73,38 @@ func (t *Trust) Refresh(ctx context.Context, f Fetcher, o RefreshOptions) (*Veri
 	return &Verified{set: verified, floors: s.floors, notes: s.notes}, nil
 }
 
-// An exchange is one refresh. It stands between go-tuf and the source: go-tuf sees no byte that was not shape-checked,
-// neither a file nor a socket, and every document exactly once.
-type exchange struct {
+// A refreshing is one refresh: what [exchange] asks, with the strict profile.
+type refreshing struct {
+	*exchange.Exchange
 	ctx   context.Context
 	f     Fetcher
 	state *state
 	o     RefreshOptions
 
-	tuf       *updater.Updater
 	reference time.Time
 	lenient   bool                 // go-tuf judges no expiry, for the sake of an old timestamp
-	last      string               // role that go-tuf was given last: the one that an error is about
 	root      *document            // the newest root handed over; verified once the timestamp is asked for
 	docs      map[string]*document // handed over
 	raw       map[string][]byte
 	roots     map[uint64][]byte // fetched; after the walk only verified ones
-	failed    error             // of the fetcher
 }
 
-func (x *exchange) run(nowhere string) (*set, error) {
-	err := guarded(&x.last, func() error {
-		var err error
-		// A literal instead of config.New, which would make go-tuf's own HTTP client. The local folder lies below a file, so that go-tuf
-		// finds nothing there: with its cache off it still reads one, by default the working folder.
-		x.tuf, err = updater.New(&config.UpdaterConfig{
-			MaxRootRotations: maxRootSteps, MaxDelegations: 8,
-			RootMaxLength: MaxRoot, TimestampMaxLength: MaxTimestamp, SnapshotMaxLength: MaxSnapshot, TargetsMaxLength: MaxTargets,
-			Fetcher: x, LocalTrustedRoot: x.state.root, LocalMetadataDir: nowhere,
-			RemoteMetadataURL: sourceBase, DisableLocalCache: true,
-		})
-		if err != nil {
-			return err
-		}
-		x.tuf.UnsafeSetRefTime(x.reference)
-		if err := x.tuf.Refresh(); err != nil {
-			return err
-		}
-		if err := x.unexpired(RoleTargets); err != nil {
-			return err
-		}
-		if err := x.load(RoleDatabase, dbformat.ReleaseTarget); err != nil {
-			return err
-		}
-		return x.load(RoleRestrictions, dbformat.RestrictionsTarget)
-	})
-	if x.failed != nil {
-		return nil, x.failed
+func (x *refreshing) run(nowhere string) (*set, error) {
+	o := exchange.Options{Root: x.state.root, Folder: nowhere, MaxRoots: maxRootSteps, MaxDelegations: 8}
+	var err error
+	x.Exchange, err = exchange.Run(x, o, x.walk)
+	if e, ok := errors.AsType[*exchange.FetchError](err); ok {
+		return nil, e
 	}
 	if err != nil {
 		if stale := x.stale(); stale != nil {
 			return nil, stale
 		}
-		d := x.docs[x.last]
-		if x.last == RoleRoot {
+		d := x.docs[x.Last()]
+		if x.Last() == RoleRoot {
 			d = x.root
 		}
-		return nil, explain(x.last, d, err)
+		return nil, explain(x.Last(), d, err)
 	}
 	x.raw[RoleRoot] = x.state.root
 	if b, ok := x.roots[x.root.version]; ok {
@@ -149,10 +118,25 @@ func (x *exchange) run(nowhere string) (*set, error) {
 	return s, x.raiseFloors(s)
 }
 
+func (x *refreshing) walk(e *exchange.Exchange) error {
+	x.Exchange = e
+	x.At(x.reference)
+	if err := x.Refresh(); err != nil {
+		return err
+	}
+	if err := x.unexpired(RoleTargets); err != nil {
+		return err
+	}
+	if err := x.load(RoleDatabase, dbformat.ReleaseTarget); err != nil {
+		return err
+	}
+	return x.load(RoleRestrictions, dbformat.RestrictionsTarget)
+}
+
 // load makes go-tuf walk to a delegated role: it does so for the sake of a target only, which need not exist.
-func (x *exchange) load(role, path string) error {
-	_, err := x.tuf.GetTargetInfo(path)
-	if x.tuf.GetTrustedMetadataSet().Targets[role] != nil {
+func (x *refreshing) load(role, path string) error {
+	_, err := x.Lookup(path)
+	if trusted, _ := x.Trusted(); trusted.Targets[role] != nil {
 		return x.unexpired(role)
 	}
 	if err == nil {
@@ -162,11 +146,12 @@ func (x *exchange) load(role, path string) error {
 }
 
 // keepRoots reduces the fetched roots to those that go-tuf verified and tells whether there are any.
-func (x *exchange) keepRoots() bool {
-	if x.tuf == nil {
+func (x *refreshing) keepRoots() bool {
+	trusted, ok := x.Trusted()
+	if !ok {
 		return false
 	}
-	newest := uint64(x.tuf.GetTrustedMetadataSet().Root.Signed.Version)
+	newest := uint64(trusted.Root.Signed.Version)
 	x.root = x.state.rootDoc
 	for v, b := range x.roots {
 		if v > newest {
@@ -186,9 +171,9 @@ func (x *exchange) keepRoots() bool {
 }
 
 // stale finds out whether what failed otherwise is older than what was seen: a source that lags behind mostly shows by expiry first.
-func (x *exchange) stale() error {
+func (x *refreshing) stale() error {
 	d := x.docs[RoleTimestamp]
-	if x.tuf == nil || d == nil || x.tuf.GetTrustedMetadataSet().Timestamp == nil {
+	if trusted, ok := x.Trusted(); !ok || d == nil || trusted.Timestamp == nil {
 		return nil
 	}
 	err := x.state.floors.judge(RoleTimestamp, d.version, x.root.roles[RoleTimestamp])
@@ -198,79 +183,51 @@ func (x *exchange) stale() error {
 	return nil
 }
 
-// DownloadFile is what go-tuf calls for every document.
-func (x *exchange) DownloadFile(url string, limit int64, _ time.Duration) ([]byte, error) {
-	name, ok := strings.CutPrefix(url, sourceBase)
-	role, version, good := splitName(name)
-	if !ok || !good {
-		return nil, &UntrustedError{Role: RoleTargets, Reason: ReasonDelegation, Detail: fmt.Sprintf("leads to the unknown role file %.64q", name), Remedy: remedySource}
+// Begin is part of [exchange.Client].
+func (x *refreshing) Begin(role string, version uint64) ([]byte, error) {
+	if role != RoleRoot && role != RoleTimestamp && (version == 0 || !slices.Contains(setRoles, role)) {
+		return nil, &UntrustedError{Role: RoleTargets, Reason: ReasonDelegation, Detail: fmt.Sprintf("leads to the unknown role %.64q", role), Remedy: remedySource}
 	}
-	if x.docs[role] != nil {
-		return nil, &UntrustedError{Role: role, Reason: ReasonInternal, Detail: "asked for twice"}
-	}
-	x.last = role
 	if role == RoleTimestamp {
+		x.About(role)
 		if err := x.endOfRoots(); err != nil {
 			return nil, err
 		}
 	}
-	limit = min(limit, limitOf(role))
-	b := x.have(role)
-	if b == nil {
-		var err error
-		b, err = x.fetch(name, limit)
-		if role == RoleRoot && errors.Is(err, ErrNotFound) {
-			return nil, &metadata.ErrDownloadHTTP{StatusCode: http.StatusNotFound, URL: name}
-		}
-		if err != nil {
-			x.failed = fmt.Errorf("fetch %s: %w", name, err)
-			return nil, x.failed
-		}
+	return x.have(role), nil
+}
+
+// Limit is part of [exchange.Client].
+func (x *refreshing) Limit(role string) int64 { return limitOf(role) }
+
+// Fetch is part of [exchange.Client].
+func (x *refreshing) Fetch(name string, max int64) ([]byte, error) {
+	b, err := x.f.Fetch(x.ctx, name, max)
+	if strings.HasSuffix(name, "."+RoleRoot+".json") && errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("%w: %w", exchange.ErrMissing, err)
 	}
-	if int64(len(b)) > limit {
-		return nil, &UntrustedError{Role: role, Version: version, Reason: ReasonTooLong, Detail: fmt.Sprintf("more than %d bytes", limit), Remedy: remedySource}
-	}
+	return b, err
+}
+
+// Check is part of [exchange.Client].
+func (x *refreshing) Check(role string, version uint64, b []byte) error {
 	d, err := parseDocument(role, b)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if role == RoleRoot {
 		x.root, x.roots[version] = d, b
-	} else {
-		x.docs[role], x.raw[role] = d, b
+		return nil
 	}
+	x.docs[role], x.raw[role] = d, b
 	if role == RoleTimestamp {
 		x.tolerate(d)
 	}
-	return b, nil
-}
-
-// fetch keeps a panic of the fetcher apart from those of the verifier: it says nothing about trust.
-func (x *exchange) fetch(name string, limit int64) (b []byte, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the fetcher gave way: %v", p)
-		}
-	}()
-	return x.f.Fetch(x.ctx, name, limit)
-}
-
-// splitName takes apart "timestamp.json" and "N.ROLE.json".
-func splitName(name string) (role string, version uint64, ok bool) {
-	if name == "timestamp.json" {
-		return RoleTimestamp, 0, true
-	}
-	n, rest, _ := strings.Cut(name, ".")
-	v, err := strconv.ParseUint(n, 10, 53)
-	switch rest {
-	case "root.json", "snapshot.json", "targets.json", "database.json", "restrictions.json":
-		return strings.TrimSuffix(rest, ".json"), v, err == nil
-	}
-	return "", 0, false
+	return nil
 }
 
 // have is the stored document if it is, byte for byte, the one that is wanted.
-func (x *exchange) have(role string) []byte {
+func (x *refreshing) have(role string) []byte {
 	above := x.docs[RoleSnapshot]
 	if role == RoleSnapshot {
 		above = x.docs[RoleTimestamp]
@@ -287,7 +244,7 @@ func (x *exchange) have(role string) []byte {
 
 // endOfRoots is called when go-tuf has verified the last root there is: from here on its keys tell which floors count, and with
 // them the moment at which expiry is judged.
-func (x *exchange) endOfRoots() error {
+func (x *refreshing) endOfRoots() error {
 	if have := x.state.floors.Floors[RoleRoot].Value; x.root.version < have {
 		return &UntrustedError{Role: RoleRoot, Version: x.root.version, Floor: have, Reason: ReasonRollback,
 			Detail: fmt.Sprintf("root %d was seen before", have), Remedy: "the source lags behind or replays: try another one"}
@@ -296,18 +253,18 @@ func (x *exchange) endOfRoots() error {
 	if x.reference.After(x.o.Now) {
 		x.state.note(NoteClockBehind, "the clock says %s, the newest signature is of %s", x.o.Now.UTC().Format(time.RFC3339), x.reference.UTC().Format(time.RFC3339))
 	}
-	x.tuf.UnsafeSetRefTime(x.reference)
+	x.At(x.reference)
 	return x.unexpired(RoleRoot)
 }
 
-// unexpired judges a verified document. go-tuf does so too, but it has one moment for all of them, and none once [exchange.tolerate] took it.
-func (x *exchange) unexpired(role string) error {
+// unexpired judges a verified document. go-tuf does so too, but it has one moment for all of them, and none once [refreshing.tolerate] took it.
+func (x *refreshing) unexpired(role string) error {
 	d := x.docs[role]
 	if role == RoleRoot {
 		d = x.root
 	}
 	if x.reference.After(d.expires) {
-		x.last = role
+		x.About(role)
 		return expired(d)
 	}
 	return nil
@@ -315,16 +272,16 @@ func (x *exchange) unexpired(role string) error {
 
 // tolerate is called with a timestamp that go-tuf has not verified yet. Is it young enough, go-tuf judges no expiry from here on: it knows
 // one moment for all documents and looks at timestamp and snapshot again with each one below them.
-func (x *exchange) tolerate(d *document) {
+func (x *refreshing) tolerate(d *document) {
 	if x.o.MaxAge <= 0 || x.reference.Sub(d.signedAt) > x.o.MaxAge {
 		return
 	}
-	x.tuf.UnsafeSetRefTime(time.Time{})
+	x.At(time.Time{})
 	x.lenient = true
 }
 
 // raiseFloors holds a verified set against the floors and raises them.
-func (x *exchange) raiseFloors(s *set) error {
+func (x *refreshing) raiseFloors(s *set) error {
 	numbers, err := s.numbers()
 	if err != nil {
 		return err

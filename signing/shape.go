@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/signing/internal/exchange"
 )
 
 // The roles of a repository. The first four are TUF's own, the others are delegated by targets.
@@ -84,14 +85,11 @@ type metaFile struct {
 	sha256  dbformat.Digest
 }
 
-// shape walks a parsed document and keeps the first thing that is wrong.
-type shape struct{ err error }
+// parseTree reads a document as strictly as can be.
+func parseTree(b []byte) (any, error) { return exchange.Tree(b) }
 
-func (s *shape) bad(format string, args ...any) {
-	if s.err == nil {
-		s.err = fmt.Errorf(format, args...)
-	}
-}
+// A shape walks a parsed document.
+type shape struct{ exchange.Shape }
 
 // parseDocument checks the shape of a metadata file before any other code sees it. What passes has every field that
 // go-tuf reads, with the right type and within bounds. Fields that this version does not know are allowed in the signed
@@ -106,8 +104,8 @@ func parseDocument(role string, b []byte) (*document, error) {
 	}
 	s := &shape{}
 	d := s.document(role, tree)
-	if s.err != nil {
-		return nil, &UntrustedError{Role: role, Version: d.version, Reason: ReasonMalformed, Detail: s.err.Error(), Remedy: remedySource, Err: s.err}
+	if s.Err != nil {
+		return nil, &UntrustedError{Role: role, Version: d.version, Reason: ReasonMalformed, Detail: s.Err.Error(), Remedy: remedySource, Err: s.Err}
 	}
 	return d, nil
 }
@@ -116,22 +114,22 @@ const remedySource = "try another source; if all say the same, ask the publisher
 
 func (s *shape) document(role string, tree any) *document {
 	d := &document{role: role}
-	top := s.object("document", tree)
-	s.only("document", top, "signatures", "signed")
-	signed := s.object("signed", top["signed"])
+	top := s.Object("document", tree)
+	s.Only("document", top, "signatures", "signed")
+	signed := s.Object("signed", top["signed"])
 	d.signers = s.signatures(top["signatures"])
 
 	kind := role
 	if delegatedPaths[role] != nil {
 		kind = RoleTargets
 	}
-	if t := s.text("_type", signed["_type"]); t != kind {
-		s.bad("_type is %.32q, want %q", t, kind)
+	if t := s.Text("_type", signed["_type"]); t != kind {
+		s.Bad("_type is %.32q, want %q", t, kind)
 	}
-	if v := s.text("spec_version", signed["spec_version"]); !specVersion.MatchString(v) {
-		s.bad("spec_version is %.32q, want 1.something", v)
+	if v := s.Text("spec_version", signed["spec_version"]); !specVersion.MatchString(v) {
+		s.Bad("spec_version is %.32q, want 1.something", v)
 	}
-	d.version = uint64(s.number("version", signed["version"], 1, dbformat.MaxVersion))
+	d.version = uint64(s.Number("version", signed["version"], 1, dbformat.MaxVersion))
 	d.expires = s.time("expires", signed["expires"])
 
 	switch kind {
@@ -140,22 +138,22 @@ func (s *shape) document(role string, tree any) *document {
 	case RoleTimestamp:
 		d.signedAt = s.time("signed_at", signed["signed_at"])
 		if d.signedAt.After(d.expires) {
-			s.bad("signed_at is after expires")
+			s.Bad("signed_at is after expires")
 		}
 		d.meta = s.metaFiles(signed["meta"])
 		if _, ok := d.meta[RoleSnapshot]; !ok || len(d.meta) != 1 {
-			s.bad("meta names something else than snapshot.json")
+			s.Bad("meta names something else than snapshot.json")
 		}
 	case RoleSnapshot:
 		d.meta = s.metaFiles(signed["meta"])
 		for _, r := range []string{RoleTargets, RoleDatabase, RoleRestrictions} {
 			if _, ok := d.meta[r]; !ok {
-				s.bad("meta does not name %s.json", r)
+				s.Bad("meta does not name %s.json", r)
 			}
 		}
 		for _, r := range []string{RoleRoot, RoleTimestamp, RoleSnapshot} {
 			if _, ok := d.meta[r]; ok {
-				s.bad("meta names %s.json", r)
+				s.Bad("meta names %s.json", r)
 			}
 		}
 	case RoleTargets:
@@ -164,7 +162,7 @@ func (s *shape) document(role string, tree any) *document {
 			s.delegations(d, signed["delegations"])
 			s.approved(d, signed)
 		} else if _, ok := signed["delegations"]; ok {
-			s.bad("a delegated role delegates on")
+			s.Bad("a delegated role delegates on")
 		}
 	}
 	return d
@@ -176,82 +174,23 @@ var (
 	pathPattern = regexp.MustCompile(`^[a-z0-9._*-]+(/[a-z0-9._*-]+)*$`)
 )
 
-func (s *shape) object(what string, v any) map[string]any {
-	m, ok := v.(map[string]any)
-	if !ok {
-		s.bad("%s is absent or no object", what)
-	}
-	return m
-}
-
-func (s *shape) array(what string, v any, least, most int) []any {
-	a, ok := v.([]any)
-	if !ok {
-		s.bad("%s is absent or no array", what)
-		return nil
-	}
-	if len(a) < least || len(a) > most {
-		s.bad("%s has %d elements, want %d to %d", what, len(a), least, most)
-	}
-	return a
-}
-
-func (s *shape) text(what string, v any) string {
-	t, ok := v.(string)
-	if !ok {
-		s.bad("%s is absent or no string", what)
-	}
-	return t
-}
-
-func (s *shape) number(what string, v any, least, most int64) int64 {
-	n, ok := v.(int64)
-	if !ok {
-		s.bad("%s is absent or no number", what)
-		return 0
-	}
-	if n < least || n > most {
-		s.bad("%s is %d, want %d to %d", what, n, least, most)
-		return 0
-	}
-	return n
-}
-
 func (s *shape) time(what string, v any) time.Time {
 	var t dbformat.Time
-	if err := t.UnmarshalText([]byte(s.text(what, v))); err != nil {
-		s.bad("%s: %v", what, err)
+	if err := t.UnmarshalText([]byte(s.Text(what, v))); err != nil {
+		s.Bad("%s: %v", what, err)
 	}
 	return t.Time
 }
 
-// hexText takes lower-case hex of n bytes.
-func (s *shape) hexText(what string, v any, n int) string {
-	t := s.text(what, v)
-	if b, err := hex.DecodeString(t); err != nil || len(b) != n || strings.ToLower(t) != t {
-		s.bad("%s is %.16q…, want %d lower-case hex digits", what, t, 2*n)
-	}
-	return t
-}
-
-// only refuses fields beyond those named: where nothing is signed, or where a field would change what an id means.
-func (s *shape) only(what string, m map[string]any, fields ...string) {
-	for k := range m {
-		if !slices.Contains(fields, k) {
-			s.bad("%s has the unknown field %.32q", what, k)
-		}
-	}
-}
-
 func (s *shape) signatures(v any) []string {
 	var ids []string
-	for _, e := range s.array("signatures", v, 1, maxSignatures) {
-		m := s.object("signature", e)
-		s.only("signature", m, "keyid", "sig")
-		id := s.hexText("keyid", m["keyid"], sha256.Size)
-		s.hexText("sig", m["sig"], 64)
+	for _, e := range s.Array("signatures", v, 1, maxSignatures) {
+		m := s.Object("signature", e)
+		s.Only("signature", m, "keyid", "sig")
+		id := s.HexText("keyid", m["keyid"], sha256.Size)
+		s.HexText("sig", m["sig"], 64)
 		if slices.Contains(ids, id) {
-			s.bad("two signatures of key %.8s", id)
+			s.Bad("two signatures of key %.8s", id)
 		}
 		ids = append(ids, id)
 	}
@@ -261,23 +200,23 @@ func (s *shape) signatures(v any) []string {
 // keyTable takes ed25519 keys under their canonical ids only, so that one key cannot count twice and an id can
 // not come to mean another key.
 func (s *shape) keyTable(v any) map[string]string {
-	m := s.object("keys", v)
+	m := s.Object("keys", v)
 	if len(m) > maxKeys {
-		s.bad("%d keys, want at most %d", len(m), maxKeys)
+		s.Bad("%d keys, want at most %d", len(m), maxKeys)
 		return nil
 	}
 	keys := map[string]string{}
 	for id, v := range m {
-		k := s.object("key", v)
-		s.only("key", k, "keytype", "keyval", "scheme")
-		val := s.object("keyval", k["keyval"])
-		s.only("keyval", val, "public")
-		if s.text("keytype", k["keytype"]) != "ed25519" || s.text("scheme", k["scheme"]) != "ed25519" {
-			s.bad("key %.8s is of another kind than ed25519", id)
+		k := s.Object("key", v)
+		s.Only("key", k, "keytype", "keyval", "scheme")
+		val := s.Object("keyval", k["keyval"])
+		s.Only("keyval", val, "public")
+		if s.Text("keytype", k["keytype"]) != "ed25519" || s.Text("scheme", k["scheme"]) != "ed25519" {
+			s.Bad("key %.8s is of another kind than ed25519", id)
 		}
-		public := s.hexText("public", val["public"], 32)
+		public := s.HexText("public", val["public"], 32)
 		if want := keyID(public); id != want {
-			s.bad("key %.8s has the id of another key, want %.8s", id, want)
+			s.Bad("key %.8s has the id of another key, want %.8s", id, want)
 		}
 		keys[id] = public
 	}
@@ -292,53 +231,53 @@ func keyID(public string) string {
 
 func (s *shape) authority(what string, m map[string]any, keys map[string]string) authority {
 	var a authority
-	for _, v := range s.array(what+" keyids", m["keyids"], 1, maxKeys) {
-		id := s.text("keyid", v)
+	for _, v := range s.Array(what+" keyids", m["keyids"], 1, maxKeys) {
+		id := s.Text("keyid", v)
 		if keys[id] == "" {
-			s.bad("%s has the key id %.8q, which is not in keys", what, id)
+			s.Bad("%s has the key id %.8q, which is not in keys", what, id)
 		}
 		if slices.Contains(a.keyids, id) {
-			s.bad("%s has the key %.8s twice", what, id)
+			s.Bad("%s has the key %.8s twice", what, id)
 		}
 		a.keyids = append(a.keyids, id)
 	}
-	a.threshold = int(s.number(what+" threshold", m["threshold"], 1, int64(max(1, len(a.keyids)))))
+	a.threshold = int(s.Number(what+" threshold", m["threshold"], 1, int64(max(1, len(a.keyids)))))
 	return a
 }
 
 func (s *shape) root(d *document, signed map[string]any) {
 	if v, ok := signed["consistent_snapshot"].(bool); !ok || !v {
-		s.bad("consistent_snapshot is not true")
+		s.Bad("consistent_snapshot is not true")
 	}
 	d.keys = s.keyTable(signed["keys"])
-	roles := s.object("roles", signed["roles"])
+	roles := s.Object("roles", signed["roles"])
 	four := []string{RoleRoot, RoleSnapshot, RoleTargets, RoleTimestamp}
-	s.only("roles", roles, four...)
+	s.Only("roles", roles, four...)
 	d.roles = map[string]authority{}
 	for _, name := range four {
-		m := s.object("role "+name, roles[name])
-		s.only("role "+name, m, "keyids", "threshold")
+		m := s.Object("role "+name, roles[name])
+		s.Only("role "+name, m, "keyids", "threshold")
 		d.roles[name] = s.authority("role "+name, m, d.keys)
 	}
 }
 
 func (s *shape) metaFiles(v any) map[string]metaFile {
-	m := s.object("meta", v)
+	m := s.Object("meta", v)
 	if len(m) > maxRoles {
-		s.bad("meta names %d documents, want at most %d", len(m), maxRoles)
+		s.Bad("meta names %d documents, want at most %d", len(m), maxRoles)
 		return nil
 	}
 	files := map[string]metaFile{}
 	for name, v := range m {
 		role, ok := strings.CutSuffix(name, ".json")
 		if !ok || !roleName.MatchString(role) {
-			s.bad("meta names %.32q, want ROLE.json", name)
+			s.Bad("meta names %.32q, want ROLE.json", name)
 		}
-		f := s.object("meta "+name, v)
-		s.only("meta "+name, f, "hashes", "length", "version")
+		f := s.Object("meta "+name, v)
+		s.Only("meta "+name, f, "hashes", "length", "version")
 		files[role] = metaFile{
-			version: uint64(s.number(name+" version", f["version"], 1, dbformat.MaxVersion)),
-			length:  s.number(name+" length", f["length"], 1, MaxTargets),
+			version: uint64(s.Number(name+" version", f["version"], 1, dbformat.MaxVersion)),
+			length:  s.Number(name+" length", f["length"], 1, MaxTargets),
 			sha256:  s.hashes(name, f["hashes"]),
 		}
 	}
@@ -347,26 +286,26 @@ func (s *shape) metaFiles(v any) map[string]metaFile {
 
 // hashes takes exactly one, a SHA-256: with several, readers pick the name on the mirror differently.
 func (s *shape) hashes(what string, v any) dbformat.Digest {
-	m := s.object(what+" hashes", v)
-	s.only(what+" hashes", m, "sha256")
-	d, err := dbformat.ParseDigest(s.hexText(what+" sha256", m["sha256"], sha256.Size))
+	m := s.Object(what+" hashes", v)
+	s.Only(what+" hashes", m, "sha256")
+	d, err := dbformat.ParseDigest(s.HexText(what+" sha256", m["sha256"], sha256.Size))
 	if err != nil {
-		s.bad("%s sha256: %v", what, err)
+		s.Bad("%s sha256: %v", what, err)
 	}
 	return d
 }
 
 func (s *shape) targets(d *document, signed map[string]any) {
 	d.targets = map[string]Target{}
-	for p, v := range s.object("targets", signed["targets"]) {
+	for p, v := range s.Object("targets", signed["targets"]) {
 		if err := CheckTargetPath(p); err != nil {
-			s.bad("%v", err)
+			s.Bad("%v", err)
 		}
-		f := s.object("target "+p, v)
-		t := Target{Path: p, Length: s.number(p+" length", f["length"], 0, MaxTargetLength), SHA256: s.hashes(p, f["hashes"])}
+		f := s.Object("target "+p, v)
+		t := Target{Path: p, Length: s.Number(p+" length", f["length"], 0, MaxTargetLength), SHA256: s.hashes(p, f["hashes"])}
 		d.targets[p] = t
 		if !entrusted(d.role, p) {
-			s.bad("target %s is not of role %s", p, d.role)
+			s.Bad("target %s is not of role %s", p, d.role)
 		}
 	}
 }
@@ -387,10 +326,10 @@ func (s *shape) approved(d *document, signed map[string]any) {
 	if !ok {
 		return
 	}
-	for _, v := range s.array("approved", v, 0, MaxApproved) {
-		n := uint64(s.number("approved release", v, 1, dbformat.MaxVersion))
+	for _, v := range s.Array("approved", v, 0, MaxApproved) {
+		n := uint64(s.Number("approved release", v, 1, dbformat.MaxVersion))
 		if len(d.approved) > 0 && n <= d.approved[len(d.approved)-1] {
-			s.bad("approved releases are not ascending")
+			s.Bad("approved releases are not ascending")
 		}
 		d.approved = append(d.approved, n)
 	}
@@ -399,28 +338,28 @@ func (s *shape) approved(d *document, signed map[string]any) {
 // delegations takes one entry for each role name: go-tuf caches a delegated role by its name, so that of two delegators
 // the first one asked would vouch for both.
 func (s *shape) delegations(d *document, v any) {
-	m := s.object("delegations", v)
-	s.only("delegations", m, "keys", "roles")
+	m := s.Object("delegations", v)
+	s.Only("delegations", m, "keys", "roles")
 	d.keys = s.keyTable(m["keys"])
 	d.roles = map[string]authority{}
-	for _, v := range s.array("delegated roles", m["roles"], 1, maxRoles) {
-		r := s.object("delegated role", v)
-		s.only("delegated role", r, "keyids", "name", "paths", "terminating", "threshold")
-		name := s.text("name", r["name"])
+	for _, v := range s.Array("delegated roles", m["roles"], 1, maxRoles) {
+		r := s.Object("delegated role", v)
+		s.Only("delegated role", r, "keyids", "name", "paths", "terminating", "threshold")
+		name := s.Text("name", r["name"])
 		if !roleName.MatchString(name) || slices.Contains([]string{RoleRoot, RoleTimestamp, RoleSnapshot, RoleTargets}, name) {
-			s.bad("delegated role name %.32q", name)
+			s.Bad("delegated role name %.32q", name)
 		}
 		if _, twice := d.roles[name]; twice {
-			s.bad("role %s is delegated twice", name)
+			s.Bad("role %s is delegated twice", name)
 		}
 		if _, ok := r["terminating"].(bool); !ok {
-			s.bad("role %s: terminating is absent or no boolean", name)
+			s.Bad("role %s: terminating is absent or no boolean", name)
 		}
 		a := s.authority("role "+name, r, d.keys)
-		for _, v := range s.array("role "+name+" paths", r["paths"], 1, maxPaths) {
-			p := s.text("path", v)
+		for _, v := range s.Array("role "+name+" paths", r["paths"], 1, maxPaths) {
+			p := s.Text("path", v)
 			if !pathPattern.MatchString(p) || len(p) > MaxTargetPath {
-				s.bad("role %s has the path %.64q", name, p)
+				s.Bad("role %s has the path %.64q", name, p)
 			}
 			a.paths = append(a.paths, p)
 		}
@@ -429,11 +368,11 @@ func (s *shape) delegations(d *document, v any) {
 	for name, own := range delegatedPaths {
 		a, ok := d.roles[name]
 		if !ok {
-			s.bad("no delegation of role %s", name)
+			s.Bad("no delegation of role %s", name)
 		}
 		for _, p := range own {
 			if ok && !slices.Contains(a.paths, p) {
-				s.bad("role %s is not entrusted with %s", name, p)
+				s.Bad("role %s is not entrusted with %s", name, p)
 			}
 		}
 	}

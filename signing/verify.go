@@ -2,12 +2,13 @@ package signing
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
+
+	"example.org/avdb/signing/internal/exchange"
 )
 
 // setRoles are the documents of a complete set in the order in which each vouches for the next.
@@ -20,14 +21,19 @@ type set struct {
 	raw  map[string][]byte // what was verified, byte for byte; with RoleRoot
 }
 
-// guarded runs code of go-tuf and turns a panic into an error: its verifiers give way to some shapes, and the next version may to others.
-func guarded(role *string, do func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &UntrustedError{Role: *role, Reason: ReasonInternal, Detail: fmt.Sprint("the verifier gave way: ", p), Remedy: remedySource}
-		}
-	}()
-	return do()
+// guarded runs code of go-tuf and turns a panic into an error.
+func guarded(role *string, do func() error) error {
+	err := exchange.Contain(role, do)
+	if e, ok := errors.AsType[*exchange.Error](err); ok {
+		return refusedByExchange(e)
+	}
+	return err
+}
+
+// refusedByExchange is ours for what [exchange] itself refuses.
+func refusedByExchange(e *exchange.Error) *UntrustedError {
+	reason := map[exchange.Kind]Reason{exchange.TooLong: ReasonTooLong, exchange.Unknown: ReasonDelegation, exchange.Internal: ReasonInternal}[e.Kind]
+	return &UntrustedError{Role: e.Role, Version: e.Version, Reason: reason, Detail: e.Detail, Remedy: remedySource}
 }
 
 // verifySet proves documents of a repository against a root: shapes, signatures, lengths, hashes and versions, and expiry
@@ -86,6 +92,9 @@ func (s *set) doc(role string) *document {
 func explain(role string, d *document, err error) error {
 	if _, ok := errors.AsType[*UntrustedError](err); ok {
 		return err
+	}
+	if e, ok := errors.AsType[*exchange.Error](err); ok {
+		return refusedByExchange(e)
 	}
 	e := &UntrustedError{Role: role, Reason: ReasonMalformed, Detail: err.Error(), Remedy: remedySource, Err: err}
 	if d != nil {

@@ -1,4 +1,4 @@
-package signing
+package exchange
 
 import (
 	"bytes"
@@ -11,15 +11,16 @@ import (
 
 // Bounds of every metadata document, whatever its role.
 const (
-	maxDepth  = 12    // nesting
-	maxValues = 65536 // values in one document
+	MaxDepth   = 12        // nesting
+	MaxValues  = 65536     // values in one document
+	MaxInteger = 1<<53 - 1 // what every JSON reader keeps exact
 )
 
-// parseTree reads one JSON value strictly into maps, slices, strings, booleans and int64. It refuses what JSON readers
+// Tree reads one JSON value strictly into maps, slices, strings, booleans and int64. It refuses what JSON readers
 // disagree about, so that what is checked here is what go-tuf and every other reader sees: keys twice or in
 // capitals, null, numbers that are no plain integers below 2^53, anything beyond printable ASCII, escapes, and
 // bytes after the value.
-func parseTree(b []byte) (any, error) {
+func Tree(b []byte) (any, error) {
 	for i, c := range b {
 		if (c < ' ' && c != '\n' && c != '\r' && c != '\t') || c > '~' || c == '\\' {
 			return nil, fmt.Errorf("byte %d is %#02x: only printable ASCII without backslashes is allowed", i, c)
@@ -27,7 +28,7 @@ func parseTree(b []byte) (any, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
-	p := &treeParser{d: d, left: maxValues}
+	p := &treeParser{d: d, left: MaxValues}
 	v, err := p.value(0)
 	if err != nil {
 		return nil, fmt.Errorf("at byte %d: %w", d.InputOffset(), err)
@@ -45,7 +46,7 @@ type treeParser struct {
 
 func (p *treeParser) value(depth int) (any, error) {
 	if p.left--; p.left < 0 {
-		return nil, fmt.Errorf("more than %d values", maxValues)
+		return nil, fmt.Errorf("more than %d values", MaxValues)
 	}
 	t, err := p.d.Token()
 	if err != nil {
@@ -57,8 +58,8 @@ func (p *treeParser) value(depth int) (any, error) {
 	case json.Number:
 		return integer(t.String())
 	case json.Delim:
-		if depth == maxDepth {
-			return nil, fmt.Errorf("nested more than %d deep", maxDepth)
+		if depth == MaxDepth {
+			return nil, fmt.Errorf("nested more than %d deep", MaxDepth)
 		}
 		if t == '{' {
 			return p.object(depth + 1)
@@ -118,10 +119,8 @@ func lowerKey(k string) bool {
 // would see another one, and sign or verify other bytes.
 func integer(s string) (int64, error) {
 	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || strconv.FormatInt(n, 10) != s || n > maxInteger || n < -maxInteger {
+	if err != nil || strconv.FormatInt(n, 10) != s || n > MaxInteger || n < -MaxInteger {
 		return 0, fmt.Errorf("number %.32s is no plain integer below 2^53", s)
 	}
 	return n, nil
 }
-
-const maxInteger = 1<<53 - 1
