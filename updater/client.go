@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -114,9 +115,9 @@ type redirectError struct{ reason string }
 
 func (e *redirectError) Error() string { return "redirect not followed: " + e.reason }
 
-// redirectPolicy follows at most most redirects, over http and https only, never from https to http, and never
-// from elsewhere to this machine or its link: a source must not be able to make an endpoint speak to
-// services that only it can reach.
+// redirectPolicy follows at most most redirects, over http and https only, never from https to http, never from elsewhere to this
+// machine, and never to another host on its link, where the metadata services of clouds are: a source must not be able to make an
+// endpoint speak to services that only it can reach.
 func redirectPolicy(most int) func(req *http.Request, via []*http.Request) error {
 	return func(req *http.Request, via []*http.Request) error {
 		first := via[0].URL
@@ -127,28 +128,34 @@ func redirectPolicy(most int) func(req *http.Request, via []*http.Request) error
 			return &redirectError{fmt.Sprintf("to the scheme %.16q", req.URL.Scheme)}
 		case req.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https":
 			return &redirectError{"from https to http"}
-		case isLocal(req.URL.Hostname()) && !isLocal(first.Hostname()):
+		case req.URL.Hostname() == first.Hostname():
+			return nil
+		case isLink(req.URL.Hostname()), isLoopback(req.URL.Hostname()) && !isLoopback(first.Hostname()):
 			return &redirectError{fmt.Sprintf("from %.100s to the local address %.100s", first.Hostname(), req.URL.Hostname())}
 		}
-		if e := exchangeOf(req.Context()); e != nil && e.moved != nil && !isLocal(first.Hostname()) && req.URL.Hostname() != first.Hostname() {
-			e.moved.set(req.URL)
+		if e := exchangeOf(req.Context()); e != nil && e.moved != nil {
+			e.moved.set(req.URL, isLoopback(first.Hostname()))
 		}
 		return nil
 	}
 }
 
-// isLocal tells whether a host, by its name alone, is this machine or only reachable from its link.
-func isLocal(host string) bool {
-	if host == "localhost" || len(host) > 10 && host[len(host)-10:] == ".localhost" {
-		return true
-	}
+// isLoopback tells whether a host, by its name alone, is this machine.
+func isLoopback(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	ip, err := netip.ParseAddr(host)
-	return err == nil && localAddr(ip)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
-func localAddr(ip netip.Addr) bool {
+// isLink tells whether a host is an address that only this machine's link, or nobody, has.
+func isLink(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && linkAddr(ip)
+}
+
+func linkAddr(ip netip.Addr) bool {
 	ip = ip.Unmap()
-	return ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip.IsUnspecified()
+	return ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip.IsUnspecified()
 }
 
 // A dialer refuses to connect to local addresses for a host that a redirect led to, so that a name that resolves to such
@@ -165,7 +172,7 @@ func (d *dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	strict := d.Dialer
 	strict.ControlContext = func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		ap, err := netip.ParseAddrPort(address)
-		if err != nil || localAddr(ap.Addr()) {
+		if err != nil || linkAddr(ap.Addr()) || ap.Addr().Unmap().IsLoopback() && !e.moved.loopback.Load() {
 			return &redirectError{fmt.Sprintf("%s is the local address %s", addr, address)}
 		}
 		return nil
@@ -174,10 +181,14 @@ func (d *dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 }
 
 // A hostPin remembers to which host a redirect led. It is shared by the goroutines of one request.
-type hostPin struct{ addr atomic.Pointer[string] }
+type hostPin struct {
+	addr     atomic.Pointer[string]
+	loopback atomic.Bool // the source is on this machine, and may lead to other ports of it
+}
 
-func (p *hostPin) set(u *url.URL) {
+func (p *hostPin) set(u *url.URL, loopback bool) {
 	s := hostPort(u)
+	p.loopback.Store(loopback)
 	p.addr.Store(&s)
 }
 

@@ -181,6 +181,11 @@ func TestRedirectPolicy(t *testing.T) {
 		{"http://[fe80::1]/x", []string{"http://a.example/x"}, false},
 		{"http://0.0.0.0/x", []string{"http://a.example/x"}, false},
 		{"http://127.0.0.1/y", []string{"http://127.0.0.1/x"}, true},
+		{"http://127.0.0.1:81/y", []string{"http://localhost:80/x"}, true},
+		{"http://169.254.169.254/latest/meta-data", []string{"http://127.0.0.1/x"}, false},
+		{"http://0.0.0.0/x", []string{"http://localhost/x"}, false},
+		{"http://LOCALHOST./x", []string{"http://a.example/x"}, false},
+		{"http://169.254.1.2/y", []string{"http://169.254.1.2/x"}, true},
 	} {
 		if err := ask(c.to, c.via...); (err == nil) != c.good {
 			t.Errorf("%v to %s: %v, want followed %v", c.via, c.to, err, c.good)
@@ -193,14 +198,14 @@ func TestRedirectToANameOfThisMachine(t *testing.T) {
 	m := serve(t, plain([]byte("secret")))
 	u, _ := url.Parse(m.URL)
 	pin := new(hostPin)
-	pin.set(u)
+	pin.set(u, false)
 	d := new(dialer)
 	ctx := withExchange(t.Context(), &exchange{moved: pin})
 	if c, err := d.DialContext(ctx, "tcp", u.Host); !errors.As(err, new(*redirectError)) {
 		t.Errorf("connected to %s (%v, %v)", u.Host, c, err)
 	}
 	other, _ := url.Parse("http://elsewhere.example")
-	pin.set(other)
+	pin.set(other, false)
 	c, err := d.DialContext(ctx, "tcp", u.Host)
 	if err != nil {
 		t.Fatalf("a proxy on this machine is refused: %v", err)

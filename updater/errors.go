@@ -141,9 +141,19 @@ func (e *UpdateError) remedy() string {
 	case dbformat.ErrVersion:
 		return "install a newer engine"
 	case store.ErrStorage:
+		for _, c := range e.Causes {
+			if d, ok := errors.AsType[*store.Error](c); ok && kindOf(c) == e.Kind && d.Remedy != "" {
+				return d.Remedy
+			}
+		}
 		return "make room or repair the disk, then update again"
 	case ErrCoolDown:
 		return "update again after " + e.Until.UTC().Format(time.RFC3339) + ", or from another source"
+	}
+	for _, c := range e.Causes {
+		if d, ok := errors.AsType[*SourceError](c); ok && d.Remedy != "" {
+			return d.Remedy
+		}
 	}
 	return "check the network and the sources, then update again"
 }

@@ -3,6 +3,7 @@ package updater
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -119,13 +120,47 @@ func (s *httpSource) do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// status is the error for an answer that is not what was asked for.
+// status is the error for an answer that is not what was asked for. Web servers answer 404 for what they do not have, object stores
+// 403 where nobody may list them. So a 403 ends the walk over the roots; for the first file that every source has, the
+// timestamp, it is about credentials; and for a target, after metadata was had, about that file.
 func (s *httpSource) status(name string, code int) error {
 	e := &SourceError{Source: s.name, File: name, Status: code, Reason: strings.ToLower(http.StatusText(code))}
-	if code == http.StatusNotFound || code == http.StatusGone || code == http.StatusForbidden && strings.HasSuffix(name, ".root.json") {
-		e.Err = signing.ErrNotFound
+	metadata := strings.HasPrefix(name, "metadata/")
+	switch code {
+	case http.StatusNotFound, http.StatusGone:
+		if metadata {
+			e.Err = signing.ErrNotFound
+		} else {
+			e.Reason = "unavailable there"
+		}
+	case http.StatusForbidden:
+		switch {
+		case strings.HasSuffix(name, ".root.json"):
+			e.Err = signing.ErrNotFound
+		case metadata:
+			e.Reason, e.Remedy = s.refused()
+		default:
+			e.Reason = "unavailable there, or not for everybody"
+		}
+	case http.StatusUnauthorized:
+		e.Reason, e.Remedy = s.refused()
+	case http.StatusProxyAuthRequired:
+		e.Reason, e.Remedy = proxyRefused, adviceProxy
 	}
 	return e
+}
+
+const (
+	proxyRefused = "the proxy wants credentials"
+	adviceProxy  = "name them with proxy_basic of the source"
+)
+
+// refused says what a source that lets nobody in may want.
+func (s *httpSource) refused() (reason, remedy string) {
+	if a := &s.meter.access; a.authorization != "" || a.tls != nil && len(a.tls.Certificates) > 0 {
+		return "it refuses the credentials", "correct what basic, bearer or client_cert of the source refer to"
+	}
+	return "it wants credentials", "name them with basic, bearer or client_cert of the source in the config file"
 }
 
 // failed gives an error of the network its kind.
@@ -143,8 +178,18 @@ func (s *httpSource) failed(ctx context.Context, name string, err error) error {
 	if errors.As(err, &u) { // its text would repeat the address, credentials and all
 		err = u.Err
 	}
-	return &SourceError{Source: s.name, File: name, Err: err}
+	e := &SourceError{Source: s.name, File: name, Err: err}
+	switch alert, _ := errors.AsType[tls.AlertError](err); {
+	case alert == alertCertificateRequired:
+		_, e.Remedy = s.refused()
+	case err.Error() == http.StatusText(http.StatusProxyAuthRequired): // all that the transport says of a tunnel
+		e.Reason, e.Remedy, e.Err = proxyRefused, adviceProxy, nil
+	}
+	return e
 }
+
+// alertCertificateRequired is what a server sends that wants a client certificate.
+const alertCertificateRequired = tls.AlertError(116)
 
 // open downloads a target with grab into the downloads folder, or goes on with what an earlier run left there,
 // and gives it verified. A body that breaks off is resumed a few times; a partial file that turned out to be
@@ -297,7 +342,7 @@ func (s *httpSource) targetFailed(ctx context.Context, t signing.Target, err err
 	case errors.Is(err, errTooLong):
 		return &TargetError{Source: s.name, Target: t.Path, Reason: fmt.Sprintf("longer than the signed %d bytes", t.Length)}
 	case errors.As(err, &status):
-		return s.status(t.Path, int(status))
+		return s.status(path.Join("targets", t.Path), int(status))
 	case errors.As(err, &disk):
 		return storageError(disk.Path, "the download cannot be written", disk)
 	}
@@ -311,6 +356,19 @@ func storageError(file, what string, err error) error {
 	} else if l, ok := errors.AsType[*os.LinkError](err); ok {
 		file, err = l.New, l.Err
 	}
-	return &store.Error{Kind: store.ErrStorage, Path: file, What: what, Err: err,
+	e := &store.Error{Kind: store.ErrStorage, Path: file, What: what, Err: err,
 		Remedy: "make room or make the folder writable, then update again; the database in use stays as it is"}
+	if r, ok := err.(interface{ Remedy() string }); ok { // it knows better, and its text says so, too
+		e.Remedy, e.Err = r.Remedy(), &bareError{strings.TrimSuffix(err.Error(), "; "+r.Remedy()), err}
+	}
+	return e
 }
+
+// A bareError is an error without the remedy at the end of its text.
+type bareError struct {
+	text string
+	err  error
+}
+
+func (e *bareError) Error() string { return e.text }
+func (e *bareError) Unwrap() error { return e.err }

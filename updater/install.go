@@ -39,8 +39,10 @@ func (in *installation) install(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() {
+		// What is whole and was refused would be refused again; a run that was cut short, or short of room, goes on with it.
+		used := err == nil || ctx.Err() == nil && kindOf(err) != store.ErrStorage
 		for _, f := range in.files {
-			f.done(err == nil)
+			f.done(used)
 		}
 	}()
 	g := store.Generation{Version: plan.Release.Version, Published: plan.Release.Created.Time}

@@ -1,6 +1,7 @@
 package updater
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -76,6 +77,12 @@ func (c *cycle) cools(until time.Time) bool {
 
 func (c *cycle) elapsed() float64 { return time.Since(c.started).Seconds() }
 
+// Results of a history event whose update failed for a reason that is nobody's fault. Others have that of the report.
+const (
+	EventCoolDown    = "cool_down"   // every source asked to be left alone
+	EventInterrupted = "interrupted" // the caller ended the update
+)
+
 // event is the line of the history for this cycle.
 func (c *cycle) event(err error) store.Event {
 	r := c.report
@@ -83,6 +90,12 @@ func (c *cycle) event(err error) store.Event {
 		Source: r.Source, Bytes: r.Bytes, Requests: int(r.Requests), Seconds: c.elapsed(), Notes: r.Notes}
 	if err != nil {
 		e.Error = err.Error()
+		switch {
+		case errors.Is(err, ErrCoolDown):
+			e.Result = EventCoolDown
+		case errors.Is(err, context.Canceled):
+			e.Result = EventInterrupted
+		}
 	}
 	if b, err := json.Marshal(r.Steps); err == nil && len(r.Steps) > 0 {
 		e.Detail = b

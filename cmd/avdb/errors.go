@@ -188,6 +188,9 @@ func remedies(err error) (list []string) {
 	if e, ok := errors.AsType[*store.Error](err); ok {
 		list = append(list, e.Remedy)
 	}
+	if e, ok := errors.AsType[*updater.SourceError](err); ok {
+		list = append(list, e.Remedy)
+	}
 	if e, ok := errors.AsType[*signing.UntrustedError](err); ok {
 		list = append(list, e.Remedy)
 	}

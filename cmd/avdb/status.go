@@ -218,6 +218,9 @@ func (d *device) past(r *statusReport, dev *ksn.Device) {
 		if e.Error == "" {
 			break
 		}
+		if e.Result == updater.EventCoolDown || e.Result == updater.EventInterrupted {
+			continue // no failure, and no success either
+		}
 		dev.FailedCycles++
 		dev.FailingSince = e.Time
 	}
