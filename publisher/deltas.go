@@ -86,15 +86,22 @@ func (m *deltaMaker) all(ctx context.Context) error {
 			m.r.warn("no delta from release %d: %v", p.Version, err)
 			continue
 		}
+		oldRest, restErr := m.r.layer(dbformat.Rest, p.Rest.Digest)
+		m.r.stride(p.Version, old, oldRest, m.light, m.rest)
 		if wanted[dbformat.Light][p.Version] {
 			if err := m.lightDelta(p, old); err != nil {
 				return err
 			}
 		}
-		if wanted[dbformat.Rest][p.Version] {
-			if err := m.restDelta(p, old); err != nil {
-				return err
-			}
+		if !wanted[dbformat.Rest][p.Version] {
+			continue
+		}
+		if restErr != nil {
+			m.r.warn("no rest delta from release %d: %v", p.Version, restErr)
+			continue
+		}
+		if err := m.restDelta(p, old, oldRest); err != nil {
+			return err
 		}
 	}
 	m.r.o.Progress("deltas", len(from), len(from))
@@ -108,16 +115,11 @@ func (m *deltaMaker) lightDelta(p *published, old *dbformat.MemLayer) error {
 
 // restDelta makes a delta of rest, which leans on the light delta of the same two releases: where there is none, it
 // would be of no use.
-func (m *deltaMaker) restDelta(p *published, oldLight *dbformat.MemLayer) error {
+func (m *deltaMaker) restDelta(p *published, oldLight, old *dbformat.MemLayer) error {
 	if p.Light.Digest != m.next.Light.Digest {
 		if _, ok := findTarget(m.targets, dbformat.DeltaTarget(dbformat.Light, p.Light.Since, m.next.Light.Since)); !ok {
 			return nil
 		}
-	}
-	old, err := m.r.layer(dbformat.Rest, p.Rest.Digest)
-	if err != nil {
-		m.r.warn("no rest delta from release %d: %v", p.Version, err)
-		return nil
 	}
 	b, err := dbformat.MakeRestDelta(oldLight, m.light, old, m.rest)
 	return m.add(dbformat.Rest, p, b, err)

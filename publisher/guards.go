@@ -1,227 +1,162 @@
 package publisher
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"iter"
-	"sort"
+	"slices"
 	"strings"
 
 	"example.org/avdb/dbformat"
 )
 
+// Guards are the limits beyond which Publish refuses a release that the offline keys did not approve.
+type Guards = dbformat.Guards
+
 // ErrGuard is matched by the error of a release that a guard refuses: exit 16.
 var ErrGuard = errors.New("refused by a guard")
 
-// A GuardError names what a release would do beyond the guards. It matches [ErrGuard].
+// A GuardError names what a release would do beyond the guards, and both remedies. It matches [ErrGuard].
 type GuardError struct {
-	Broken []BrokenGuard // at least one
-}
+	Dir     string                 // the repository
+	Version uint64                 // that the release would have
+	Broken  []dbformat.BrokenGuard // none where Err is set
+	Err     error                  // why the previous release could not be read, so that nothing was counted; else nil
 
-// A BrokenGuard is one guard that refuses, with its figures.
-type BrokenGuard struct {
-	Guard   string         // its key in the policy file: "removed_percent" or "allow_added"
-	Layer   dbformat.Layer // that would lose records
-	Changed uint64         // records that would go (removed_percent) or come (allow_added)
-	Records uint64         // of the layer in the previous release
-	Limit   uint64         // percent, or records
-	Err     error          // why the previous release could not be read, so that nothing was counted; else nil
+	// Endpoints tells that endpoints with the previous release would refuse this one, too, whatever the policy says.
+	Endpoints bool
 }
-
-func (b BrokenGuard) String() string {
-	switch {
-	case b.Err != nil:
-		return fmt.Sprintf("what it removes cannot be counted, the previous release's %s layer cannot be read: %v", b.Layer, b.Err)
-	case b.Guard == guardAllow:
-		return fmt.Sprintf("it adds %d allow records, at most %d are allowed", b.Changed, b.Limit)
-	}
-	percent := 100 * float64(b.Changed) / float64(b.Records)
-	return fmt.Sprintf("it removes %d of %d records of %s (%.1f %%), at most %d %% are allowed", b.Changed, b.Records, b.Layer, percent, b.Limit)
-}
-
-// Keys of guards in a policy file.
-const (
-	guardRemoved = "removed_percent"
-	guardAllow   = "allow_added"
-	guardMin     = "min_records"
-)
 
 func (e *GuardError) Error() string {
-	var said []string
-	keys := map[string]bool{}
+	said, raise := []string{}, []string{}
 	for _, b := range e.Broken {
 		said = append(said, b.String())
-		if keys[b.Guard] = true; b.Err != nil {
-			keys[guardMin] = true
+		if key := "guards." + b.Guard; !slices.Contains(raise, key) {
+			raise = append(raise, key)
 		}
 	}
-	var raise []string
-	for _, k := range []string{guardRemoved, guardAllow, guardMin} {
-		if keys[k] {
-			raise = append(raise, "guards."+k)
-		}
+	if e.Err != nil {
+		said, raise = []string{fmt.Sprintf("what it removes cannot be counted, since the previous release cannot be read: %v", e.Err)}, []string{"guards." + dbformat.GuardMin}
 	}
-	return "release refused by a guard: " + strings.Join(said, "; ") +
-		"; check the sources, and if this is meant, raise " + strings.Join(raise, " and ") + " in the policy file for this release"
+	s := fmt.Sprintf("release %d is refused by a guard: %s; check the sources, and if this is meant, have the offline keys approve it with %s and publish again, or raise %s in the policy file for this release",
+		e.Version, strings.Join(said, "; "), approval(e.Dir, e.Version), strings.Join(raise, " and "))
+	if e.Endpoints {
+		s += " (endpoints heed the approval only and would refuse it)"
+	}
+	return s
 }
 
 // Is matches [ErrGuard].
 func (e *GuardError) Is(target error) bool { return target == ErrGuard }
 
-// A change is what a release does to the records of the one before.
-type change struct {
-	removedLight, removedRest uint64
-	allowAdded                uint64
+// approval is the command that has endpoints take a release beyond the guards.
+func approval(dir string, version uint64) string {
+	return fmt.Sprintf("`avdb repo approve %s %d`", dir, version)
 }
 
-// check compares a change with the guards; records are those of the previous release's layers.
-func (g Guards) check(c change, light, rest uint64) error {
-	var broken []BrokenGuard
-	removed := func(l dbformat.Layer, n, of uint64) {
-		if of >= g.MinRecords && of > 0 && float64(n)*100 > float64(g.RemovedPercent)*float64(of) {
-			broken = append(broken, BrokenGuard{Guard: guardRemoved, Layer: l, Changed: n, Records: of, Limit: uint64(g.RemovedPercent)})
+// A stride is the step from an earlier release to the new one, as endpoints that have the earlier one judge it.
+type stride struct {
+	from   uint64
+	broken []dbformat.BrokenGuard // of the guards of endpoints; none for a step that they take
+}
+
+// judge counts the step between two releases for endpoints of both variants and gives what it breaks of g. oldRest may be nil where it
+// is not known.
+func judge(g Guards, oldLight, oldRest, light, rest *dbformat.MemLayer) ([]dbformat.BrokenGuard, error) {
+	if oldRest != nil {
+		c, err := dbformat.CountChanges(oldLight, oldRest, light, rest)
+		if err != nil {
+			return nil, err
+		}
+		if broken := g.Broken(c); broken != nil {
+			return broken, nil
 		}
 	}
-	removed(dbformat.Light, c.removedLight, light)
-	removed(dbformat.Rest, c.removedRest, rest)
-	if light >= g.MinRecords && c.allowAdded > g.AllowAdded {
-		broken = append(broken, BrokenGuard{Guard: guardAllow, Layer: dbformat.Light, Changed: c.allowAdded, Records: light, Limit: g.AllowAdded})
+	// Endpoints with light alone know prefixes only; a whole record that takes the place of one is new to them.
+	c, err := dbformat.CountChanges(oldLight, nil, light, nil)
+	if err != nil {
+		return nil, err
 	}
-	if broken == nil {
+	return g.Broken(c), nil
+}
+
+// guard compares the new layers with those of the newest release. Beyond the guards of the policy the release is refused until the
+// offline keys approve its version.
+func (r *run) guard(light, rest *dbformat.MemLayer) error {
+	p := r.previous()
+	if p == nil || p.Light.Digest == light.Header().Digest() && p.Rest.Digest == rest.Header().Digest() {
 		return nil
 	}
-	return &GuardError{Broken: broken}
+	approved, err := r.repo.Approved()
+	if err != nil {
+		return err
+	}
+	if r.approved = slices.Contains(approved, r.version); r.approved {
+		return nil
+	}
+	ours, theirs := r.policy.Guards, dbformat.DefaultGuards()
+	if records := max(p.Light.Records, p.Rest.Records); records < ours.MinRecords && records < theirs.MinRecords {
+		return nil
+	}
+	oldLight, err := r.layer(dbformat.Light, p.Light.Digest)
+	var oldRest *dbformat.MemLayer
+	if err == nil {
+		oldRest, err = r.layer(dbformat.Rest, p.Rest.Digest)
+	}
+	var broken, refused []dbformat.BrokenGuard
+	if err == nil {
+		broken, err = judge(ours, oldLight, oldRest, light, rest)
+	}
+	if err == nil {
+		refused, err = judge(theirs, oldLight, oldRest, light, rest)
+	}
+	switch {
+	case err != nil && max(p.Light.Records, p.Rest.Records) < ours.MinRecords:
+		r.warn("what release %d removes cannot be counted, since release %d cannot be read: endpoints judge it for themselves: %v", r.version, p.Version, err)
+		return nil
+	case err != nil:
+		return &GuardError{Dir: r.o.Dir, Version: r.version, Err: err}
+	case broken != nil:
+		return &GuardError{Dir: r.o.Dir, Version: r.version, Broken: broken, Endpoints: refused != nil}
+	}
+	r.strides = append(r.strides, stride{p.Version, refused})
+	return nil
 }
 
-// compare counts what changes from the layers of the previous release to content, whose sections are sorted. A signature that
-// moves between sections (whole or not, unwanted or not) stays in light, and leaves rest if its new section is not split.
-func compare(light, rest dbformat.LayerReader, content *dbformat.Content) (c change, err error) {
-	kept := map[dbformat.SectionID]uint64{}
-	for i := range light.Header().Sections {
-		id := light.Header().Sections[i].ID
-		if !id.Rows() {
-			continue
-		}
-		records := content.Sections[id]
-		for r, err := range layerRecords(light, rest, i) {
-			if err != nil {
-				return change{}, err
-			}
-			for len(records) > 0 && compareKeys(&records[0], &r) < 0 {
-				records = records[1:]
-			}
-			if len(records) > 0 && compareKeys(&records[0], &r) == 0 {
-				kept[id]++
-				continue
-			}
-			inLight, inRest := false, false
-			if id.Detects() {
-				inLight, inRest = elsewhere(content, id.Algorithm(), &r)
-			}
-			if !inLight {
-				c.removedLight++
-			}
-			if id.Split() && !inRest {
-				c.removedRest++
-			}
-		}
+// stride judges the step from an earlier release for the endpoints that still have it. What cannot be counted is for them to judge.
+func (r *run) stride(from uint64, oldLight, oldRest, light, rest *dbformat.MemLayer) {
+	if r.approved || len(r.strides) > 0 && r.strides[0].from == from {
+		return
 	}
-	for _, a := range dbformat.Algorithms() {
-		id := dbformat.ClassAllow.Section(a)
-		c.allowAdded += uint64(len(content.Sections[id])) - kept[id]
-	}
-	return c, nil
-}
-
-// elsewhere tells in which layers any section of signatures has the key of r.
-func elsewhere(content *dbformat.Content, a dbformat.Algorithm, r *dbformat.Record) (light, rest bool) {
-	for _, class := range detecting {
-		id := class.Section(a)
-		records := content.Sections[id]
-		i := sort.Search(len(records), func(i int) bool { return compareKeys(&records[i], r) >= 0 })
-		if i < len(records) && compareKeys(&records[i], r) == 0 {
-			light, rest = true, rest || id.Split()
-		}
-	}
-	return light, rest
-}
-
-// layerRecords gives the keys of section i of light in their order, without names. It reads rest for a split section.
-func layerRecords(light, rest dbformat.LayerReader, i int) iter.Seq2[dbformat.Record, error] {
-	s := &light.Header().Sections[i]
-	if s.ID.Split() {
-		return splitRecords(light, rest, i)
-	}
-	return func(yield func(dbformat.Record, error) bool) {
-		for n := range s.Blocks {
-			data, err := light.Block(i, n)
-			if err != nil {
-				yield(dbformat.Record{}, err)
-				return
-			}
-			b, err := dbformat.ParseRecordBlock(data, s, n)
-			if err != nil {
-				yield(dbformat.Record{}, err)
-				return
-			}
-			for row := range b.Rows() {
-				r := dbformat.Record{Size: b.Size(row)}
-				b.Hash(row, &r.Hash)
-				if !yield(r, nil) {
-					return
-				}
-			}
-		}
+	if broken, err := judge(dbformat.DefaultGuards(), oldLight, oldRest, light, rest); err == nil {
+		r.strides = append(r.strides, stride{from, broken})
 	}
 }
 
-func splitRecords(light, rest dbformat.LayerReader, i int) iter.Seq2[dbformat.Record, error] {
-	s := &light.Header().Sections[i]
-	return func(yield func(dbformat.Record, error) bool) {
-		fail := func(err error) { yield(dbformat.Record{}, err) }
-		ri, rs, ok := rest.Header().Section(s.ID)
-		if !ok {
-			fail(fmt.Errorf("section %s is not in rest", s.ID))
-			return
-		}
-		var prefixes []uint64
-		for n := range s.Blocks {
-			data, err := light.Block(i, n)
-			if err != nil {
-				fail(err)
-				return
-			}
-			b, err := dbformat.ParsePrefixBlock(data, s, n)
-			if err != nil {
-				fail(err)
-				return
-			}
-			prefixes = b.AppendPrefixes(prefixes[:0])
-			for r := range b.Ranges() {
-				first, end := b.Range(r)
-				data, err := rest.Block(ri, b.FirstRange()+r)
-				if err != nil {
-					fail(err)
-					return
-				}
-				tails, err := dbformat.ParseTailBlock(data, rs, b.FirstRange()+r)
-				if err == nil && tails.Rows() != end-first {
-					err = fmt.Errorf("section %s range %d: light has %d rows, rest %d", s.ID, b.FirstRange()+r, end-first, tails.Rows())
-				}
-				if err != nil {
-					fail(err)
-					return
-				}
-				for row := range tails.Rows() {
-					rec := dbformat.Record{Size: tails.Size(row)}
-					binary.BigEndian.PutUint64(rec.Hash[:], prefixes[first+row]<<(64-s.P))
-					tails.Hash(row, &rec.Hash)
-					if !yield(rec, nil) {
-						return
-					}
-				}
-			}
+// warnOfStrides tells which endpoints will refuse the release that was published, although it was not refused here.
+func (r *run) warnOfStrides(version, previous uint64) {
+	var refused []stride
+	newest := false
+	for _, s := range r.strides {
+		if s.broken != nil {
+			refused = append(refused, s)
+			newest = newest || s.from == previous
 		}
 	}
+	if len(refused) == 0 {
+		return
+	}
+	oldest := slices.MinFunc(refused, func(a, b stride) int { return int(min(max(int64(a.from)-int64(b.from), -1), 1)) })
+	said := make([]string, len(oldest.broken))
+	for i, b := range oldest.broken {
+		said[i] = b.String()
+	}
+	who := fmt.Sprintf("with release %d", oldest.from)
+	if n := len(refused); n > 1 {
+		who = fmt.Sprintf("with one of %d earlier releases, the oldest of them %d,", n, oldest.from)
+	}
+	if newest {
+		who += " (the policy file lets this publisher pass and NO ENDPOINT)"
+	}
+	r.warn("endpoints %s will refuse release %d: from release %d %s; have the offline keys approve it with %s",
+		who, version, oldest.from, strings.Join(said, "; "), approval(r.o.Dir, version))
 }

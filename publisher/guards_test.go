@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/signing"
 )
 
 func mustBuild(t testing.TB, c *Compiled) (light, rest *dbformat.MemLayer) {
@@ -28,97 +31,137 @@ func lines(from, to int, name string) string {
 	return b.String()
 }
 
-func TestLayersGiveBackTheirKeys(t *testing.T) {
+func TestWhatIsWholeCanBeToldFromTheLayer(t *testing.T) {
 	p := DefaultPolicy()
 	p.names = []string{"Held.*"}
-	c := mustCompile(t, map[string]string{
-		"a.hsb": lines(0, 20000, "A") + lines(30000, 30500, "Held."), "b.hsu": lines(40000, 40100, "P"), "c.sfp": lines(50000, 50010, "ok"),
-		"d.hdb": hexMD5 + ":*:M:73\n" + hexMD5 + ":3:M\n",
-	}, p)
-	light, rest := mustBuild(t, c)
-	for i := range light.Header().Sections {
-		id := light.Header().Sections[i].ID
-		if !id.Rows() {
-			continue
-		}
-		n := 0
-		for r, err := range layerRecords(light, rest, i) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if want := c.Content.Sections[id][n]; compareKeys(&r, &want) != 0 {
-				t.Fatalf("%s row %d: %x size %d, want %x size %d", id, n, r.Hash, r.Size, want.Hash, want.Size)
-			}
-			n++
-		}
-		if n != len(c.Content.Sections[id]) {
-			t.Errorf("%s gives %d of %d rows", id, n, len(c.Content.Sections[id]))
-		}
+	c := mustCompile(t, map[string]string{"a.hsb": lines(0, 2000, "A") + lines(3000, 3500, "Held.")}, p)
+	light, _ := mustBuild(t, c)
+	id := dbformat.ClassWhole.Section(dbformat.SHA256)
+	i, _, ok := light.Header().Section(id)
+	if !ok {
+		t.Fatal("nothing is whole")
 	}
-	got, err := compare(light, rest, c.Content)
-	if err != nil || got != (change{}) {
-		t.Errorf("from a content to itself: %+v, %v", got, err)
-	}
-}
-
-func TestWhatCountsAsRemoved(t *testing.T) {
-	p := DefaultPolicy()
-	p.names = []string{"Held.*"}
-	before := mustCompile(t, map[string]string{
-		"a.hsb": lines(0, 100, "A") + lines(100, 110, "Held."), "b.hsu": lines(200, 220, "P"), "c.sfp": lines(300, 305, "ok"),
-	}, p)
-	light, rest := mustBuild(t, before)
-	for _, c := range []struct {
-		promise string
-		files   map[string]string
-		want    change
-	}{
-		{"records that go", map[string]string{"a.hsb": lines(7, 100, "A") + lines(102, 110, "Held."), "b.hsu": lines(200, 217, "P"), "c.sfp": lines(300, 305, "ok")},
-			change{removedLight: 12, removedRest: 10}},
-		{"what becomes whole leaves rest only", map[string]string{"a.hsb": lines(0, 10, "Held.") + lines(10, 100, "A") + lines(100, 110, "Held."), "b.hsu": lines(200, 220, "P"), "c.sfp": lines(300, 305, "ok")},
-			change{removedRest: 10}},
-		{"what is no longer whole leaves nothing", map[string]string{"a.hsb": lines(0, 100, "A") + lines(100, 109, "B") + lines(109, 110, "Held."), "b.hsu": lines(200, 220, "P"), "c.sfp": lines(300, 305, "ok")},
-			change{}},
-		{"what is no longer unwanted but malicious stays", map[string]string{"a.hsb": lines(0, 100, "A") + lines(100, 110, "Held.") + lines(200, 210, "P"), "b.hsu": lines(210, 220, "P"), "c.sfp": lines(300, 305, "ok")},
-			change{}},
-		{"another name or order is no change", map[string]string{"a.hsb": lines(50, 100, "Z") + lines(0, 50, "Y") + lines(100, 110, "Held.x"), "b.hsu": lines(200, 220, "P"), "c.sfp": lines(300, 305, "other")},
-			change{}},
-		{"allow records that come and go", map[string]string{"a.hsb": lines(0, 100, "A") + lines(100, 110, "Held."), "b.hsu": lines(200, 220, "P"), "c.sfp": lines(303, 310, "ok")},
-			change{removedLight: 3, allowAdded: 5}},
-	} {
-		after, err := Compile(context.Background(), []string{folder(t, c.files)}, p)
+	n := 0
+	for r, err := range wholeKeys(light, i) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := compare(light, rest, after.Content); err != nil || got != c.want {
-			t.Errorf("%s: %+v, %v; want %+v", c.promise, got, err, c.want)
+		if want := c.Content.Sections[id][n]; compareKeys(&r, &want) != 0 {
+			t.Fatalf("row %d: %x size %d, want %x size %d", n, r.Hash, r.Size, want.Hash, want.Size)
+		}
+		n++
+	}
+	if n != len(c.Content.Sections[id]) {
+		t.Errorf("%d of %d rows", n, len(c.Content.Sections[id]))
+	}
+}
+
+func TestStepsThatThePolicyCauses(t *testing.T) {
+	held := DefaultPolicy()
+	held.names = []string{"Held.*"}
+	for _, c := range []struct {
+		promise            string
+		before, after      map[string]string
+		light, rest, alone uint64 // removed
+	}{
+		{"what becomes whole leaves rest", map[string]string{"a.hsb": lines(0, 100, "A")}, map[string]string{"a.hsb": lines(0, 10, "Held.") + lines(10, 100, "A")}, 0, 10, 10},
+		{"what is no longer whole leaves nothing", map[string]string{"a.hsb": lines(0, 10, "Held.") + lines(10, 100, "A")}, map[string]string{"a.hsb": lines(0, 1, "Held.") + lines(1, 100, "A")}, 0, 0, 0},
+		{"what becomes unwanted is lost to who does not ask for it", map[string]string{"a.hsb": lines(0, 100, "A")}, map[string]string{"a.hsb": lines(10, 100, "A"), "b.hsu": lines(0, 10, "A")}, 10, 10, 10},
+	} {
+		oldLight, oldRest := mustBuild(t, mustCompile(t, c.before, held))
+		light, rest := mustBuild(t, mustCompile(t, c.after, held))
+		got, err := dbformat.CountChanges(oldLight, oldRest, light, rest)
+		if err != nil || got.Light.Removed != c.light || got.Rest.Removed != c.rest {
+			t.Errorf("%s: %+v, %v", c.promise, got, err)
+		}
+		if got, err = dbformat.CountChanges(oldLight, nil, light, nil); err != nil || got.Light.Removed != c.alone {
+			t.Errorf("%s, light alone: %+v, %v", c.promise, got, err)
 		}
 	}
 }
 
-func TestGuards(t *testing.T) {
-	g := DefaultPolicy().Guards
-	for _, c := range []struct {
-		promise     string
-		change      change
-		light, rest uint64
-		err         string
-	}{
-		{"just 30 percent", change{removedLight: 3000, removedRest: 3000}, 10000, 10000, ""},
-		{"one record more", change{removedLight: 3001, removedRest: 0}, 10000, 10000, "it removes 3001 of 10000 records of light (30.0 %), at most 30 % are allowed; check the sources, and if this is meant, raise guards.removed_percent in the policy"},
-		{"of rest alone", change{removedRest: 5000}, 20000, 10000, "it removes 5000 of 10000 records of rest (50.0 %)"},
-		{"a small layer has no guard", change{removedLight: 9999, removedRest: 9999, allowAdded: 2000}, 9999, 9999, ""},
-		{"just 1000 allow records", change{allowAdded: 1000}, 10000, 10000, ""},
-		{"one allow record more", change{allowAdded: 1001}, 10000, 10000, "it adds 1001 allow records, at most 1000 are allowed; check the sources, and if this is meant, raise guards.allow_added"},
-		{"both", change{removedLight: 9000, allowAdded: 1001}, 10000, 0, "guards.removed_percent and guards.allow_added"},
-	} {
-		err := g.check(c.change, c.light, c.rest)
-		if c.err == "" && err != nil || c.err != "" && (!errors.Is(err, ErrGuard) || !strings.Contains(err.Error(), c.err)) {
-			t.Errorf("%s: error %v, want %q", c.promise, err, c.err)
+func (s *shop) approve(version uint64) {
+	s.t.Helper()
+	repo, err := signing.OpenRepository(s.dir, "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.now = s.now.Add(time.Minute)
+	if err := repo.Approve(version, s.now); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// guardWarnings are those about releases that endpoints will refuse.
+func guardWarnings(r *Report) []string {
+	return slices.DeleteFunc(slices.Clone(r.Warnings), func(w string) bool { return !strings.Contains(w, "will refuse release") })
+}
+
+// Guard: the publisher's. A release beyond the guards waits for the offline keys, and the refusal says so.
+func TestApprovalLetsAReleasePass(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.put("a.hsb", lines(0, 12000, "A"))
+	s.publish()
+	s.put("a.hsb", lines(0, 6000, "A"))
+	_, err := Publish(context.Background(), s.options())
+	e, ok := errors.AsType[*GuardError](err)
+	if !ok || e.Version != 2 || !e.Endpoints || len(e.Broken) != 2 || e.Broken[0].Records != 12001 || e.Broken[0].Changed != 6000 {
+		t.Fatalf("error %+v", err)
+	}
+	for _, part := range []string{"it removes 6000 of 12001 records of light (50.0 %), at most 30 % are allowed", "avdb repo approve " + s.dir + " 2`",
+		"guards.removed_percent in the policy file", "endpoints heed the approval only"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("error %q, want %q in it", err, part)
 		}
 	}
-	off := Guards{RemovedPercent: 100, AllowAdded: dbformat.MaxVersion}
-	if err := off.check(change{removedLight: 10000, removedRest: 10000, allowAdded: 1 << 40}, 10000, 10000); err != nil {
-		t.Errorf("guards that are off refuse: %v", err)
+	s.approve(3)
+	if _, err := Publish(context.Background(), s.options()); !errors.Is(err, ErrGuard) {
+		t.Errorf("with the approval of another version: %v", err)
 	}
+	s.approve(2)
+	if r := s.publish(); !r.Published || r.Version != 2 || len(guardWarnings(r)) > 0 {
+		t.Errorf("approved: %+v", r)
+	}
+	s.check()
+}
+
+// A policy that lets the publisher pass does not reach its endpoints: the report says so, and how they are served.
+func TestWhatOnlyThePolicyLetsPassIsToldLoudly(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.put("a.hsb", lines(0, 12000, "A"))
+	s.publish()
+	s.put("a.hsb", lines(0, 8000, "A"))
+	r := s.publish(withPolicy(t, "guards: {removed_percent: 60}"))
+	w := guardWarnings(r)
+	if !r.Published || len(w) != 1 || !strings.HasPrefix(w[0], "endpoints with release 1 (the policy file lets this publisher pass and NO ENDPOINT) will refuse release 2: "+
+		"from release 1 it removes 4000 of 12001 records of light (33.3 %), at most 30 % are allowed; ") || !strings.HasSuffix(w[0], "`avdb repo approve "+s.dir+" 2`") {
+		t.Errorf("warnings %q", r.Warnings)
+	}
+	s.check()
+}
+
+// Endpoints judge the step from what they have. Those that missed releases are counted.
+func TestEndpointsThatMissedReleasesAreCounted(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	for i, n := range []int{16000, 14500, 12000, 10600} {
+		s.put("a.hsb", lines(0, n, "A"))
+		r := s.publish()
+		want := ""
+		if i == 3 { // 33.7 % from release 1, 26.9 % from release 2
+			want = fmt.Sprintf("endpoints with release 1 will refuse release 4: from release 1 it removes 5400 of 16001 records of light (33.7 %%), at most 30 %% are allowed; "+
+				"it removes 5400 of 16001 records of rest (33.7 %%), at most 30 %% are allowed; have the offline keys approve it with `avdb repo approve %s 4`", s.dir)
+		}
+		if got := strings.Join(guardWarnings(r), "|"); got != want {
+			t.Errorf("release %d: warnings %q, want %q", r.Version, got, want)
+		}
+	}
+	s.put("a.hsb", lines(0, 10000, "A"))
+	r := s.publish()
+	if w := guardWarnings(r); len(w) != 1 || !strings.HasPrefix(w[0], "endpoints with one of 2 earlier releases, the oldest of them 1, will refuse release 5: from release 1") {
+		t.Errorf("warnings %q", r.Warnings)
+	}
+	s.check()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -219,7 +220,7 @@ func (r *run) heldWhole() map[wholeKey]bool {
 		if id.Class() != dbformat.ClassWhole && id.Class() != dbformat.ClassWholePUA {
 			continue
 		}
-		for rec, err := range layerRecords(light, nil, i) {
+		for rec, err := range wholeKeys(light, i) {
 			if err != nil {
 				r.warn("which signatures release %d had whole is not wholly known: %v", r.previous().Version, err)
 				break
@@ -230,32 +231,30 @@ func (r *run) heldWhole() map[wholeKey]bool {
 	return held
 }
 
-// guard compares the new content with the newest release.
-func (r *run) guard(content *dbformat.Content, light, rest *dbformat.MemLayer) error {
-	p := r.previous()
-	if p == nil || p.Light.Digest == light.Header().Digest() && p.Rest.Digest == rest.Header().Digest() {
-		return nil
+// wholeKeys gives the keys of section i of light, which is not split, in their order.
+func wholeKeys(light dbformat.LayerReader, i int) iter.Seq2[dbformat.Record, error] {
+	s := &light.Header().Sections[i]
+	return func(yield func(dbformat.Record, error) bool) {
+		for n := range s.Blocks {
+			data, err := light.Block(i, n)
+			if err != nil {
+				yield(dbformat.Record{}, err)
+				return
+			}
+			b, err := dbformat.ParseRecordBlock(data, s, n)
+			if err != nil {
+				yield(dbformat.Record{}, err)
+				return
+			}
+			for row := range b.Rows() {
+				r := dbformat.Record{Size: b.Size(row)}
+				b.Hash(row, &r.Hash)
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
 	}
-	g := r.policy.Guards
-	if p.Light.Records < g.MinRecords && p.Rest.Records < g.MinRecords {
-		return nil
-	}
-	unread := func(l dbformat.Layer, err error) error {
-		return &GuardError{Broken: []BrokenGuard{{Guard: guardMin, Layer: l, Records: p.Layer(l).Records, Err: err}}}
-	}
-	oldLight, err := r.layer(dbformat.Light, p.Light.Digest)
-	if err != nil {
-		return unread(dbformat.Light, err)
-	}
-	oldRest, err := r.layer(dbformat.Rest, p.Rest.Digest)
-	if err != nil {
-		return unread(dbformat.Rest, err)
-	}
-	c, err := compare(oldLight, oldRest, content)
-	if err != nil {
-		return unread(dbformat.Light, err)
-	}
-	return g.check(c, p.Light.Records, p.Rest.Records)
 }
 
 // ourTarget matches the names below public/targets that a publisher makes and may take away.

@@ -28,18 +28,11 @@ type Policy struct {
 	Guards   Guards
 }
 
-// Guards are the limits beyond which Publish refuses a release.
-type Guards struct {
-	RemovedPercent int    // most records of a layer that may go, in percent of the previous release's; 100 is no limit
-	AllowAdded     uint64 // most allow records that may come
-	MinRecords     uint64 // guards hold from this number of records in the previous release's layer
-}
-
 // DefaultPolicy is the policy without a file: nothing whole, both variants, the guards of CLI and documentation.
 func DefaultPolicy() *Policy {
 	return &Policy{
 		Variants: []dbformat.Variant{dbformat.VariantLight, dbformat.VariantFull},
-		Guards:   Guards{RemovedPercent: 30, AllowAdded: 1000, MinRecords: 10000},
+		Guards:   dbformat.DefaultGuards(),
 	}
 }
 
@@ -147,9 +140,9 @@ func parsePolicy(b []byte) (p *Policy, hashes string, err error) {
 			max  int64
 			set  func(int64)
 		}{
-			{guardRemoved, g.RemovedPercent, 100, func(n int64) { p.Guards.RemovedPercent = int(n) }},
-			{guardAllow, g.AllowAdded, dbformat.MaxVersion, func(n int64) { p.Guards.AllowAdded = uint64(n) }},
-			{guardMin, g.MinRecords, dbformat.MaxVersion, func(n int64) { p.Guards.MinRecords = uint64(n) }},
+			{dbformat.GuardRemoved, g.RemovedPercent, 100, func(n int64) { p.Guards.RemovedPercent = int(n) }},
+			{dbformat.GuardAllow, g.AllowAdded, dbformat.MaxVersion, func(n int64) { p.Guards.AllowAdded = uint64(n) }},
+			{dbformat.GuardMin, g.MinRecords, dbformat.MaxVersion, func(n int64) { p.Guards.MinRecords = uint64(n) }},
 		} {
 			if v.text == nil {
 				continue

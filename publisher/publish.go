@@ -101,6 +101,8 @@ type run struct {
 	set      *dbformat.RestrictionSet    // nil if none was ever published
 	state    *state
 	version  uint64
+	approved bool     // by the offline keys, beyond the guards
+	strides  []stride // from earlier releases, the newest first
 	warnings []string
 }
 
@@ -166,10 +168,10 @@ func (r *run) publish(ctx context.Context, report *Report) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := r.guard(compiled.Content, light, rest); err != nil {
+	compiled.Content = nil // the layers say all of it from here on
+	if err := r.guard(light, rest); err != nil {
 		return err
 	}
-	compiled.Content = nil // the layers say all of it from here on
 	collect(light.Header().Records())
 
 	next := r.release(light, rest)
@@ -186,6 +188,7 @@ func (r *run) publish(ctx context.Context, report *Report) error {
 	}
 	r.report(report, next, targets, set)
 	report.Published = true
+	r.warnOfStrides(next.Version, report.Previous)
 	return r.tidy()
 }
 
