@@ -60,8 +60,15 @@ func (m *mirror) asked() []string {
 }
 
 func serve(t *testing.T, h http.HandlerFunc) *mirror {
+	m := unstarted(h)
+	m.Start()
+	t.Cleanup(m.Close)
+	return m
+}
+
+func unstarted(h http.HandlerFunc) *mirror {
 	m := new(mirror)
-	m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	m.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.mu.Lock()
 		line := r.Method + " " + r.URL.Path
 		if v := r.Header.Get("Range"); v != "" {
@@ -71,7 +78,6 @@ func serve(t *testing.T, h http.HandlerFunc) *mirror {
 		m.mu.Unlock()
 		h(w, r)
 	}))
-	t.Cleanup(m.Close)
 	return m
 }
 

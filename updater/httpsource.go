@@ -3,7 +3,6 @@ package updater
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -157,7 +156,7 @@ const (
 
 // refused says what a source that lets nobody in may want.
 func (s *httpSource) refused() (reason, remedy string) {
-	if a := &s.meter.access; a.authorization != "" || a.tls != nil && len(a.tls.Certificates) > 0 {
+	if a := &s.meter.access; a.authorization != "" || len(a.tls.Certificates) > 0 {
 		return "it refuses the credentials", "correct what basic, bearer or client_cert of the source refer to"
 	}
 	return "it wants credentials", "name them with basic, bearer or client_cert of the source in the config file"
@@ -179,17 +178,14 @@ func (s *httpSource) failed(ctx context.Context, name string, err error) error {
 		err = u.Err
 	}
 	e := &SourceError{Source: s.name, File: name, Err: err}
-	switch alert, _ := errors.AsType[tls.AlertError](err); {
-	case alert == alertCertificateRequired:
+	switch text := err.Error(); { // for neither has the library a type
+	case strings.HasSuffix(text, "tls: certificate required"):
 		_, e.Remedy = s.refused()
-	case err.Error() == http.StatusText(http.StatusProxyAuthRequired): // all that the transport says of a tunnel
+	case text == http.StatusText(http.StatusProxyAuthRequired): // of a tunnel
 		e.Reason, e.Remedy, e.Err = proxyRefused, adviceProxy, nil
 	}
 	return e
 }
-
-// alertCertificateRequired is what a server sends that wants a client certificate.
-const alertCertificateRequired = tls.AlertError(116)
 
 // open downloads a target with grab into the downloads folder, or goes on with what an earlier run left there,
 // and gives it verified. A body that breaks off is resumed a few times; a partial file that turned out to be
