@@ -193,6 +193,13 @@ func (s *Store) changeState(f func(*bolt.Tx) error) error {
 	if !errors.Is(err, ErrDamaged) {
 		return err
 	}
+	if tornBeginning(s.statePath()) {
+		// A crash here leaves no state.db, as one after the rename below does.
+		if e := s.files.Remove(s.statePath()); e != nil {
+			return err
+		}
+		return s.tryChangeState(f)
+	}
 	// A crash here leaves no state.db: the next change begins one.
 	if e := s.files.Rename(s.statePath(), s.statePath()+asideSuffix); e != nil {
 		return err
@@ -204,6 +211,13 @@ func (s *Store) changeState(f func(*bolt.Tx) error) error {
 		}
 		return f(tx)
 	})
+}
+
+// tornBeginning tells whether a damaged state.db is no longer than what bbolt writes before the first transaction: a crash
+// tore that write, and nothing was ever kept in the file that would be worth putting aside.
+func tornBeginning(path string) bool {
+	i, err := os.Lstat(path)
+	return err == nil && i.Mode().IsRegular() && i.Size() <= 4*boltPageSize
 }
 
 func (s *Store) tryChangeState(f func(*bolt.Tx) error) error {

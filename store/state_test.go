@@ -99,6 +99,27 @@ func TestDamagedStateBeginsAgain(t *testing.T) {
 	}
 }
 
+// TestTornBeginningOfState: a crash while bbolt began state.db leaves a file that never held anything. It is begun again
+// and nothing is put aside: a file that nobody could want would stay for ever.
+func TestTornBeginningOfState(t *testing.T) {
+	s, err := Create(filepath.Join(memoryDir(t), "state"), Options{})
+	must(t, err)
+	must(t, s.AppendHistory(Event{Kind: "update", To: 1}))
+	whole, err := os.ReadFile(s.statePath())
+	must(t, err)
+	for _, n := range []int{1, boltPageSize, 2 * boltPageSize, 4*boltPageSize - 1} {
+		must(t, os.WriteFile(s.statePath(), whole[:n], modeSecret))
+		must(t, s.AppendHistory(Event{Kind: "update", To: 2}))
+		events, err := s.History(0)
+		if err != nil || len(events) != 1 || events[0].To != 2 {
+			t.Errorf("cut to %d: history is %+v, %v", n, events, err)
+		}
+		if _, err := os.Lstat(s.statePath() + asideSuffix); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("cut to %d: something was put aside: %v", n, err)
+		}
+	}
+}
+
 // TestStateOfManyWriters: processes that write at once (several stores stand for them) lose nothing.
 func TestStateOfManyWriters(t *testing.T) {
 	dir := filepath.Join(memoryDir(t), "state")
