@@ -1,7 +1,6 @@
 package signing
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"time"
@@ -28,7 +27,7 @@ func (r *Repository) Approved() ([]uint64, error) {
 
 // Approve has the offline keys of targets name a release that exceeds the guards, before it is published or when it is the one that is
 // published now. It needs the keys of targets, snapshot and timestamp. A version that is approved already changes nothing and
-// needs no key. When targets would name more than [MaxApproved] releases, the lowest are dropped.
+// needs no key. Where the keys at hand are too few, the change is kept for other hosts to sign: [ErrPending]. When targets would name more than [MaxApproved] releases, the lowest are dropped.
 //
 // Errors match [ErrTarget] for a version below the published one, or more than 2^32 above it, [ErrNoKey], [ErrBusy], [ErrRepository].
 func (r *Repository) Approve(version uint64, now time.Time) error {
@@ -50,13 +49,9 @@ func (r *Repository) Approve(version uint64, now time.Time) error {
 	if err := r.approvable(s, version); err != nil {
 		return err
 	}
-	b := &builder{now: dbformat.At(now).Time}
-	if b.rings, err = r.bothRings(); err != nil {
-		return err
-	}
 	targets.approved = approve(targets.approved, version)
-	next := s.withDoc(&targets)
-	return r.signOffline(b, s, next, []string{RoleTargets, RoleSnapshot, RoleTimestamp})
+	return r.change(s, s.withDoc(&targets), ChangeKeys, fmt.Sprintf("approval of release %d", version),
+		[]string{RoleTargets, RoleSnapshot, RoleTimestamp}, now)
 }
 
 // approve adds a version to an ascending list and keeps the newest.
@@ -92,21 +87,9 @@ func (r *Repository) approvable(s *set, version uint64) error {
 
 // published gives the versions of the stable release and of the newest, which may be a candidate; 0 before the first.
 func (r *Repository) published(s *set) (stable, newest uint64, err error) {
-	t, ok := s.docs[RoleDatabase].targets[dbformat.ReleaseTarget]
-	if !ok {
-		return 0, 0, nil
+	c, err := r.content(s)
+	if err != nil || c.release == nil {
+		return 0, 0, err
 	}
-	name := r.TargetFile(t)
-	b, err := readLimited(name, dbformat.MaxReleaseRecord)
-	if err == nil && (int64(len(b)) != t.Length || sha256.Sum256(b) != [32]byte(t.SHA256)) {
-		err = fmt.Errorf("is not what was signed")
-	}
-	var record *dbformat.ReleaseRecord
-	if err == nil {
-		record, err = dbformat.ParseReleaseRecord(b)
-	}
-	if err != nil {
-		return 0, 0, &RepositoryError{Kind: ErrRepository, What: name, Err: err, Remedy: "restore the file from a mirror"}
-	}
-	return record.Stable.Version, record.Version(), nil
+	return c.release.Stable.Version, c.version(), nil
 }

@@ -3,6 +3,7 @@ package signing
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,7 +105,7 @@ func TestApproveKeepsTheNewest(t *testing.T) {
 	}
 }
 
-// Approving needs keys of targets: those of the publishing host do not do.
+// Approving needs the threshold of targets keys: with fewer, nothing becomes visible; without any, nothing is even prepared.
 func TestApproveNeedsOfflineKeys(t *testing.T) {
 	t.Parallel()
 	r := newRepository(t, RepositoryOptions{Threshold: 2, Keys: 2})
@@ -112,15 +113,20 @@ func TestApproveNeedsOfflineKeys(t *testing.T) {
 	if err != nil || len(keys) != 2 {
 		t.Fatalf("%q, %v", keys, err)
 	}
-	if err := os.Remove(keys[0]); err != nil {
-		t.Fatal(err)
-	}
 	before := tree(t, r.PublicDir())
-	if err := r.Approve(1, day0); !errors.Is(err, ErrNoKey) {
-		t.Errorf("one of two: %v", err)
+	for i, want := range []error{ErrPending, ErrNoKey} {
+		if err := os.Remove(keys[i]); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Approve(uint64(i+1), day0); !errors.Is(err, want) {
+			t.Errorf("%d of 2 keys: %v", 1-i, err)
+		}
 	}
-	if after := tree(t, r.PublicDir()); len(after) != len(before) {
-		t.Error("something was signed")
+	if after := tree(t, r.PublicDir()); !maps.Equal(after, before) {
+		t.Error("something became visible")
+	}
+	if p, err := r.Pending(day0); err != nil || p == nil || p.What != "approval of release 1" {
+		t.Errorf("pending: %+v, %v", p, err)
 	}
 }
 

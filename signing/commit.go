@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -34,7 +35,6 @@ func newTargetsDoc(role string) *document {
 type builder struct {
 	now   time.Time
 	rings keyring
-	also  map[string][]string // by role: ids of keys that sign beside those of its authority
 }
 
 // sign gives s with the roles of versions signed anew under these numbers, everything proved as a client would. Roles that are not in
@@ -74,11 +74,6 @@ func (b *builder) sign(s *set, versions map[string]uint64, keysDir string) (*set
 		keys, err := b.rings.pick(role, a, filepath.Join(keysDir, folder))
 		if err != nil {
 			return nil, err
-		}
-		for _, id := range b.also[role] {
-			if k, ok := b.rings[id]; ok && !slices.Contains(a.keyids, id) {
-				keys = append(keys, k)
-			}
 		}
 		if next.raw[role], err = encode(d, keys); err != nil {
 			return nil, err
@@ -188,27 +183,11 @@ func (r *Repository) Commit(change map[string][]Target, now time.Time) error {
 	if err := s.signable(now); err != nil {
 		return err
 	}
-	folders := map[string]bool{}
-	for role, targets := range change {
-		if role != RoleDatabase && role != RoleRestrictions {
-			return &RepositoryError{Kind: ErrOfflineKeys, What: "role " + role, Detail: "Commit signs database and restrictions only"}
-		}
-		if was := r.version(role); was != s.docs[role].version {
-			return &RepositoryError{Kind: ErrChanged, What: "role " + role,
-				Detail: fmt.Sprintf("version %d was read, %d is there now", was, s.docs[role].version), Remedy: "publish again"}
-		}
-		d := *s.docs[role]
-		d.targets = map[string]Target{}
-		for _, t := range targets {
-			if err := r.checkTarget(role, t, d.targets); err != nil {
-				return err
-			}
-			d.targets[t.Path] = t
-			folders[filepath.Dir(r.TargetFile(t))] = true
-		}
-		s.docs[role] = &d
+	next, folders, err := r.withTargets(s, change)
+	if err != nil {
+		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(folders)) {
+	for _, name := range folders {
 		if err := r.f.syncDir(name); err != nil {
 			return err
 		}
@@ -219,8 +198,79 @@ func (r *Repository) Commit(change map[string][]Target, now time.Time) error {
 			roles = append(roles, role)
 		}
 	}
-	_, err = r.resign(s, roles, now)
+	if r.holdsBack() {
+		return r.holdBack(s, next, roles, now)
+	}
+	if _, err = r.resign(next, roles, now); err == nil && len(change) > 0 {
+		r.supersede()
+	}
 	return err
+}
+
+// holdBack makes a release pending, signed by the online keys that are here.
+func (r *Repository) holdBack(s, next *set, roles []string, now time.Time) error {
+	is, err := r.content(next)
+	if err != nil {
+		return err
+	}
+	was, err := r.content(s)
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("release %d", is.version())
+	if is.version() == was.version() {
+		what = fmt.Sprintf("restriction set of epoch %d", is.epoch())
+	}
+	online, err := loadKeys(filepath.Join(r.keys, "online"))
+	if err != nil {
+		return err
+	}
+	c, err := r.prepare(s, next, ChangeRelease, what, roles, online, now)
+	if err != nil {
+		return err
+	}
+	if c.other != nil {
+		return c.other.inTheWay()
+	}
+	return r.keep(c)
+}
+
+// supersede forgets a release or a renewal that waited for signatures when another one was made visible. If that fails it is
+// outdated all the same, because its versions do not follow any more.
+func (r *Repository) supersede() {
+	s, err := r.load()
+	if err != nil {
+		return
+	}
+	if p, err := r.readPending(s); err == nil && (p == nil || p.Kind != ChangeKeys) {
+		_ = r.removePending()
+	}
+}
+
+// withTargets is s with other targets, and the folders that hold new files of them.
+func (r *Repository) withTargets(s *set, change map[string][]Target) (*set, []string, error) {
+	folders := map[string]bool{}
+	next := s
+	for role, targets := range change {
+		if role != RoleDatabase && role != RoleRestrictions {
+			return nil, nil, &RepositoryError{Kind: ErrOfflineKeys, What: "role " + role, Detail: "Commit signs database and restrictions only"}
+		}
+		if was := r.version(role); was != s.docs[role].version {
+			return nil, nil, &RepositoryError{Kind: ErrChanged, What: "role " + role,
+				Detail: fmt.Sprintf("version %d was read, %d is there now", was, s.docs[role].version), Remedy: "publish again"}
+		}
+		d := *s.docs[role]
+		d.targets = map[string]Target{}
+		for _, t := range targets {
+			if err := r.checkTarget(role, t, d.targets); err != nil {
+				return nil, nil, err
+			}
+			d.targets[t.Path] = t
+			folders[filepath.Dir(r.anyTarget(t))] = true
+		}
+		next = next.withDoc(&d)
+	}
+	return next, slices.Sorted(maps.Keys(folders)), nil
 }
 
 func (r *Repository) version(role string) uint64 {
@@ -245,7 +295,7 @@ func (r *Repository) checkTarget(role string, t Target, others map[string]Target
 	if t.Length < 0 || t.Length > MaxTargetLength {
 		return bad("has %d bytes", t.Length)
 	}
-	file, err := os.Stat(r.TargetFile(t))
+	file, err := os.Stat(r.anyTarget(t))
 	if err != nil {
 		return &RepositoryError{Kind: ErrTarget, What: "target " + t.Path, Err: err, Remedy: "add its file first"}
 	}
@@ -263,6 +313,11 @@ func (s *set) signable(now time.Time) error {
 				Detail: "expired at " + d.expires.Format(time.RFC3339), Remedy: "sign it anew where the offline keys are"}
 		}
 	}
+	return s.clock(now)
+}
+
+// clock tells whether the clock can be right.
+func (s *set) clock(now time.Time) error {
 	if newest := s.docs[RoleTimestamp].signedAt; now.Add(clockTolerance).Before(newest) {
 		return &RepositoryError{Kind: ErrClock, What: "timestamp", Detail: fmt.Sprintf("signed at %s, the clock says %s",
 			newest.Format(time.RFC3339), now.UTC().Format(time.RFC3339)), Remedy: "set the clock"}
@@ -352,7 +407,8 @@ type Renewed struct {
 }
 
 // Renew signs anew every online role that has less than a third of its life left, and what vouches for it. It changes no target
-// and needs no offline key. Nothing due: nil, and nothing is written. Errors as [Repository.Commit].
+// and needs no offline key. Nothing due: nil, and nothing is written. Where a role needs keys of another host, what can be signed here is,
+// and the rest waits for [Repository.Sign]: the error then matches [ErrPending], beside what was renewed. Other errors as [Repository.Commit].
 func (r *Repository) Renew(now time.Time) ([]Renewed, error) {
 	r.op.Lock()
 	defer r.op.Unlock()
@@ -372,11 +428,48 @@ func (r *Repository) Renew(now time.Time) ([]Renewed, error) {
 	if len(roles) == 0 {
 		return nil, nil
 	}
-	next, err := r.resign(s, roles, now)
+	online, err := loadKeys(filepath.Join(r.keys, "online"))
 	if err != nil {
 		return nil, err
 	}
-	return next.renewed(roles), nil
+	if !slices.ContainsFunc(roles, func(role string) bool {
+		a, _ := s.authorityOf(role)
+		return online.count(a) > 0 && online.count(a) < a.threshold
+	}) {
+		next, err := r.resign(s, roles, now)
+		if err != nil {
+			return nil, err
+		}
+		return next.renewed(roles), nil
+	}
+	return r.renewWithOthers(s, roles, online, now)
+}
+
+// renewWithOthers renews timestamp, which this host may sign alone, so that clients go on for its life; the other roles
+// that are due become a pending change, unless one waits already.
+func (r *Repository) renewWithOthers(s *set, roles []string, online keyring, now time.Time) (done []Renewed, err error) {
+	if a, _ := s.authorityOf(RoleTimestamp); online.count(a) >= a.threshold && s.doc(RoleTimestamp).expires.Sub(now) < renewBelow(RoleTimestamp) {
+		if s, err = r.resign(s, []string{RoleTimestamp}, now); err != nil {
+			return nil, err
+		}
+		done = s.renewed([]string{RoleTimestamp})
+	}
+	was, err := r.readPending(s)
+	if err != nil {
+		return done, err
+	}
+	if was != nil {
+		if c, err := r.ceremony(s, was, online, now); err == nil && c.allFollow() == nil {
+			return done, r.lacking(c)
+		}
+	}
+	c, err := r.prepare(s, s, ChangeRenewal, "renewal of "+strings.Join(slices.DeleteFunc(slices.Clone(roles), func(role string) bool {
+		return role == RoleTimestamp
+	}), ", "), roles, online, now)
+	if err != nil {
+		return done, err
+	}
+	return done, r.settle(c)
 }
 
 // due lists the roles that have less than a third of their life left, and those above them: a document that is signed anew changes its

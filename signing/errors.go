@@ -54,6 +54,16 @@ var (
 	// ErrNoKey means that a private key that a signature needs is not in its folder.
 	ErrNoKey = errors.New("private key missing")
 
+	// ErrPending means that a change was prepared and lacks signatures of keys that are not here: [Repository.Sign] adds them where these are.
+	// Until then the public state is as before.
+	ErrPending = errors.New("more signatures needed")
+
+	// ErrOtherPending means that another change waits for signatures, which this one would replace.
+	ErrOtherPending = errors.New("waits for signatures already")
+
+	// ErrNothingPending means that no change waits for signatures.
+	ErrNothingPending = errors.New("nothing waits for signatures")
+
 	// ErrClock means that the publishing host's clock is behind what was signed already.
 	ErrClock = errors.New("clock is behind the newest signature")
 

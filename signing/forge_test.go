@@ -40,7 +40,7 @@ func newForge(t testing.TB, r *Repository) *forge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring, err := r.bothRings()
+	ring, err := r.allKeys()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -33,15 +35,45 @@ func publicHex(k ed25519.PrivateKey) string {
 	return hex.EncodeToString(k.Public().(ed25519.PublicKey))
 }
 
-// save writes a key as PKCS#8 PEM, readable by its owner only. The name says what it is for; readers go by the key id.
-func (f files) saveKey(dir, role string, k ed25519.PrivateKey) error {
+// saveKey writes a key as PKCS#8 PEM, readable by its owner only. The name says what it is for; readers go by the key id.
+func (f files) saveKey(dir, role string, k ed25519.PrivateKey) (name string, err error) {
 	der, err := x509.MarshalPKCS8PrivateKey(k)
 	if err != nil {
-		return err
+		return "", err
 	}
 	b := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	name := filepath.Join(dir, role+"-"+keyID(publicHex(k))[:8]+".pem")
-	return f.replace(dir, name, bytes.NewReader(b), 0o600)
+	name = filepath.Join(dir, role+"-"+keyID(publicHex(k))[:8]+".pem")
+	return name, f.replace(dir, name, bytes.NewReader(b), 0o600)
+}
+
+// keyFiles lists the files at hand that hold these keys.
+func (r *Repository) keyFiles(ids []string) []string {
+	var files []string
+	for _, dir := range r.keyFolders() {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if !strings.HasSuffix(e.Name(), ".pem") {
+				continue
+			}
+			name := filepath.Join(dir, e.Name())
+			if k, err := loadKey(name); err == nil && slices.Contains(ids, keyID(publicHex(k))) {
+				files = append(files, name)
+			}
+		}
+	}
+	return files
+}
+
+// keyFolders are the folders that may hold keys.
+func (r *Repository) keyFolders() []string {
+	folders := []string{r.keys, filepath.Join(r.keys, "offline"), filepath.Join(r.keys, "online"), filepath.Join(r.keys, "cosign")}
+	if online := filepath.Join(r.dir, "keys", "online"); !slices.Contains(folders, online) {
+		folders = append(folders, online)
+	}
+	return folders
 }
 
 // loadKeys reads every *.pem of a folder. A folder that does not exist has no keys.
@@ -68,6 +100,23 @@ func loadKeys(dir string) (keyring, error) {
 	return ring, nil
 }
 
+// allKeys reads every key that is at hand: those of the keys folder (offline, online and cosign in it, or files of its own), and
+// those of DIR/keys/online when the folder is another one, because snapshot and timestamp are signed with each change.
+func (r *Repository) allKeys() (keyring, error) {
+	ring := keyring{}
+	if s, err := os.Stat(r.keys); err != nil || !s.IsDir() {
+		return nil, &RepositoryError{Kind: ErrNoKey, What: r.keys, Detail: "is no folder", Remedy: "name the folder of the keys with --keys"}
+	}
+	for _, name := range r.keyFolders() {
+		more, err := loadKeys(name)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(ring, more)
+	}
+	return ring, nil
+}
+
 func loadKey(name string) (ed25519.PrivateKey, error) {
 	b, err := readLimited(name, maxKeyFile)
 	if err != nil {
@@ -86,6 +135,17 @@ func loadKey(name string) (ed25519.PrivateKey, error) {
 		return nil, errors.New("not an ed25519 key")
 	}
 	return ed, nil
+}
+
+// count tells how many keys of an authority are here.
+func (r keyring) count(a authority) int {
+	n := 0
+	for _, id := range a.keyids {
+		if _, ok := r[id]; ok {
+			n++
+		}
+	}
+	return n
 }
 
 // pick gives as many keys as the role needs, all that are there: a document may carry more signatures than its threshold.

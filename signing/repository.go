@@ -53,6 +53,7 @@ func renewBelow(role string) time.Duration { return Life(role) / 3 }
 type RepositoryOptions struct {
 	Threshold int       // signatures that root and targets each need; 0 means 1
 	Keys      int       // keys of root, and as many others of targets; 0 means Threshold; at most 16
+	Online    int       // signatures that database, restrictions and snapshot each need: 0 or 1, or 2 for a co-signing host, whose keys are made in cosign
 	KeysDir   string    // "" means keys/ in the repository's folder
 	Now       time.Time // zero means the clock of this host
 	Rand      io.Reader // nil means crypto/rand
@@ -60,8 +61,10 @@ type RepositoryOptions struct {
 
 // A Repository signs releases in a folder:
 //
-//	DIR/keys/offline  keys of root and targets; nothing here but CreateRepository and Rotate reads them
+//	DIR/keys/offline  keys of root and targets; Commit and Renew never read them
 //	DIR/keys/online   keys of database, restrictions, snapshot and timestamp
+//	DIR/keys/cosign   keys for a co-signing host, if there is one: move them there
+//	DIR/pending       a change that lacks signatures
 //	DIR/public        what mirrors serve: metadata/ and targets/
 //	DIR/tmp           files being written; what is left there is removed by the next writer
 //	DIR/lock          held while something changes
@@ -77,6 +80,7 @@ type Repository struct {
 	locks  int
 	seen   map[string]uint64 // versions of the roles when the caller last read them
 	rootID string
+	held   bool // changes are prepared, not made visible
 }
 
 // maxOfflineKeys bounds the keys of root and of targets.
@@ -97,6 +101,9 @@ func createRepository(dir string, o RepositoryOptions, f files) (*Repository, er
 	if o.Keys < o.Threshold || o.Keys > maxOfflineKeys {
 		return nil, fmt.Errorf("%d keys with threshold %d: want at least the threshold and at most %d", o.Keys, o.Threshold, maxOfflineKeys)
 	}
+	if o.Online = max(o.Online, 1); o.Online > 2 {
+		return nil, fmt.Errorf("online threshold %d: want 1, or 2 for a co-signing host", o.Online)
+	}
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
@@ -107,14 +114,14 @@ func createRepository(dir string, o RepositoryOptions, f files) (*Repository, er
 	if r.keys == "" {
 		r.keys = filepath.Join(dir, "keys")
 	}
-	for _, name := range []string{filepath.Join(dir, "public"), filepath.Join(r.keys, "offline"), filepath.Join(r.keys, "online")} {
+	for _, name := range []string{filepath.Join(dir, "public"), filepath.Join(r.keys, "offline"), filepath.Join(r.keys, "online"), filepath.Join(r.keys, "cosign")} {
 		if left, err := os.ReadDir(name); err == nil && len(left) > 0 {
 			return nil, &RepositoryError{Kind: ErrExists, What: name, Remedy: "use it, name another folder, or remove it if its creation was interrupted"}
 		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
-	if err := r.makeFolders(); err != nil {
+	if err := r.makeFolders(o.Online > 1); err != nil {
 		return nil, err
 	}
 	unlock, err := r.Lock()
@@ -132,7 +139,7 @@ func createRepository(dir string, o RepositoryOptions, f files) (*Repository, er
 	return openRepository(dir, o.KeysDir, f)
 }
 
-func (r *Repository) makeFolders() error {
+func (r *Repository) makeFolders(cosign bool) error {
 	for _, d := range []struct {
 		name string
 		mode fs.FileMode
@@ -143,6 +150,11 @@ func (r *Repository) makeFolders() error {
 		{r.public("targets", "light"), 0o755}, {r.public("targets", "rest"), 0o755}, {r.public("targets", "restrictions"), 0o755},
 	} {
 		if err := r.f.mkdir(d.name, d.mode); err != nil {
+			return err
+		}
+	}
+	if cosign {
+		if err := r.f.mkdir(filepath.Join(r.keys, "cosign"), 0o700); err != nil {
 			return err
 		}
 	}
@@ -159,9 +171,12 @@ func (r *Repository) firstSet(o RepositoryOptions) (*set, error) {
 	b := &builder{now: dbformat.At(o.Now).Time, rings: keyring{}}
 	root, targets := newRootDoc(), newTargetsDoc(RoleTargets)
 	for _, role := range []string{RoleRoot, RoleTargets, RoleDatabase, RoleRestrictions, RoleSnapshot, RoleTimestamp} {
-		n, a, folder := 1, authority{threshold: 1}, "online"
-		if role == RoleRoot || role == RoleTargets {
-			n, a.threshold, folder = o.Keys, o.Threshold, "offline"
+		n, a := 1, authority{threshold: 1}
+		switch role {
+		case RoleRoot, RoleTargets:
+			n, a.threshold = o.Keys, o.Threshold
+		case RoleDatabase, RoleRestrictions, RoleSnapshot:
+			n, a.threshold = o.Online, o.Online
 		}
 		delegated := delegatedPaths[role] != nil
 		table := root.keys
@@ -169,12 +184,12 @@ func (r *Repository) firstSet(o RepositoryOptions) (*set, error) {
 			table = targets.keys
 			a.paths = slices.Clone(delegatedPaths[role])
 		}
-		for range n {
+		for i := range n {
 			k, err := newKey(o.Rand)
 			if err != nil {
 				return nil, err
 			}
-			if err := r.f.saveKey(filepath.Join(r.keys, folder), role, k); err != nil {
+			if _, err := r.f.saveKey(filepath.Join(r.keys, keyFolder(role, i, a.threshold)), role, k); err != nil {
 				return nil, err
 			}
 			public := publicHex(k)
@@ -189,7 +204,11 @@ func (r *Repository) firstSet(o RepositoryOptions) (*set, error) {
 			root.roles[role] = a
 		}
 	}
-	for _, folder := range []string{"offline", "online"} {
+	folders := []string{"offline", "online"}
+	if o.Online > 1 {
+		folders = append(folders, "cosign")
+	}
+	for _, folder := range folders {
 		if err := r.f.syncDir(filepath.Join(r.keys, folder)); err != nil {
 			return nil, err
 		}
@@ -330,8 +349,11 @@ func (r *Repository) add(t Target, in io.Reader) (Target, error) {
 		return Target{}, err
 	}
 	defer unlock()
-	name := r.TargetFile(t)
-	if err := r.f.mkdir(filepath.Dir(name), 0o755); err != nil {
+	name, mode := r.TargetFile(t), fs.FileMode(0o755)
+	if r.holdsBack() {
+		name, mode = r.heldTarget(t), 0o700
+	}
+	if err := r.f.mkdir(filepath.Dir(name), mode); err != nil {
 		return Target{}, err
 	}
 	if err := r.f.replace(filepath.Join(r.dir, "tmp"), name, &exactly{t: t, r: in, h: sha256.New()}, 0o644); err != nil {

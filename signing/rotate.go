@@ -2,76 +2,113 @@ package signing
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
-
-	"example.org/avdb/dbformat"
 )
 
-// bothRings reads the offline keys too; only what needs them calls it.
-func (r *Repository) bothRings() (keyring, error) {
-	ring, err := loadKeys(filepath.Join(r.keys, "online"))
-	if err != nil {
-		return nil, err
-	}
-	offline, err := loadKeys(filepath.Join(r.keys, "offline"))
-	if err != nil {
-		return nil, err
-	}
-	maps.Copy(ring, offline)
-	return ring, nil
+// RotateOptions say how a role gets new keys. The zero value replaces all keys by as many new ones under the same threshold.
+type RotateOptions struct {
+	Threshold int       // signatures that the role needs from now on; 0 for as many as until now
+	Keys      int       // of the role from now on; 0 for as many as until now, but at least Threshold
+	Now       time.Time // zero means the clock of this host
+	Rand      io.Reader // nil means crypto/rand
 }
 
-// Rotate replaces all keys of a role by as many new ones, under the same threshold, where the offline keys are. Clients stop
-// believing the old keys with the first refresh that sees it, and forget the floors that only these had vouched for. random nil means
-// crypto/rand. The old key files stay where they are, useless to anyone; remove them.
+// A Rotation is what became of a role's keys.
+type Rotation struct {
+	Role      string
+	Threshold int
+	Keys      []string // ids of the new keys
+	KeyFiles  []string // where they are
+	OldKeys   []string // ids of the keys that the role had
+	OldFiles  []string // those that are at hand: of no use any more once the change is visible
+	Root      uint64   // version of root once the change is visible
+	Pending   bool     // it waits for signatures
+}
+
+// Rotate is [Repository.RotateKeys] with as many new keys under the same threshold. random nil means crypto/rand.
+func (r *Repository) Rotate(role string, now time.Time, random io.Reader) error {
+	_, err := r.RotateKeys(role, RotateOptions{Now: now, Rand: random})
+	return err
+}
+
+// RotateKeys replaces all keys of a role by new ones, where the offline keys are. Clients stop
+// believing the old keys with the first refresh that sees it, and forget the floors that only these had vouched for. The old key files
+// stay where they are, useless to anyone; remove them.
 //
 // What the new keys sign is signed by the old ones as well, and the new root is written last: a crash leaves a repository that
-// verifies under the old root.
-func (r *Repository) Rotate(role string, now time.Time, random io.Reader) error {
+// verifies under the old root. Where the keys at hand are too few, the change is kept for other hosts to sign: the error then matches
+// [ErrPending], beside the rotation. Without any key of the role that says so (root, or targets for database and restrictions) it is
+// [ErrNoKey], and no key is made.
+func (r *Repository) RotateKeys(role string, o RotateOptions) (*Rotation, error) {
 	if role != RoleRoot && !slices.Contains(setRoles, role) {
-		return fmt.Errorf("no role %q: want %s or one of %v", role, RoleRoot, setRoles)
+		return nil, fmt.Errorf("no role %q: want %s or one of %v", role, RoleRoot, setRoles)
 	}
-	if random == nil {
-		random = rand.Reader
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	if o.Now.IsZero() {
+		o.Now = time.Now()
 	}
 	r.op.Lock()
 	defer r.op.Unlock()
 	unlock, err := r.Lock()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unlock()
 	s, err := r.load()
 	if err != nil {
-		return err
-	}
-	b := &builder{now: dbformat.At(now).Time}
-	if b.rings, err = r.bothRings(); err != nil {
-		return err
+		return nil, err
 	}
 	old, _ := s.authorityOf(role)
-	b.also = map[string][]string{role: old.keyids}
-	next, signer, err := r.withNewKeys(s, role, random, b.rings)
-	if err != nil {
-		return err
+	if o.Threshold == 0 {
+		o.Threshold = old.threshold
 	}
+	if o.Keys == 0 {
+		o.Keys = max(len(old.keyids), o.Threshold)
+	}
+	if o.Threshold < 1 || o.Keys < o.Threshold || o.Keys > maxOfflineKeys {
+		return nil, fmt.Errorf("%d keys with threshold %d: want at least the threshold and at most %d", o.Keys, o.Threshold, maxOfflineKeys)
+	}
+	ring, err := r.allKeys()
+	if err != nil {
+		return nil, err
+	}
+	signer := RoleRoot
+	if delegatedPaths[role] != nil {
+		signer = RoleTargets
+	}
+	if a, _ := s.authorityOf(signer); ring.count(a) == 0 {
+		_, err := ring.pick(signer, a, filepath.Join(r.keys, "offline"))
+		return nil, err
+	}
+	next, rotation, err := r.withNewKeys(s, role, o, ring)
+	if err != nil {
+		return nil, err
+	}
+	rotation.OldFiles = r.keyFiles(old.keyids)
 	roles := []string{signer}
 	if role != RoleRoot {
-		if signer != role {
-			roles = append(roles, role)
-		}
-		for _, above := range []string{RoleSnapshot, RoleTimestamp} {
-			if !slices.Contains(roles, above) {
-				roles = append(roles, above)
-			}
-		}
+		roles = append(roles, role, RoleSnapshot, RoleTimestamp)
 	}
-	return r.signOffline(b, s, next, roles)
+	c, err := r.prepare(s, next, ChangeKeys, "new keys of "+role, roles, ring, o.Now)
+	if err != nil {
+		return nil, err
+	}
+	rotation.Root = c.next().root.version
+	err = r.settle(c)
+	rotation.Pending = errors.Is(err, ErrPending)
+	if err != nil && !rotation.Pending {
+		return nil, err
+	}
+	return rotation, err
 }
 
 // withDoc is a copy of s in which a role other than root has another document.
@@ -81,78 +118,69 @@ func (s *set) withDoc(d *document) *set {
 	return next
 }
 
-// withNewKeys gives a copy of s in which a role has new keys, which are saved, and the role that says so.
-func (r *Repository) withNewKeys(s *set, role string, random io.Reader, ring keyring) (*set, string, error) {
+// withNewKeys gives a copy of s in which a role has new keys, which are saved and put into ring.
+func (r *Repository) withNewKeys(s *set, role string, o RotateOptions, ring keyring) (*set, *Rotation, error) {
 	next := &set{docs: maps.Clone(s.docs), raw: maps.Clone(s.raw)}
 	root := *s.root
 	next.root = &root
-	signer, says := RoleRoot, next.root
+	says := next.root
 	if delegatedPaths[role] != nil {
 		targets := *s.docs[RoleTargets]
 		next.docs[RoleTargets] = &targets
-		signer, says = RoleTargets, &targets
+		says = &targets
 	}
 	says.keys, says.roles = maps.Clone(says.keys), maps.Clone(says.roles)
-	folder := "online"
-	if role == RoleRoot || role == RoleTargets {
-		folder = "offline"
-	}
 	a := says.roles[role]
-	old := a.keyids
-	a.keyids = nil
-	for range old {
-		k, err := newKey(random)
+	rotation := &Rotation{Role: role, Threshold: o.Threshold, OldKeys: a.keyids}
+	folders := map[string]bool{}
+	a.keyids, a.threshold = nil, o.Threshold
+	for i := range o.Keys {
+		k, err := newKey(o.Rand)
 		if err != nil {
-			return nil, "", err
-		}
-		if err := r.f.saveKey(filepath.Join(r.keys, folder), role, k); err != nil {
-			return nil, "", err
+			return nil, nil, err
 		}
 		id := keyID(publicHex(k))
+		folder := filepath.Join(r.keys, keyFolder(role, i, o.Threshold))
+		if err := r.f.mkdir(folder, 0o700); err != nil {
+			return nil, nil, err
+		}
+		name, err := r.f.saveKey(folder, role, k)
+		if err != nil {
+			return nil, nil, err
+		}
+		folders[folder] = true
 		ring[id], says.keys[id] = k, publicHex(k)
 		a.keyids = append(a.keyids, id)
+		rotation.KeyFiles = append(rotation.KeyFiles, name)
 	}
-	for _, id := range old {
+	for _, id := range rotation.OldKeys {
 		delete(says.keys, id)
 	}
 	says.roles[role] = a
-	return next, signer, r.f.syncDir(filepath.Join(r.keys, folder))
+	rotation.Keys = a.keyids
+	for _, name := range slices.Sorted(maps.Keys(folders)) {
+		if err := r.f.syncDir(name); err != nil {
+			return nil, nil, err
+		}
+	}
+	return next, rotation, nil
 }
 
-// signOffline signs the roles of next, proves the result under the old root and the new one, and writes it with the root last.
-func (r *Repository) signOffline(b *builder, old, next *set, roles []string) error {
-	versions, err := r.nextVersions(old, roles)
-	if err != nil {
-		return err
+// keyFolder is where key i of a role belongs: of an online role that needs several signatures, all but the first are for
+// co-signing hosts.
+func keyFolder(role string, i, threshold int) string {
+	switch {
+	case role == RoleRoot || role == RoleTargets:
+		return "offline"
+	case i > 0 && threshold > 1:
+		return "cosign"
 	}
-	signed, err := b.sign(next, versions, r.keys)
-	if err != nil {
-		return refused(err)
-	}
-	newRoot := slices.Contains(roles, RoleRoot)
-	if newRoot {
-		if _, err := verifyRoot(old.raw[RoleRoot], signed.raw[RoleRoot]); err != nil {
-			return refused(err)
-		}
-		if _, err := verifySet(old.raw[RoleRoot], signed.raw, time.Time{}); err != nil {
-			return refused(err)
-		}
-	}
-	rest := slices.DeleteFunc(slices.Clone(roles), func(role string) bool { return role == RoleRoot })
-	if err := r.write(signed, rest); err != nil {
-		return err
-	}
-	if newRoot {
-		if err := r.write(signed, []string{RoleRoot}); err != nil {
-			return err
-		}
-	}
-	r.prune(signed)
-	r.note(signed)
-	return nil
+	return "online"
 }
 
 // RenewOffline is [Repository.Renew] where the offline keys are: root and targets are signed anew too when they are due or expired.
+// A role none of whose keys is at hand is left as it is. Where the keys at hand are too few, the change is kept for other hosts to
+// sign: [ErrPending].
 func (r *Repository) RenewOffline(now time.Time) ([]Renewed, error) {
 	r.op.Lock()
 	defer r.op.Unlock()
@@ -165,15 +193,28 @@ func (r *Repository) RenewOffline(now time.Time) ([]Renewed, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.clock(now); err != nil {
+		return nil, err
+	}
+	ring, err := r.allKeys()
+	if err != nil {
+		return nil, err
+	}
 	roles := s.due(now, RoleRoot, RoleTargets, RoleDatabase, RoleRestrictions, RoleSnapshot, RoleTimestamp)
 	if len(roles) == 0 {
 		return nil, nil
 	}
-	b := &builder{now: dbformat.At(now).Time}
-	if b.rings, err = r.bothRings(); err != nil {
-		return nil, err
+	for _, role := range []string{RoleRoot, RoleTargets} {
+		if a, _ := s.authorityOf(role); slices.Contains(roles, role) && ring.count(a) == 0 {
+			_, err := ring.pick(role, a, filepath.Join(r.keys, "offline"))
+			return nil, err
+		}
 	}
-	if err := r.signOffline(b, s, s, roles); err != nil {
+	kind := ChangeRenewal
+	if slices.Contains(roles, RoleRoot) || slices.Contains(roles, RoleTargets) {
+		kind = ChangeKeys
+	}
+	if err := r.change(s, s, kind, "renewal of "+strings.Join(roles, ", "), roles, now); err != nil {
 		return nil, err
 	}
 	if s, err = r.load(); err != nil {

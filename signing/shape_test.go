@@ -404,7 +404,7 @@ func FuzzParseDocument(f *testing.F) {
 	for i, role := range roles {
 		f.Add(uint8(i), s.raw[role])
 	}
-	ring, err := r.bothRings()
+	ring, err := r.allKeys()
 	if err != nil {
 		f.Fatal(err)
 	}

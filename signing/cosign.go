@@ -1,0 +1,794 @@
+package signing
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"example.org/avdb/dbformat"
+)
+
+// HoldBack makes later calls of AddTarget and Commit prepare a change instead of making it visible: its files go to DIR/pending until
+// [Repository.Sign] has collected the signatures that it needs. It is for releases that a co-signing host has to sign too.
+func (r *Repository) HoldBack() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = true
+}
+
+func (r *Repository) holdsBack() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held
+}
+
+// A ceremony is a pending change on its way to enough signatures: what is public, what is to come, and the keys that are at hand.
+type ceremony struct {
+	s       *set     // public
+	p       *pending // what is signed so far
+	ring    keyring
+	now     time.Time
+	added   map[string][]string // by role: keys that signed in this run
+	least   map[string]uint64   // by role: the lowest version that was never used
+	pending bool                // p is what is kept in DIR/pending
+	other   *pending            // what waits already and must not be lost, nil if nothing does
+}
+
+// next is the public state with what is pending in it. It is only proved when it is complete.
+func (c *ceremony) next() *set {
+	n := &set{root: c.s.root, docs: maps.Clone(c.s.docs), raw: maps.Clone(c.s.raw)}
+	for role, d := range c.p.docs {
+		n.raw[role] = []byte(c.p.Documents[role])
+		if role == RoleRoot {
+			n.root = d
+		} else {
+			n.docs[role] = d
+		}
+	}
+	return n
+}
+
+// A Quorum is whose signatures a document needs, and how many of them.
+type Quorum struct {
+	Threshold int
+	Keys      []string // ids of those that may sign
+	Signed    []string // ids of those whose signature is good
+}
+
+// Met tells whether there are enough.
+func (q Quorum) Met() bool { return len(q.Signed) >= q.Threshold }
+
+// quorums are who must sign a role: those who may from now on, and, as clients come from the root before, those who may until now.
+func (c *ceremony) quorums(role string) ([]Quorum, error) {
+	n := c.next()
+	sets := []*set{n}
+	if c.p.has(RoleRoot) && delegatedPaths[role] == nil {
+		sets = append(sets, c.s)
+	}
+	var list []Quorum
+	for i, s := range sets {
+		a, keys := s.authorityOf(role)
+		if i > 0 && a.threshold == list[0].Threshold && sameKeys(a.keyids, list[0].Keys) {
+			continue
+		}
+		q := Quorum{Threshold: a.threshold, Keys: slices.Clone(a.keyids)}
+		if raw, ok := c.p.Documents[role]; ok {
+			var err error
+			if q.Signed, err = signedBy(role, []byte(raw), a, keys); err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, q)
+	}
+	return list, nil
+}
+
+func sameKeys(a, b []string) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(id string) bool { return !slices.Contains(b, id) })
+}
+
+// sign adds the signatures of the keys at hand to a role's document, and tells whether it has enough.
+func (c *ceremony) sign(role string) (complete bool, err error) {
+	quorums, err := c.quorums(role)
+	if err != nil {
+		return false, err
+	}
+	var good, ids []string
+	var keys []ed25519.PrivateKey
+	for _, q := range quorums {
+		good = append(good, q.Signed...)
+		for _, id := range q.Keys {
+			if k, ok := c.ring[id]; ok && !slices.Contains(q.Signed, id) && !slices.Contains(ids, id) {
+				ids, keys = append(ids, id), append(keys, k)
+			}
+		}
+	}
+	if len(keys) > 0 {
+		raw, err := addSignatures(role, []byte(c.p.Documents[role]), good, keys)
+		if err == nil {
+			err = c.p.put(role, raw)
+		}
+		if err != nil {
+			return false, err
+		}
+		c.added[role] = append(c.added[role], ids...)
+		if quorums, err = c.quorums(role); err != nil {
+			return false, err
+		}
+	}
+	return !slices.ContainsFunc(quorums, func(q Quorum) bool { return !q.Met() }), nil
+}
+
+// addSignatures signs a document as it is. Signatures that are not good are left out.
+func addSignatures(role string, raw []byte, good []string, keys []ed25519.PrivateKey) (b []byte, err error) {
+	err = guarded(&role, func() error {
+		switch role {
+		case RoleRoot:
+			b, err = resign(metadata.Root(), raw, good, keys)
+		case RoleTimestamp:
+			b, err = resign(metadata.Timestamp(), raw, good, keys)
+		case RoleSnapshot:
+			b, err = resign(metadata.Snapshot(), raw, good, keys)
+		default:
+			b, err = resign(metadata.Targets(), raw, good, keys)
+		}
+		return err
+	})
+	return b, err
+}
+
+func resign[T metadata.Roles](m *metadata.Metadata[T], raw []byte, good []string, keys []ed25519.PrivateKey) ([]byte, error) {
+	m, err := m.FromBytes(raw)
+	if err != nil {
+		return nil, err
+	}
+	m.Signatures = slices.DeleteFunc(m.Signatures, func(s metadata.Signature) bool { return !slices.Contains(good, s.KeyID) })
+	return signDocument(m, keys)
+}
+
+// advance signs all that the keys at hand can sign: leaves first, snapshot when these are complete, timestamp when that is. It tells
+// whether the whole is complete.
+func (c *ceremony) advance() (complete bool, err error) {
+	complete = true
+	for _, role := range c.p.Roles {
+		if !leaf(role) {
+			if !complete {
+				return false, nil
+			}
+			if made, err := c.vouch(role); err != nil || !made {
+				return false, err
+			}
+		}
+		ok, err := c.sign(role)
+		if err != nil {
+			return false, err
+		}
+		complete = complete && ok
+	}
+	return complete, nil
+}
+
+// vouch makes the document of snapshot or timestamp over what is complete, if no host has made it, or if what was made does not
+// follow any more. It needs a key of the role: false without one.
+func (c *ceremony) vouch(role string) (bool, error) {
+	n := c.next()
+	d := &document{role: role, version: c.least[role], expires: c.now.Add(Life(role)), signedAt: c.now}
+	if role == RoleSnapshot {
+		d.meta = n.metaOf(RoleTargets, RoleDatabase, RoleRestrictions)
+	} else {
+		d.meta = n.metaOf(RoleSnapshot)
+	}
+	if was := c.p.docs[role]; was != nil && maps.Equal(was.meta, d.meta) && c.follows(role) == nil &&
+		was.expires.Sub(c.now) > renewBelow(role) {
+		return true, nil
+	}
+	c.p.drop(role)
+	quorums, err := c.quorums(role)
+	if err != nil {
+		return false, err
+	}
+	for _, id := range quorums[0].Keys {
+		if k, ok := c.ring[id]; ok {
+			raw, err := encode(d, []ed25519.PrivateKey{k})
+			if err == nil {
+				err = c.p.put(role, raw)
+			}
+			c.added[role] = append(c.added[role], id)
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// follows tells why a pending document cannot follow the one that is public, nil if it can.
+func (c *ceremony) follows(role string) error {
+	d, was := c.p.docs[role], c.s.doc(role)
+	if c.p.Documents[role] == string(c.s.raw[role]) {
+		return nil // made visible by a run that was killed
+	}
+	outdated := func(format string, args ...any) error {
+		return &RepositoryError{Kind: ErrChanged, What: "pending " + c.p.What, Detail: fmt.Sprintf(format, args...),
+			Remedy: "what is published stays as it is; prepare the change again, or drop it with \"avdb repo sign --drop\""}
+	}
+	life := Life(role)
+	switch {
+	case d.version <= was.version || d.version < c.least[role]:
+		return outdated("%s has version %d, and %d was signed meanwhile", role, d.version, max(was.version, c.least[role]-1))
+	case d.version-was.version > maxStep:
+		return outdated("%s version %d is more than 2^32 above version %d", role, d.version, was.version)
+	case !c.now.Before(d.expires):
+		return outdated("%s version %d expired at %s", role, d.version, d.expires.Format(time.RFC3339))
+	case d.expires.After(c.now.Add(life + clockTolerance)):
+		return outdated("%s version %d expires at %s, later than its life of %d days allows", role, d.version,
+			d.expires.Format(time.RFC3339), int(life.Hours()/24))
+	}
+	return nil
+}
+
+// allFollow tells why a leaf cannot follow. Snapshot and timestamp are made anew where they do not.
+func (c *ceremony) allFollow() error {
+	for _, role := range c.p.Roles {
+		if leaf(role) {
+			if err := c.follows(role); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// check proves what can be proved before a key signs: that the documents follow those that are public and live no longer than they
+// may, that the files that they name are there with the bytes that they say, and that release and epoch go forward.
+func (r *Repository) check(c *ceremony) error {
+	if err := c.allFollow(); err != nil {
+		return err
+	}
+	for _, role := range []string{RoleDatabase, RoleRestrictions} {
+		if d := c.p.docs[role]; d != nil {
+			for _, t := range sortedTargets(d.targets) {
+				if err := r.proveTarget(t); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	n := c.next()
+	was, err := r.content(c.s)
+	if err != nil {
+		return err
+	}
+	is, err := r.content(n)
+	if err != nil {
+		return err
+	}
+	if is.version() < was.version() || is.epoch() < was.epoch() {
+		return &RepositoryError{Kind: ErrChanged, What: "pending " + c.p.What,
+			Detail: fmt.Sprintf("release %d and restriction epoch %d, after release %d and epoch %d", is.version(), is.epoch(), was.version(), was.epoch()),
+			Remedy: "nothing was signed; find out who prepared it, and drop it with \"avdb repo sign --drop\""}
+	}
+	return nil
+}
+
+// proveTarget reads a target's file, held back or public.
+func (r *Repository) proveTarget(t Target) error {
+	name := r.anyTarget(t)
+	bad := func(err error, detail string) error {
+		return &RepositoryError{Kind: ErrTarget, What: "target " + t.Path, Detail: detail, Err: err,
+			Remedy: "nothing was signed; restore " + name + " or prepare the change again"}
+	}
+	if s, err := os.Stat(name); err != nil {
+		return bad(err, "")
+	} else if !s.Mode().IsRegular() {
+		return bad(nil, "is not a regular file")
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return bad(err, "")
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(f, t.Length+1))
+	if err != nil {
+		return bad(err, "")
+	}
+	if n != t.Length || !bytes.Equal(h.Sum(nil), t.SHA256[:]) {
+		return bad(nil, "its file has not the length and hash that are to be signed")
+	}
+	return nil
+}
+
+// A content is what a set's release record and restriction set say; nil where there is none.
+type content struct {
+	release *dbformat.ReleaseRecord
+	set     *dbformat.RestrictionSet
+}
+
+func (c content) version() uint64 {
+	if c.release == nil {
+		return 0
+	}
+	return c.release.Version()
+}
+
+func (c content) epoch() uint64 {
+	if c.set == nil {
+		return 0
+	}
+	return c.set.Epoch
+}
+
+func (r *Repository) content(s *set) (c content, err error) {
+	read := func(role, path string, limit int64, parse func([]byte) error) error {
+		t, ok := s.docs[role].targets[path]
+		if !ok {
+			return nil
+		}
+		name := r.anyTarget(t)
+		b, err := readLimited(name, limit)
+		if err == nil && (int64(len(b)) != t.Length || sha256.Sum256(b) != [32]byte(t.SHA256)) {
+			err = fmt.Errorf("is not what was signed")
+		}
+		if err == nil {
+			err = parse(b)
+		}
+		if err != nil {
+			return &RepositoryError{Kind: ErrRepository, What: name, Detail: plain(err), Remedy: "restore the file from a mirror"}
+		}
+		return nil
+	}
+	err = read(RoleDatabase, dbformat.ReleaseTarget, dbformat.MaxReleaseRecord, func(b []byte) (err error) {
+		c.release, err = dbformat.ParseReleaseRecord(b)
+		return err
+	})
+	if err == nil {
+		err = read(RoleRestrictions, dbformat.RestrictionsTarget, dbformat.MaxRestrictionSet, func(b []byte) (err error) {
+			c.set, err = dbformat.ParseRestrictionSet(b)
+			return err
+		})
+	}
+	return c, err
+}
+
+// prepare makes a change, signed by the keys at hand. Each leaf needs one of them: it shows who prepared it.
+func (r *Repository) prepare(s, next *set, kind ChangeKind, what string, roles []string, ring keyring, now time.Time) (*ceremony, error) {
+	was, err := r.readPending(s)
+	if err != nil {
+		return nil, err
+	}
+	p := newPending(kind, what, dbformat.At(now), roles)
+	c, err := r.ceremony(s, p, ring, now)
+	if err != nil {
+		return nil, err
+	}
+	if r.mustStay(s, was, p, now) {
+		c.other = was
+	}
+	for _, role := range p.Roles {
+		if !leaf(role) {
+			continue
+		}
+		d := *next.doc(role)
+		d.version, d.expires = c.least[role], c.now.Add(Life(role))
+		if role != RoleRoot && was != nil && was.docs[role] != nil && was.docs[role].version >= d.version {
+			d.version = was.docs[role].version + 1 // two documents of one number must never both be signed; roots have no other number
+		}
+		var keys []ed25519.PrivateKey
+		for _, s := range []*set{next, s} {
+			a, _ := s.authorityOf(role)
+			for _, id := range a.keyids {
+				if k, ok := ring[id]; ok && len(keys) == 0 {
+					keys = append(keys, k)
+				}
+			}
+		}
+		if len(keys) == 0 {
+			a, _ := next.authorityOf(role)
+			_, err := ring.pick(role, a, r.keys)
+			return nil, err
+		}
+		raw, err := encode(&d, keys)
+		if err == nil {
+			err = p.put(role, raw)
+		}
+		if err != nil {
+			return nil, refused(err)
+		}
+	}
+	for _, role := range p.Roles {
+		if leaf(role) {
+			if _, err := c.sign(role); err != nil {
+				return nil, refused(err)
+			}
+		}
+	}
+	return c, nil
+}
+
+// mustStay tells whether what waits already must not be lost to p. A release may take the place of a release, a change of its own
+// when it is made again, anything that of a renewal, and of what is outdated.
+func (r *Repository) mustStay(s *set, was, p *pending, now time.Time) bool {
+	if was == nil || was.What == p.What || was.Kind == ChangeRenewal || was.Kind == ChangeRelease && p.Kind == ChangeRelease {
+		return false
+	}
+	c, err := r.ceremony(s, was, nil, now)
+	return err == nil && c.allFollow() == nil
+}
+
+// ceremony is what goes on around a pending change.
+func (r *Repository) ceremony(s *set, p *pending, ring keyring, now time.Time) (*ceremony, error) {
+	c := &ceremony{s: s, p: p, ring: ring, now: dbformat.At(now).Time, added: map[string][]string{}}
+	var err error
+	if c.least, err = r.nextVersions(s, p.Roles); err != nil {
+		return nil, err
+	}
+	for _, role := range p.Roles {
+		// A file that a killed run wrote for this very change does not use its number up.
+		if d := p.docs[role]; d != nil && d.version == c.least[role]-1 && d.version > s.doc(role).version {
+			b, err := readLimited(r.public("metadata", fmt.Sprintf("%d.%s.json", d.version, role)), limitOf(role))
+			if err == nil && string(b) == p.Documents[role] {
+				c.least[role] = d.version
+			}
+		}
+	}
+	return c, nil
+}
+
+// publish proves what is complete as clients would, and makes it visible: files of targets, documents, timestamp, root. A crash before
+// the timestamp is renamed leaves the public state of before, and what is pending complete: the next Sign goes on.
+func (r *Repository) publish(c *ceremony) error {
+	n := c.next()
+	signed, err := verifySet(n.raw[RoleRoot], n.raw, c.now)
+	if err != nil {
+		return refused(err)
+	}
+	newRoot := c.p.has(RoleRoot)
+	if newRoot {
+		if _, err := verifyRoot(c.s.raw[RoleRoot], n.raw[RoleRoot]); err != nil {
+			return refused(err)
+		}
+		if _, err := verifySet(c.s.raw[RoleRoot], n.raw, time.Time{}); err != nil {
+			return refused(err)
+		}
+	}
+	if c.pending {
+		if err := r.savePending(c.p); err != nil {
+			return err
+		}
+	}
+	folders := map[string]bool{}
+	for _, role := range []string{RoleDatabase, RoleRestrictions} {
+		if c.p.docs[role] == nil {
+			continue
+		}
+		for _, t := range sortedTargets(n.docs[role].targets) {
+			from, to := r.heldTarget(t), r.TargetFile(t)
+			folders[filepath.Dir(to)] = true
+			if !fileExists(from) {
+				continue
+			}
+			if err := r.f.mkdir(filepath.Dir(to), 0o755); err != nil {
+				return err
+			}
+			if err := r.f.do(DiskCall{Op: "rename", Path: to, From: from}, func() error { return r.f.rename(from, to) }); err != nil {
+				return err
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(folders)) {
+		if err := r.f.syncDir(name); err != nil {
+			return err
+		}
+	}
+	if err := r.write(signed, slices.DeleteFunc(slices.Clone(c.p.Roles), func(role string) bool { return role == RoleRoot })); err != nil {
+		return err
+	}
+	if newRoot {
+		if err := r.write(signed, []string{RoleRoot}); err != nil {
+			return err
+		}
+	}
+	// From here on the change is visible; what is left is removed by the next run if not by this one.
+	if c.pending {
+		if err := r.removePending(); err != nil {
+			return err
+		}
+	}
+	r.prune(signed)
+	r.note(signed)
+	return nil
+}
+
+// settle makes a prepared change visible if the keys at hand complete it, else it keeps it for other hosts to sign: [ErrPending].
+func (r *Repository) settle(c *ceremony) error {
+	complete, err := c.advance()
+	if err != nil {
+		return refused(err)
+	}
+	if complete {
+		return r.publish(c)
+	}
+	if c.other != nil {
+		return c.other.inTheWay()
+	}
+	if err := r.keep(c); err != nil {
+		return err
+	}
+	return r.lacking(c)
+}
+
+// lacking is the error of a change that is pending.
+func (r *Repository) lacking(c *ceremony) error {
+	p, err := r.describe(c)
+	if err != nil {
+		return err
+	}
+	return &RepositoryError{Kind: ErrPending, What: c.p.What, Detail: p.Lacks(), Remedy: "run \"avdb repo sign\" where the other keys are"}
+}
+
+// inTheWay is the error of a change that would take the place of p.
+func (p *pending) inTheWay() error {
+	return &RepositoryError{Kind: ErrOtherPending, What: p.What, Remedy: "what is published stays as it is; have the other change signed with " +
+		"\"avdb repo sign\", or drop it with \"avdb repo sign --drop\""}
+}
+
+// keep makes a change what is pending, in the place of what was.
+func (r *Repository) keep(c *ceremony) error {
+	if err := r.savePending(c.p); err != nil {
+		return err
+	}
+	return r.sweepPending(c.p)
+}
+
+// change has offline roles signed as next says, and what vouches for them. It goes on with the same change where that waits already.
+func (r *Repository) change(s, next *set, kind ChangeKind, what string, roles []string, now time.Time) error {
+	ring, err := r.allKeys()
+	if err != nil {
+		return err
+	}
+	if was, err := r.readPending(s); err == nil && was != nil && was.What == what {
+		if c, err := r.ceremony(s, was, ring, now); err == nil && r.check(c) == nil {
+			c.pending = true
+			return r.settle(c)
+		}
+	}
+	c, err := r.prepare(s, next, kind, what, roles, ring, now)
+	if err != nil {
+		return err
+	}
+	return r.settle(c)
+}
+
+// A PendingRole is one document of a pending change.
+type PendingRole struct {
+	Role    string
+	Version uint64    // 0 while it cannot be made: snapshot and timestamp come last
+	Expires time.Time // zero likewise
+	Quorums []Quorum  // all must be met: those who may sign from now on, and for new keys those who may until now
+	Added   []string  // ids of the keys that signed in this run
+}
+
+// A Pending is a change that is not visible yet.
+type Pending struct {
+	Kind         ChangeKind
+	What         string // "release 7", "new keys of timestamp", …
+	Since        time.Time
+	Roles        []PendingRole
+	Release      *dbformat.Release // of a release: the new one, else nil
+	Restrictions uint64            // epoch of a new restriction set, 0 for none
+	Targets      int               // files that the release names
+	Bytes        int64             // of them
+	Changes      []string          // what the offline keys would say anew, a line each
+	Outdated     string            // why it can never be completed, "" if it can
+	Visible      bool              // it has all signatures and was made visible
+}
+
+// describe tells what a pending change says and what it lacks.
+func (r *Repository) describe(c *ceremony) (*Pending, error) {
+	p := &Pending{Kind: c.p.Kind, What: c.p.What, Since: c.p.Since.Time}
+	for _, role := range c.p.Roles {
+		pr := PendingRole{Role: role, Added: c.added[role]}
+		if d := c.p.docs[role]; d != nil {
+			pr.Version, pr.Expires = d.version, d.expires
+		}
+		var err error
+		if pr.Quorums, err = c.quorums(role); err != nil {
+			return nil, err
+		}
+		p.Roles = append(p.Roles, pr)
+	}
+	n := c.next()
+	if c.p.docs[RoleDatabase] != nil || c.p.docs[RoleRestrictions] != nil {
+		was, err := r.content(c.s)
+		if err != nil {
+			return nil, err
+		}
+		is, err := r.content(n)
+		if err != nil {
+			return nil, err
+		}
+		if is.version() > was.version() {
+			p.Release = &is.release.Stable
+		}
+		if is.epoch() > was.epoch() {
+			p.Restrictions = is.epoch()
+		}
+	}
+	if d := c.p.docs[RoleDatabase]; d != nil {
+		for _, t := range d.targets {
+			p.Targets, p.Bytes = p.Targets+1, p.Bytes+t.Length
+		}
+	}
+	p.Changes = differences(c.s, n)
+	return p, nil
+}
+
+// differences lists what root and targets of n say otherwise than those of s.
+func differences(s, n *set) []string {
+	var lines []string
+	for _, role := range append([]string{RoleRoot}, setRoles...) {
+		was, _ := s.authorityOf(role)
+		is, _ := n.authorityOf(role)
+		if was.threshold != is.threshold {
+			lines = append(lines, fmt.Sprintf("%s needs %d signatures, until now %d", role, is.threshold, was.threshold))
+		}
+		for _, id := range is.keyids {
+			if !slices.Contains(was.keyids, id) {
+				lines = append(lines, fmt.Sprintf("%s may be signed by the new key %s", role, id))
+			}
+		}
+		for _, id := range was.keyids {
+			if !slices.Contains(is.keyids, id) {
+				lines = append(lines, fmt.Sprintf("%s may not be signed any more by key %s", role, id))
+			}
+		}
+	}
+	for _, v := range n.docs[RoleTargets].approved {
+		if !slices.Contains(s.docs[RoleTargets].approved, v) {
+			lines = append(lines, fmt.Sprintf("release %d may exceed the guards", v))
+		}
+	}
+	return lines
+}
+
+// Pending tells what waits for signatures, nil if nothing does. It changes nothing and needs no key.
+func (r *Repository) Pending(now time.Time) (*Pending, error) {
+	s, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	p, err := r.readPending(s)
+	if err != nil || p == nil {
+		return nil, err
+	}
+	c, err := r.ceremony(s, p, nil, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.allFollow(); err != nil {
+		e := err.(*RepositoryError)
+		return &Pending{Kind: p.Kind, What: p.What, Since: p.Since.Time, Outdated: e.Detail}, nil
+	}
+	return r.describe(c)
+}
+
+// Sign adds the signatures of the keys at hand to what is pending, after proving that it follows what is public, that it lives no longer
+// than it may, and that the files that it names are there. When it has all signatures, it is made visible, the timestamp last. A run
+// that was killed is gone on with. look, if not nil, is shown what is to be signed; its error ends the run before any key is used.
+//
+// Errors match [ErrNothingPending], [ErrNoKey] when no key at hand may sign any of it, [ErrChanged] when something was signed
+// meanwhile that it does not follow, [ErrTarget] for files that are not what is to be signed, [ErrClock], [ErrBusy].
+func (r *Repository) Sign(now time.Time, look func(*Pending) error) (*Pending, error) {
+	r.op.Lock()
+	defer r.op.Unlock()
+	unlock, err := r.Lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	s, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	p, err := r.readPending(s)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil {
+		if err := r.removePending(); err != nil {
+			return nil, err
+		}
+		return nil, &RepositoryError{Kind: ErrNothingPending, What: r.dir, Remedy: "prepare a release with \"avdb repo publish --unsigned\""}
+	}
+	if err := s.clock(now); err != nil {
+		return nil, err
+	}
+	ring, err := r.allKeys()
+	if err != nil {
+		return nil, err
+	}
+	c, err := r.ceremony(s, p, ring, now)
+	if err != nil {
+		return nil, err
+	}
+	c.pending = true
+	if err := r.check(c); err != nil {
+		return nil, err
+	}
+	if look != nil {
+		shown, err := r.describe(c)
+		if err == nil {
+			err = look(shown)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	complete, err := c.advance()
+	if err != nil {
+		return nil, refused(err)
+	}
+	if !complete && !c.usable() {
+		done, err := r.describe(c)
+		if err != nil {
+			return nil, err
+		}
+		return nil, &RepositoryError{Kind: ErrNoKey, What: r.keys, Detail: "no key there may sign what is pending: " + done.Lacks(),
+			Remedy: "name the folder of this host's keys with --keys"}
+	}
+	done, err := r.describe(c)
+	if err != nil {
+		return nil, err
+	}
+	if complete {
+		done.Visible = true
+		return done, r.publish(c)
+	}
+	if len(c.added) == 0 {
+		return done, nil
+	}
+	return done, r.savePending(c.p)
+}
+
+// usable tells whether a key at hand may sign anything of what is pending.
+func (c *ceremony) usable() bool {
+	for _, role := range c.p.Roles {
+		quorums, err := c.quorums(role)
+		if err != nil {
+			return false
+		}
+		for _, q := range quorums {
+			if slices.ContainsFunc(q.Keys, func(id string) bool { return c.ring[id] != nil }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Lacks says which signatures are missing next, "" if none is. Snapshot and timestamp come after the other roles.
+func (p *Pending) Lacks() string {
+	var lacks []string
+	for _, role := range p.Roles {
+		if !leaf(role.Role) && len(lacks) > 0 {
+			break
+		}
+		for _, q := range role.Quorums {
+			if !q.Met() {
+				missing := slices.DeleteFunc(slices.Clone(q.Keys), func(id string) bool { return slices.Contains(q.Signed, id) })
+				lacks = append(lacks, fmt.Sprintf("%s has %d of %d signatures, keys %s have not signed", role.Role, len(q.Signed), q.Threshold,
+					strings.Join(shortIDs(missing), " ")))
+			}
+		}
+	}
+	return strings.Join(lacks, "; ")
+}
