@@ -24,21 +24,22 @@ const module = "example.org/avdb/"
 // imports is the design: what each package may import from this module. Arrows point down only.
 // A new arrow is a decision: it belongs into docs/ARCHITECTURE.md as well.
 var imports = map[string][]string{
-	"dbformat":                  {},
-	"signing":                   {"dbformat", "signing/internal/exchange"},
-	"store":                     {"dbformat", "signing"},
-	"matcher":                   {"dbformat", "store"},
-	"ksn":                       {"dbformat", "store"},
-	"updater":                   {"dbformat", "ksn", "matcher", "signing", "store"},
-	"publisher":                 {"dbformat", "signing"},
-	"cmd/avdb":                  {"dbformat", "ksn", "matcher", "publisher", "signing", "store", "updater"},
-	"signing/internal/exchange": {},
-	"fixtures":                  {"dbformat", "publisher", "signing", "store", "matcher", "updater"}, // for tests only
+	"dbformat":                     {},
+	"signing":                      {"dbformat", "signing/internal/exchange"},
+	"store":                        {"dbformat", "signing"},
+	"matcher":                      {"dbformat", "store"},
+	"ksn":                          {"dbformat", "store"},
+	"updater":                      {"dbformat", "ksn", "matcher", "signing", "store"},
+	"publisher":                    {"dbformat", "signing"},
+	"cmd/avdb":                     {"dbformat", "ksn", "matcher", "publisher", "signing", "store", "updater"},
+	"signing/internal/exchange":    {},
+	"signing/internal/conformance": {"signing/internal/exchange"},                                       // a program for tests only
+	"fixtures":                     {"dbformat", "publisher", "signing", "store", "matcher", "updater"}, // for tests only
 }
 
 // owners are the libraries that enter through one package only, so that replacing one is a local change.
 var owners = map[string][]string{
-	"github.com/theupdateframework/go-tuf/v2": {"signing", "signing/internal/exchange"},
+	"github.com/theupdateframework/go-tuf/v2": {"signing", "signing/internal/exchange", "signing/internal/conformance"},
 	"github.com/sigstore/sigstore":            {"signing"},
 	"go.etcd.io/bbolt":                        {"store"},
 	"github.com/gofrs/flock":                  {"store", "signing"},

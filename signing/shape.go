@@ -86,7 +86,7 @@ type metaFile struct {
 }
 
 // parseTree reads a document as strictly as can be.
-func parseTree(b []byte) (any, error) { return exchange.Tree(b) }
+func parseTree(b []byte) (any, error) { return exchange.Tree(b, exchange.Plain) }
 
 // A shape walks a parsed document.
 type shape struct{ exchange.Shape }

@@ -82,3 +82,14 @@ func (s *Shape) Only(what string, m map[string]any, fields ...string) {
 		}
 	}
 }
+
+// Fields refuses fields that readers which ignore case would take for one of those named.
+func (s *Shape) Fields(what string, m map[string]any, fields ...string) {
+	for k := range m {
+		for _, f := range fields {
+			if k != f && strings.EqualFold(k, f) {
+				s.Bad("%s has the field %.32q beside or in place of %s", what, k, f)
+			}
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"unicode/utf8"
 )
 
 // Bounds of every metadata document, whatever its role.
@@ -16,19 +17,35 @@ const (
 	MaxInteger = 1<<53 - 1 // what every JSON reader keeps exact
 )
 
+// Rules say what texts a [Tree] may hold.
+type Rules int
+
+const (
+	// Plain texts are printable ASCII without escapes, and keys are of a-z, 0-9 and . _ - /.
+	Plain Rules = iota
+	// AnyText allows any valid UTF-8 and any key but an empty one. Who reads fields by name must refuse those that differ by case only
+	// ([Shape.Fields]).
+	AnyText
+)
+
 // Tree reads one JSON value strictly into maps, slices, strings, booleans and int64. It refuses what JSON readers
-// disagree about, so that what is checked here is what go-tuf and every other reader sees: keys twice or in
-// capitals, null, numbers that are no plain integers below 2^53, anything beyond printable ASCII, escapes, and
-// bytes after the value.
-func Tree(b []byte) (any, error) {
+// disagree about, so that what is checked here is what go-tuf and every other reader sees: keys twice, null, numbers that are no plain
+// integers below 2^53, bytes after the value and, with [Plain], texts beyond what that says.
+func Tree(b []byte, r Rules) (any, error) {
+	if !utf8.Valid(b) {
+		return nil, errors.New("not UTF-8")
+	}
 	for i, c := range b {
+		if r == AnyText {
+			break
+		}
 		if (c < ' ' && c != '\n' && c != '\r' && c != '\t') || c > '~' || c == '\\' {
 			return nil, fmt.Errorf("byte %d is %#02x: only printable ASCII without backslashes is allowed", i, c)
 		}
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
-	p := &treeParser{d: d, left: MaxValues}
+	p := &treeParser{d: d, rules: r, left: MaxValues}
 	v, err := p.value(0)
 	if err != nil {
 		return nil, fmt.Errorf("at byte %d: %w", d.InputOffset(), err)
@@ -40,8 +57,9 @@ func Tree(b []byte) (any, error) {
 }
 
 type treeParser struct {
-	d    *json.Decoder
-	left int // values that may still come
+	d     *json.Decoder
+	rules Rules
+	left  int // values that may still come
 }
 
 func (p *treeParser) value(depth int) (any, error) {
@@ -77,7 +95,7 @@ func (p *treeParser) object(depth int) (any, error) {
 			return nil, err
 		}
 		k, _ := t.(string)
-		if !lowerKey(k) {
+		if k == "" || p.rules == Plain && !lowerKey(k) {
 			return nil, fmt.Errorf("key %.64q: keys are of a-z, 0-9 and . _ - /", k)
 		}
 		if _, twice := m[k]; twice {
@@ -112,7 +130,7 @@ func lowerKey(k string) bool {
 			return false
 		}
 	}
-	return k != ""
+	return true
 }
 
 // integer takes the one spelling of an integer within ±(2^53-1): beyond it readers that keep numbers as float64
