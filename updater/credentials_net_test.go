@@ -2,6 +2,7 @@ package updater
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"example.org/avdb/signing"
 )
@@ -281,5 +283,27 @@ func TestResumeAtEachByte(t *testing.T) {
 		if n := tr.bytes.Load(); !bytes.Equal(got, b) || n != int64(len(b)-k) {
 			t.Fatalf("cut at %d: %d bytes fetched, want the missing %d", k, n, len(b)-k)
 		}
+	}
+}
+
+// A name server that never answers costs no more than a source that never does.
+func TestNameThatNeverResolves(t *testing.T) {
+	mute, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	old := net.DefaultResolver
+	t.Cleanup(func() { net.DefaultResolver = old })
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", mute.LocalAddr().String())
+	}}
+	s, _ := sourceOf(t, Source{URL: "http://mirror.test", Proxy: "direct"}, hasty())
+	start := time.Now()
+	if _, err := s.Fetch(t.Context(), "timestamp.json", 100); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("error %v", err)
+	}
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("took %s with a limit of a second", took)
 	}
 }

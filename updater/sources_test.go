@@ -1,0 +1,274 @@
+package updater_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/signing"
+	"example.org/avdb/store"
+	"example.org/avdb/updater"
+)
+
+func from(sources ...updater.Source) func(*updater.Config) {
+	return func(c *updater.Config) { c.Sources = sources }
+}
+
+// Guard: the share of the time. Sources that are slow in whatever phase, each just fast enough for its own limits, leave the good one
+// behind them the time that it needs.
+func TestSlowSourcesLeaveTimeForTheGoodOne(t *testing.T) {
+	w := attacked(t)
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // connections are made and nothing is ever said: no answer, no handshake
+	must(t, err)
+	t.Cleanup(func() { mute.Close() })
+	drip := func(kind string, b func(r *http.Request) []byte) *site {
+		s := newSite(t, filepath.Join(w.repo, "public"))
+		s.hostile(only(func(rw http.ResponseWriter, r *http.Request) {
+			rw.WriteHeader(http.StatusOK)
+			for _, c := range b(r) {
+				if _, err := rw.Write([]byte{c}); err != nil {
+					return
+				}
+				rw.(http.Flusher).Flush()
+				select {
+				case <-r.Context().Done():
+					return
+				case <-time.After(100 * time.Millisecond):
+				}
+			}
+		}, kind))
+		return s
+	}
+	whole := func(r *http.Request) []byte { return w.file(r.URL.Path) }
+	header, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { header.Close() })
+	go func() { // headers that never end
+		for {
+			c, err := header.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				io.WriteString(c, "HTTP/1.1 200 OK\r\n")
+				for {
+					if _, err := io.WriteString(c, "X: y\r\n"); err != nil {
+						return
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
+			}()
+		}
+	}()
+	slow := []string{"http://" + mute.Addr().String(), "https://" + mute.Addr().String(), "http://" + header.Addr().String(),
+		drip("timestamp", whole).URL, drip("release", whole).URL, drip("light.delta", whole).URL}
+	start := time.Now()
+	r := w.mustUpdate(updater.Options{}, from(updater.Sources(append(slow, w.URL)...)...), func(c *updater.Config) {
+		c.Limits = updater.Limits{Update: 10500 * time.Millisecond, Header: time.Hour, Idle: time.Hour, HeaderBytes: 1 << 30, Retries: -1, Resumes: -1}
+	})
+	if took := time.Since(start); r.Source != w.URL || r.To != 2 || took > 12*time.Second {
+		t.Errorf("%+v after %s", r, took)
+	}
+	failed := 0
+	for _, n := range r.Notes {
+		if strings.HasPrefix(n, "source_failed: ") && strings.Contains(n, "its share of the time") {
+			failed++
+		}
+	}
+	if failed != len(slow) {
+		t.Errorf("notes %q, want each slow source to have used its share up", r.Notes)
+	}
+}
+
+// Guard: a missing or forbidden target is unavailable there; the next source has it.
+func TestTargetUnavailableThere(t *testing.T) {
+	for _, code := range []int{404, 403} {
+		t.Run(http.StatusText(code), func(t *testing.T) {
+			w := attacked(t)
+			poor := newSite(t, filepath.Join(w.repo, "public"))
+			poor.hostile(only(status(code), "light.bundle", "light.delta", "root")) // object stores answer 403 for a missing root, too
+			r := w.mustUpdate(updater.Options{}, from(updater.Sources(poor.URL, w.URL)...))
+			if r.Source != w.URL || r.To != 2 || !strings.Contains(strings.Join(r.Notes, "\n"), "unavailable there") {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// A source that refuses everything is told apart from one that lacks something.
+func TestSourceThatRefusesEverything(t *testing.T) {
+	w := attacked(t)
+	w.hostile(func(rw http.ResponseWriter, r *http.Request) bool { rw.WriteHeader(403); return true })
+	_, err := w.update(updater.Options{})
+	if !isOnly(err, updater.ErrUnavailable) || !strings.HasSuffix(err.Error(), "basic, bearer or client_cert of the source in the config file") {
+		t.Errorf("error %v, want one whose last words say what to name", err)
+	}
+	w.mustBe("1 full")
+}
+
+func busy(rw http.ResponseWriter, r *http.Request) bool {
+	rw.Header().Set("Retry-After", "7200")
+	rw.WriteHeader(http.StatusServiceUnavailable)
+	return true
+}
+
+// Guard: the cool-down of a source holds for every spelling of its URL, whoever names it, and outlives other sources' turns.
+func TestCoolDownIsTheSources(t *testing.T) {
+	w := attacked(t)
+	cool := newSite(t, filepath.Join(w.repo, "public"))
+	cool.hostile(busy)
+	host := strings.TrimPrefix(cool.URL, "http://")
+	// The settings know neither of them: sources of a policy.
+	r := w.mustUpdate(updater.Options{Check: true}, from(updater.Sources("http://me:old@"+host+"/", w.URL)...))
+	if r.Source != w.URL || len(cool.asked()) != 1 {
+		t.Fatalf("%+v", r)
+	}
+	w.mustUpdate(updater.Options{}, from(updater.Sources(w.URL)...)) // a run that knows nothing of the other one
+	for _, u := range []string{"http://me:old@" + host, "http://me:new@" + strings.ToUpper(host) + "//"} {
+		if _, err := w.update(updater.Options{}, from(updater.Sources(u)...)); !isOnly(err, updater.ErrCoolDown) || len(cool.asked()) != 0 {
+			t.Errorf("%s: %v, want the cool-down", u, err)
+		}
+	}
+	states, err := w.store.SourceStates()
+	if st := states["http://me:xxxxx@"+host]; err != nil || !st.CoolDownUntil.Equal(w.now.Add(2*time.Hour)) {
+		t.Errorf("%+v, %v", states, err)
+	}
+}
+
+// Guard: a clock that is set back does not make a cool-down longer than any may be.
+func TestCoolDownAndAClockSetBack(t *testing.T) {
+	for _, back := range []time.Duration{time.Hour, 23 * time.Hour, 30 * 24 * time.Hour, 10 * 365 * 24 * time.Hour} {
+		t.Run(back.String(), func(t *testing.T) {
+			w := attacked(t)
+			w.hostile(func(rw http.ResponseWriter, r *http.Request) bool {
+				rw.Header().Set("Retry-After", "86400")
+				rw.WriteHeader(http.StatusTooManyRequests)
+				return true
+			})
+			w.update(updater.Options{})
+			w.now = w.now.Add(-back)
+			w.hostile(nil)
+			if _, err := w.update(updater.Options{}); errors.Is(err, updater.ErrCoolDown) {
+				t.Errorf("%v, want the source asked again", err)
+			}
+		})
+	}
+}
+
+// A mirror that cannot be renewed in time is believed for as long as its source says, and no longer; only its timestamp and snapshot are.
+func TestMaxAge(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, c := range []struct {
+		name    string
+		age     time.Duration
+		max     time.Duration
+		good    bool
+		expired string
+	}{
+		{"fresh", day, 0, true, ""},
+		{"timestamp expired for two days", 9 * day, 0, false, "timestamp"},
+		{"allowed", 9 * day, 10 * day, true, ""},
+		{"expired for five days, allowed", 12*day - time.Hour, 12 * day, true, ""},
+		{"older than allowed", 11 * day, 10 * day, false, "timestamp"},
+		{"snapshot expired, too", 20 * day, 25 * day, true, ""},
+		{"database expired", 31 * day, 60 * day, false, "database"},
+		{"targets expired", 366 * day, 400 * day, false, "targets"},
+		{"root expired", 740 * day, 1000 * day, false, "root"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := attacked(t) // release 2 was published, release 1 is installed
+			w.now = w.now.Add(c.age)
+			r, err := w.update(updater.Options{}, from(updater.Source{URL: w.URL, MaxAge: c.max}))
+			if c.good {
+				if err != nil || hasNote(r, signing.NoteExpired) != (c.max > 0) {
+					t.Errorf("%v, %+v", err, r)
+				}
+				w.mustBe("2 full")
+				return
+			}
+			e, ok := errors.AsType[*signing.UntrustedError](err)
+			if !ok || e.Reason != signing.ReasonExpired || e.Role != c.expired || !isOnly(err, signing.ErrUntrusted) {
+				t.Errorf("error %v, want %s expired", err, c.expired)
+			}
+			w.mustBe("1 full")
+		})
+	}
+}
+
+// MaxAge is the source's own: it does not carry over to the one behind it.
+func TestMaxAgeIsOfOneSource(t *testing.T) {
+	w := attacked(t)
+	w.now = w.now.Add(9 * 24 * time.Hour)
+	gone := newSite(t, t.TempDir())
+	if _, err := w.update(updater.Options{}, from(updater.Source{URL: gone.URL, MaxAge: 20 * 24 * time.Hour}, updater.Source{URL: w.URL})); !isOnly(err, signing.ErrUntrusted) {
+		t.Errorf("error %v, want expired", err)
+	}
+	must(t, w.store.UpdateSettings(func(s *store.Settings) error {
+		s.Sources = []store.SettingsSource{{URL: w.URL, MaxAge: "10d"}}
+		return nil
+	}))
+	w.mustUpdate(updater.Options{})
+	w.mustBe("2 full")
+}
+
+// A bundle that is whole and refused is not kept: the next run would refuse it again.
+func TestRefusedFilesAreNotKept(t *testing.T) {
+	w := attacked(t)
+	poison := errors.New("detects nothing")
+	_, err := w.update(updater.Options{}, func(c *updater.Config) {
+		c.SelfTest = func(light, rest dbformat.LayerReader) error { return poison }
+	})
+	if !errors.Is(err, poison) {
+		t.Fatalf("error %v", err)
+	}
+	if names, _ := filepath.Glob(filepath.Join(w.store.DownloadsDir(), "*")); len(names) != 0 {
+		t.Errorf("kept %q", names)
+	}
+	w.mustBe("1 full")
+	w.mustUpdate(updater.Options{})
+	w.mustBe("2 full")
+}
+
+// One source whose credentials cannot be read does not keep the next one from its turn.
+func TestUnreadableCredentialsAreOneSourcesFault(t *testing.T) {
+	w := attacked(t)
+	bad := updater.Source{URL: w.URL + "/", Bearer: updater.Secret{File: filepath.Join(t.TempDir(), "token")}}
+	_, err := w.update(updater.Options{}, from(bad))
+	if !isOnly(err, updater.ErrUnavailable) || !strings.Contains(err.Error(), bad.Bearer.File) || len(w.asked()) != 0 {
+		t.Errorf("alone: %v, want an error that names the file, and no request", err)
+	}
+	other := newSite(t, filepath.Join(w.repo, "public"))
+	r := w.mustUpdate(updater.Options{}, from(bad, updater.Source{URL: other.URL}))
+	if r.Source != other.URL || !hasNote(r, updater.NoteSourceFailed) {
+		t.Errorf("%+v", r)
+	}
+	states, err := w.store.SourceStates()
+	if err != nil || !strings.Contains(states[w.URL].LastError, bad.Bearer.File) {
+		t.Errorf("%+v, %v", states, err)
+	}
+}
+
+// A transport that the host program lends cannot do what a source asks of it, and that is said.
+func TestLentTransport(t *testing.T) {
+	w := attacked(t)
+	s := updater.Source{URL: w.URL, Proxy: "http://127.0.0.1:1"}
+	lend := func(c *updater.Config) { c.Transport = http.DefaultTransport }
+	if _, err := w.update(updater.Options{}, from(s), lend); !isOnly(err, updater.ErrUnavailable) || !strings.Contains(err.Error(), "Config.Transport") {
+		t.Errorf("error %v", err)
+	}
+	var got string
+	w.hostile(func(rw http.ResponseWriter, r *http.Request) bool { got = r.Header.Get("Authorization"); return false })
+	w.mustUpdate(updater.Options{}, from(updater.Source{URL: w.URL, Bearer: updater.Secret{Env: "TOKEN"}}), lend, func(c *updater.Config) {
+		c.Getenv = func(string) string { return "t0ken" }
+	})
+	if got != "Bearer t0ken" {
+		t.Errorf("authorization %q", got)
+	}
+}
