@@ -216,7 +216,7 @@ func keyMalformations() []malformation {
 }
 
 // wickedPaths are names that must never become a URL or a file name.
-var wickedPaths = []string{"", ".", "..", "../x", "/x", "a/../../x", "light//b", "light/./b", "light/..", "light/...", "light/x/", "a\x00", "a\nb", `a\b`, "c:/x", "C:\\x",
+var wickedPaths = []string{"light/x.", "a./b", "", ".", "..", "../x", "/x", "a/../../x", "light//b", "light/./b", "light/..", "light/...", "light/x/", "a\x00", "a\nb", `a\b`, "c:/x", "C:\\x",
 	"%2e%2e/x", "a%2fb", "CON", "Light/x", "light/é", "light/e\u0301", "light/x ", "light/ x", "light/x?y", "light/x#y", "light/*", "~/x", "light/x:y",
 	strings.Repeat("a", 256), "light/" + strings.Repeat("b", 4096)}
 

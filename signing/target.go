@@ -31,7 +31,7 @@ func (t Target) Name() string {
 }
 
 // CheckTargetPath tells why a path cannot be a target's: it must be of [a-z0-9._/-], at most [MaxTargetPath] bytes,
-// relative, without empty segments, "." or "..". Such a path is the same in a URL, on every file system and under every mirror's
+// relative, without empty segments or such that end in a dot. Such a path is the same in a URL, on every file system and under every mirror's
 // rules for case, and stays inside its folder.
 func CheckTargetPath(p string) error {
 	if p == "" || len(p) > MaxTargetPath {
@@ -46,9 +46,9 @@ func CheckTargetPath(p string) error {
 		}
 	}
 	for segment := range strings.SplitSeq(p, "/") {
-		if strings.Trim(segment, ".") == "" {
+		if segment == "" || strings.HasSuffix(segment, ".") { // some systems drop a last dot
 			return &RepositoryError{Kind: ErrTarget, What: fmt.Sprintf("target path %.64q", p),
-				Detail: "has an empty segment or one of dots only"}
+				Detail: "has an empty segment or one that ends in a dot"}
 		}
 	}
 	return nil

@@ -238,9 +238,23 @@ func (s *state) note(code, format string, args ...any) {
 	s.notes = append(s.notes, Note{code, fmt.Sprintf(format, args...)})
 }
 
+// checkFolders refuses a link in the place of a folder: what is written below it would land in a folder that is not ours.
+func (t *Trust) checkFolders() error {
+	for _, sub := range []string{"", "roots", "tmp"} {
+		name := filepath.Join(t.dir, sub)
+		if i, err := os.Lstat(name); err == nil && i.Mode()&fs.ModeSymlink != 0 {
+			return damaged(name, "move it away and make a folder in its place", errLink)
+		}
+	}
+	return nil
+}
+
 // read loads and proves the folder. Damaged files count as absent and are noted, but without any good root
 // there is no trust, and a folder or a link in the place of a file is for its owner to take away.
 func (t *Trust) read() (*state, error) {
+	if err := t.checkFolders(); err != nil {
+		return nil, err
+	}
 	s := &state{}
 	if err := t.readRoot(s); err != nil {
 		return nil, err

@@ -17,8 +17,11 @@ type Lock struct {
 }
 
 // Lock takes the update lock, at once or not at all: the error matches [ErrLocked] if another process, or
-// this one, holds it. Reading never needs it.
+// this one, holds it. Reading never needs it. [ErrStorage] if a folder of the layout is a link or no folder at all.
 func (s *Store) Lock() (*Lock, error) {
+	if err := s.checkFolders(); err != nil {
+		return nil, err
+	}
 	path := s.lockPath()
 	f, ok, err := tryLock(path)
 	if err != nil {

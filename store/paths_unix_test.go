@@ -249,3 +249,37 @@ func foreign(t *testing.T, dir string) {
 		t.Errorf("FreeBytes: %d %v", n, err)
 	}
 }
+
+// TestLinkedFoldersAreRefused: a link in the place of a folder of the layout keeps an update from starting, so that nothing is
+// written, or cleaned away, in the folder that it leads to. The state folder itself may be reached through one.
+func TestLinkedFoldersAreRefused(t *testing.T) {
+	for _, sub := range []string{"db", "db/layers", "db/index", "trust", "downloads"} {
+		t.Run(sub, func(t *testing.T) {
+			s, err := Create(filepath.Join(t.TempDir(), "state"), Options{})
+			must(t, err)
+			path := filepath.Join(s.dir, sub)
+			elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+			must(t, os.Rename(path, elsewhere))
+			must(t, os.Symlink(elsewhere, path))
+			_, err = s.Lock()
+			e, ok := errors.AsType[*Error](err)
+			if !ok || e.Kind != ErrStorage || e.Path != path {
+				t.Fatalf("Lock = %v, want ErrStorage about %s", err, path)
+			}
+			must(t, os.Remove(path))
+			must(t, os.Rename(elsewhere, path))
+			l, err := s.Lock()
+			must(t, err)
+			must(t, l.Unlock())
+		})
+	}
+	s, err := Create(filepath.Join(t.TempDir(), "state"), Options{})
+	must(t, err)
+	link := filepath.Join(t.TempDir(), "link")
+	must(t, os.Symlink(s.dir, link))
+	s, err = Open(link, Options{})
+	must(t, err)
+	l, err := s.Lock()
+	must(t, err)
+	must(t, l.Unlock())
+}

@@ -99,13 +99,7 @@ func Create(dir string, o Options) (*Store, error) {
 			return nil, failed(filepath.Dir(s.dir), "cannot be synced", err)
 		}
 	}
-	for _, f := range []struct {
-		path string
-		mode fs.FileMode
-	}{
-		{s.dbDir(), modeFolder}, {s.layersDir(), modeFolder}, {s.indexDir(), modeFolder},
-		{s.TrustDir(), modePrivate}, {s.DownloadsDir(), modePrivate},
-	} {
+	for _, f := range s.folders() {
 		if err := s.folder(f.path, f.mode); err != nil {
 			return nil, err
 		}
@@ -119,6 +113,36 @@ func Create(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// A layoutFolder is a folder of the layout, and its mode.
+type layoutFolder struct {
+	path string
+	mode fs.FileMode
+}
+
+// folders are those of the layout, each after the one that it is in.
+func (s *Store) folders() []layoutFolder {
+	return []layoutFolder{
+		{s.dbDir(), modeFolder}, {s.layersDir(), modeFolder}, {s.indexDir(), modeFolder},
+		{s.TrustDir(), modePrivate}, {s.DownloadsDir(), modePrivate},
+	}
+}
+
+// checkFolders refuses what stands in the place of a folder of the layout, above all a link: it would have us write, and remove
+// what looks like a leftover, in a folder that is not ours. One that is missing is for its user to tell.
+func (s *Store) checkFolders() error {
+	for _, f := range s.folders() {
+		i, err := os.Lstat(f.path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return failed(f.path, "cannot be looked at", err)
+		case !i.IsDir():
+			return &Error{Kind: ErrStorage, Path: f.path, What: "is not a folder", Remedy: "move it away and make a folder in its place"}
+		}
+	}
+	return nil
 }
 
 func (s *Store) folder(path string, mode fs.FileMode) error {
