@@ -191,6 +191,54 @@ func TestDownloadResumesABrokenBody(t *testing.T) {
 	}
 }
 
+// A body that breaks off before its first byte is asked for once more, and not for ever.
+func TestDownloadBrokenBeforeTheFirstByte(t *testing.T) {
+	b := content(20_000)
+	target := targetOf("rest/a.bundle", b)
+	for _, c := range []struct {
+		name           string
+		broken, wanted int
+		keptFromBefore int
+	}{
+		{name: "once", broken: 1, wanted: 2},
+		{name: "always", broken: 100, wanted: 2},
+		{name: "once in the middle", broken: 1, wanted: 4, keptFromBefore: 5000}, // with a HEAD for each
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			gets := 0
+			m := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet {
+					if gets++; gets <= c.broken {
+						if r.Header.Get("Range") != "" {
+							w.Header().Set("Content-Range", "bytes 5000-19999/20000")
+							w.Header().Set("Content-Length", "15000")
+							w.WriteHeader(http.StatusPartialContent)
+						} else {
+							w.Header().Set("Content-Length", "20000")
+							w.WriteHeader(http.StatusOK)
+						}
+						w.(http.Flusher).Flush()
+						panic(http.ErrAbortHandler)
+					}
+				}
+				plain(b)(w, r)
+			})
+			s, _ := sourceAt(t, m.URL, quick())
+			if c.keptFromBefore > 0 {
+				os.WriteFile(partial(s, target), b[:c.keptFromBefore], 0o600)
+			}
+			if c.broken == 1 {
+				mustOpen(t, s, target, b)
+			} else if _, err := s.open(t.Context(), target, ignore); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("error %v, want ErrUnavailable", err)
+			}
+			if n := len(m.asked()); n != c.wanted {
+				t.Errorf("asked %q, want %d requests", m.asked(), c.wanted)
+			}
+		})
+	}
+}
+
 // grab appends whatever comes to a partial file. Each of these answers to a range would spoil it; the guard
 // under it refuses them and the download starts over, once.
 func TestDownloadWrongAnswersToARange(t *testing.T) {

@@ -195,7 +195,7 @@ func (s *httpSource) open(ctx context.Context, t signing.Target, progress func(i
 		return nil, err
 	}
 	file := filepath.Join(s.downloads, partialName(t))
-	fresh := false
+	fresh, stuck := false, false
 	for try := 0; ; try++ {
 		before, err := prepare(file)
 		if err != nil {
@@ -210,10 +210,17 @@ func (s *httpSource) open(ctx context.Context, t signing.Target, progress func(i
 			return f, nil
 		}
 		if keepPartial(ctx, err) {
-			if ctx.Err() != nil || !mayPass(err) || sizeOf(file) <= before || try >= s.meter.limits.Resumes {
+			if ctx.Err() != nil || !mayPass(err) || try >= s.meter.limits.Resumes {
 				return nil, s.targetFailed(ctx, t, err)
 			}
-			continue // it moved on before it broke off
+			// It moved on before it broke off. That a body breaks off before its first byte may happen once.
+			if sizeOf(file) <= before {
+				if stuck || !errors.Is(err, io.ErrUnexpectedEOF) {
+					return nil, s.targetFailed(ctx, t, err)
+				}
+				stuck = true
+			}
+			continue
 		}
 		if rmErr := os.Remove(file); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {
 			return nil, storageError(file, "the partial file cannot be removed", rmErr)
