@@ -76,6 +76,18 @@ var guards = []guard{
 	{"a damaged block on disk", []edit{
 		{"store/layer.go", "if dbformat.BlockDigest(f.header.Layer, s.ID, i, b) != s.Blocks[i].Digest {", "if len(b) == 1<<30 {"},
 	}, "./store", "^TestDamageIsNoticedAtFirstTouch$"},
+	{"a stolen database key that takes the database away", []edit{
+		{"updater/guard.go", "if broken == nil || approved {", "if true {"},
+	}, "./updater", "^TestStolenDatabaseKeyTakesNoDatabaseAway$"},
+	{"a stolen database key that allows malware", []edit{
+		{"dbformat/changes_guards.go", "c.AllowAdded > g.AllowAdded {", "false {"},
+	}, "./updater", "^TestStolenDatabaseKeyAllowsLittle$"},
+	{"a stolen database key that ignores every name", []edit{
+		{"dbformat/changes.go", "if len(s.ignore) == 0 {", "if true {"},
+	}, "./dbformat", "^TestWhatCountsAsRemoved$"},
+	{"a publisher's mistake that removes most records", []edit{
+		{"publisher/guards.go", "case broken != nil:", "case false:"},
+	}, "./publisher", "^TestApprovalLetsAReleasePass$"},
 	{"poison that passes every signature", []edit{
 		{"matcher/selftest.go", "case string(got) != want.String():", "case false:"},
 	}, "./matcher", "^TestSelfTestStopsPoison$"},

@@ -6,15 +6,15 @@ import (
 
 // Changes are what a step from one release to another takes away and what it allows, as [CountChanges] counts it.
 type Changes struct {
-	Light      LayerChanges
-	Rest       LayerChanges // zero where rest is not known on both sides
-	AllowAdded uint64       // allow records that come
+	Light      LayerChanges `json:"light"`
+	Rest       LayerChanges `json:"rest"`        // zero where rest is not known on both sides
+	AllowAdded uint64       `json:"allow_added"` // allow records that come
 }
 
 // LayerChanges are those of one layer.
 type LayerChanges struct {
-	Records uint64 // of the old layer
-	Removed uint64 // of these, records that the new release does not have
+	Records uint64 `json:"records"` // of the old layer
+	Removed uint64 `json:"removed"` // of these, records that the new release does not have
 }
 
 // CountChanges counts what the step from the old layers to the new ones takes away. A rest may be nil: then, and only then, light is

@@ -35,6 +35,8 @@ type spare struct {
 	release signing.Release
 	planned *dbformat.Release
 	light   store.LayerRef
+
+	approved bool // by the offline keys, beyond the guards
 }
 
 func (c *cycle) step(name string) { c.u.c.Step(name) }
@@ -307,6 +309,14 @@ func (c *cycle) layers(ctx context.Context, src source, name string, v *signing.
 	c.step(stepPlan)
 	plan := MakePlan(c.planInput(rel, v))
 	c.planNotes(plan)
+	if plan.Change && plan.Err == nil {
+		if err := c.refusedBefore(plan, v.Approved(plan.Release.Version)); err != nil {
+			if c.looking() {
+				return err
+			}
+			return errors.Join(err, c.discard())
+		}
+	}
 	switch {
 	case plan.Err != nil:
 		return plan.Err

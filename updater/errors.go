@@ -3,6 +3,7 @@ package updater
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -137,6 +138,9 @@ func (e *UpdateError) Error() string {
 func (e *UpdateError) remedy() string {
 	switch e.Kind {
 	case signing.ErrUntrusted:
+		if slices.ContainsFunc(e.Causes, refusedByGuard) {
+			return "ask who runs the repository whether that is meant; once their offline keys approve the release (avdb repo approve), the next update installs it"
+		}
 		return "update from another source, or tell who runs this one that its files are not what was signed"
 	case dbformat.ErrVersion:
 		return "install a newer engine"

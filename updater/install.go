@@ -44,6 +44,9 @@ func (in *installation) install(ctx context.Context) (err error) {
 		for _, f := range in.files {
 			f.done(used)
 		}
+		if refusedByGuard(err) {
+			err = errors.Join(err, in.discard())
+		}
 	}()
 	g := store.Generation{Version: plan.Release.Version, Published: plan.Release.Created.Time}
 	for _, s := range plan.Steps {
@@ -58,11 +61,11 @@ func (in *installation) install(ctx context.Context) (err error) {
 		}
 		g.Light, in.light = ref, ref
 		if plan.Variant == dbformat.VariantFull {
-			in.spare = &spare{release: in.rel, planned: plan.Release, light: ref}
+			in.spare = &spare{release: in.rel, planned: plan.Release, light: ref, approved: in.targets.Approved(g.Version)}
 		}
 	}
 	in.spare = nil
-	if err := in.activate(g, in.rel); err != nil {
+	if err := in.activate(g, in.rel, in.targets.Approved(g.Version)); err != nil {
 		return err
 	}
 	cleanDownloads(in.u.c.Store.DownloadsDir(), nil)
@@ -298,9 +301,12 @@ func (in *installation) bases(s Step, o Option) (list []dbformat.LayerReader, cl
 	return list, closeAll, nil
 }
 
-// activate proves a new generation by its own vectors and makes it current.
-func (c *cycle) activate(g store.Generation, rel signing.Release) error {
+// activate proves a new generation by the guards and by its own vectors and makes it current.
+func (c *cycle) activate(g store.Generation, rel signing.Release, approved bool) error {
 	s := c.u.c.Store
+	if err := c.guard(&g, approved); err != nil {
+		return err
+	}
 	c.step(stepSelfTest)
 	if err := c.selfTest(&g); err != nil {
 		return err
@@ -364,5 +370,9 @@ func (c *cycle) useSpare(ctx context.Context) error {
 	}
 	c.note(NoteRestUnavailable+": light of release %d is used without it", sp.planned.Version)
 	g := store.Generation{Version: sp.planned.Version, Published: sp.planned.Created.Time, Light: sp.light}
-	return c.activate(g, sp.release)
+	err := c.activate(g, sp.release, sp.approved)
+	if refusedByGuard(err) {
+		err = errors.Join(err, c.discard())
+	}
+	return err
 }
