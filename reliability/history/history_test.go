@@ -1,0 +1,161 @@
+//go:build check
+
+package history
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// sample is how many histories run without AVDB_CELLS: the same ones each time.
+const sample = 300
+
+// memoryDir is a new folder, in memory where there is such a place.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	parent := "/dev/shm"
+	if i, err := os.Stat(parent); err != nil || !i.IsDir() {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(parent, "avdb-history-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// A result is what came of one history.
+type result struct {
+	violation string
+	trace     string
+	updates   int
+	most      int
+}
+
+// play runs one history in a folder of its own below dir.
+func play(g *graph, dir string, h history, sabot func(*device)) result {
+	state, err := os.MkdirTemp(dir, "h-")
+	if err != nil {
+		return result{violation: err.Error()}
+	}
+	defer os.RemoveAll(state)
+	d, err := newDevice(g, filepath.Join(state, "state"), h.seed)
+	if err != nil {
+		return result{violation: err.Error()}
+	}
+	if sabot != nil {
+		sabot(d)
+	}
+	v := d.live(h)
+	return result{v, d.trace.String(), d.updates, d.most}
+}
+
+// shrink leaves out of a failing history what it does not need to fail.
+func shrink(g *graph, dir string, h history, sabot func(*device)) (history, result) {
+	last := play(g, dir, h, sabot)
+	for tries := 0; tries < 2000; {
+		found := false
+		h.smaller(func(c history) bool {
+			tries++
+			if r := play(g, dir, c, sabot); r.violation != "" {
+				h, last, found = c, r, true
+			}
+			return !found && tries < 2000
+		})
+		if !found {
+			break
+		}
+	}
+	return h, last
+}
+
+func explain(h, small history, r result) string {
+	return fmt.Sprintf("seed %d: %s\nreplay: AVDB_SEED=%d go test -tags check -run TestHistories -v ./reliability/history\nreduced to %d of %d steps:\n%s%s",
+		h.seed, r.violation, h.seed, len(small.steps), len(h.steps), small, r.trace)
+}
+
+// TestHistories runs histories by their seeds. AVDB_SEED=N runs that one, with all that comes of it.
+func TestHistories(t *testing.T) {
+	g := newGraph(t)
+	dir := memoryDir(t)
+	if v := os.Getenv("AVDB_SEED"); v != "" {
+		seed, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			t.Fatalf("AVDB_SEED=%s: %v", v, err)
+		}
+		h := newHistory(seed, len(g.trees))
+		r := play(g, dir, h, nil)
+		t.Logf("seed %d\n%s%s", seed, h, r.trace)
+		if r.violation != "" {
+			small, last := shrink(g, dir, h, nil)
+			t.Error(explain(h, small, last))
+		}
+		return
+	}
+	n := sample
+	switch v := os.Getenv("AVDB_CELLS"); v {
+	case "":
+	case "all":
+		n = 10000
+	default:
+		var err error
+		if n, err = strconv.Atoi(v); err != nil {
+			t.Fatalf("AVDB_CELLS=%s: want all or a number", v)
+		}
+	}
+	begin := time.Now()
+	broken, updates, most := run(t, g, dir, n)
+	t.Logf("A14 seeded histories of %d steps: %d histories, %d updates, %d broken, at most %d requests in one update, %.1f ms a history",
+		steps, n, updates, broken, most, float64(time.Since(begin).Milliseconds())/float64(n))
+}
+
+// run plays the seeds 1 to n on all cores.
+func run(t *testing.T, g *graph, dir string, n int) (broken, updates, most int) {
+	var next atomic.Int64
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for seed := next.Add(1); seed <= int64(n); seed = next.Add(1) {
+				h := newHistory(uint64(seed), len(g.trees))
+				r := play(g, dir, h, nil)
+				mu.Lock()
+				updates, most = updates+r.updates, max(most, r.most)
+				if r.violation != "" {
+					if broken++; broken <= 5 {
+						small, last := shrink(g, dir, h, nil)
+						t.Error(explain(h, small, last))
+					}
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return broken, updates, most
+}
+
+// A seed is a history: what happens in it and what comes of it is the same each time.
+func TestSameSeedSameHistory(t *testing.T) {
+	g := newGraph(t)
+	dir := memoryDir(t)
+	for seed := uint64(1); seed <= 10; seed++ {
+		h := newHistory(seed, len(g.trees))
+		if again := newHistory(seed, len(g.trees)); h.String() != again.String() {
+			t.Fatalf("seed %d gives two histories:\n%s\n%s", seed, h, again)
+		}
+		one, two := play(g, dir, h, nil), play(g, dir, h, nil)
+		if one.trace != two.trace || one.violation != two.violation {
+			t.Errorf("seed %d goes two ways:\n%s\n%s", seed, strings.TrimSpace(one.trace), two.trace)
+		}
+	}
+}
