@@ -75,21 +75,29 @@ func number(t *testing.T, out, words string) (n int) {
 func TestTheOracleSeesWhatGuardsStop(t *testing.T) {
 	leaf := [3]string{"store/layer.go", "if dbformat.BlockDigest(f.header.Layer, s.ID, i, b) != s.Blocks[i].Digest {", "if len(b) == 1<<30 {"}
 	crc := [3]string{"store/index.go", "if castagnoli(p) != f.sums[i] {", "if len(p) == 1<<30 {"}
+	damage := []string{"silent wrong verdicts", "crashes"}
 	for name, c := range map[string]struct {
 		test  string
 		least int
+		told  []string
 		edits [][3]string
 	}{
-		"no leaf": {"TestA8FlippedBytes", 100, [][3]string{leaf}},
-		"no CRC":  {"TestA8FlippedBytes", 5, [][3]string{crc}},
-		"an absent block is an empty one": {"TestA8AbsentBlocks", 1, [][3]string{leaf,
+		"no leaf": {"TestA8FlippedBytes", 100, damage, [][3]string{leaf}},
+		"no CRC":  {"TestA8FlippedBytes", 5, damage, [][3]string{crc}},
+		"an absent block is an empty one": {"TestA8AbsentBlocks", 1, damage, [][3]string{leaf,
 			{"store/layer.go", "if !bytes.Equal(k, blockKey(s.ID, j)) {", "if !bytes.Equal(k, blockKey(s.ID, j)) {\ncontinue\n}\nif k == nil {"},
 			{"store/layer.go", "if k != nil {\n\t\treturn damaged(f.path, \"holds", "if false {\n\t\treturn damaged(f.path, \"holds"},
+		}},
+		"a matcher that takes the number of a generation and not its files": {"TestA11ReadersDuringSwaps", 1, []string{"mixed"}, [][3]string{
+			{"matcher/matcher.go", "same := g.info.Load().SameContent(&c.Generation)", "same := c.Version > 0"},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := unguarded(t, c.test, c.edits...)
-			n := number(t, out, "silent wrong verdicts") + number(t, out, "crashes")
+			n := 0
+			for _, words := range c.told {
+				n += number(t, out, words)
+			}
 			if n < c.least {
 				t.Errorf("only %d cells are told, want %d:\n%s", n, c.least, out)
 			}
