@@ -49,6 +49,7 @@ var owners = map[string][]string{
 	"github.com/spf13/cobra":                  {"cmd/avdb"},
 	"github.com/goccy/go-yaml":                {"cmd/avdb", "publisher"},
 	"golang.org/x/term":                       {"cmd/avdb"},
+	"github.com/hanwen/go-fuse/v2":            {"reliability/disk"}, // in tests only
 }
 
 // embeddable packages go into other people's programs: none of these may come with them.

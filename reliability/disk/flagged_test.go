@@ -1,0 +1,109 @@
+//go:build check && linux
+
+package disk
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// lies are syncs that a disk says to have done and does not. Each must be flagged in the scenario "delta": without that sync the
+// old generation comes back after "done", or what is left is neither.
+var lies = []struct {
+	name   string
+	syncOf func(path string) bool
+}{
+	{"the folder of CURRENT", func(p string) bool { return p == "state/db" }},
+	{"the folder of layers", func(p string) bool { return p == "state/db/layers" }},
+	{"CURRENT", func(p string) bool { return strings.HasPrefix(p, "state/db/CURRENT.") }},
+	{"a layer", func(p string) bool { return path.Dir(p) == "state/db/layers" }},
+	{"the folder of floors", func(p string) bool { return p == "state/trust" }},
+	{"floors, set and roots", func(p string) bool { return path.Dir(p) == "state/trust/tmp" }},
+}
+
+// TestOracleFlagsADiskThatLies: a sync that had no effect is found out by the same cells that find nothing otherwise.
+func TestOracleFlagsADiskThatLies(t *testing.T) {
+	m := mount(t)
+	for _, s := range scenarios {
+		if s.name != "delta" {
+			continue
+		}
+		b := &bench{scenario: newScenario(t, s.name, s.build), m: m}
+		for _, lie := range lies {
+			dropped, flagged, first := 0, 0, error(nil)
+			list := b.moments(t, func(c call) bool {
+				is := c.op == "sync" && lie.syncOf(c.path)
+				if is {
+					dropped++
+				}
+				return is
+			})
+			for _, x := range list {
+				if err := b.judge(t, x.left, x.claimed); err != nil {
+					flagged++
+					if first == nil {
+						first = err
+					}
+				}
+			}
+			t.Logf("sync of %s dropped %d times: %d of %d cells broken, the first: %.200v", lie.name, dropped, flagged, len(list), first)
+			if dropped == 0 || flagged == 0 {
+				t.Errorf("a disk that drops the sync of %s (%d times) is not flagged", lie.name, dropped)
+			}
+		}
+	}
+}
+
+// weakened are products in which one thing that makes them durable was taken out, and the row that must fail then.
+var weakened = []struct {
+	name, file, good, bad, test, cells string
+}{
+	{"CURRENT and settings are not synced before the rename", "store/store.go", "\t\terr = f.Sync()", "\t\terr = nil", "TestPowerCut", "all"},
+	{"their folder is not synced after the rename", "store/store.go", "if err := s.files.SyncDir(filepath.Dir(path)); err != nil {", "if err := error(nil); err != nil {", "TestPowerCut", "all"},
+	{"layers are not synced", "store/bolt.go", "\t\terr = b.file.Sync()", "\t\terr = nil", "TestPowerCut", "all"},
+	{"floors are not synced before the rename", "signing/files.go", `err = f.step("sync", name, t.Sync)`, "err = nil", "TestPowerCut", "all"},
+	{"the old CURRENT is removed first", "store/store.go", "\tf, err := s.files.Create(temp, mode)", "\t_ = s.files.Remove(path)\n\tf, err := s.files.Create(temp, mode)", "TestKilled", "all"},
+	{"CURRENT is written under its own name", "store/store.go", "\ttemp, err := s.tempPath(path)", "\ttemp, err := path, s.files.Remove(path)", "TestTornWrites", "all"},
+	{"a failed write is not noticed", "store/store.go", "\t_, err = f.Write(b)", "\t_, _ = f.Write(b)", "TestFailingCalls", "delta * ENOSPC"},
+}
+
+// TestRowsFlagWeakenedProducts builds each of them beside the real one and runs the row: it must find broken cells.
+func TestRowsFlagWeakenedProducts(t *testing.T) {
+	mount(t) // or skip
+	for _, w := range weakened {
+		t.Run(strings.ReplaceAll(w.name, " ", "_"), func(t *testing.T) {
+			file, err := filepath.Abs(filepath.Join("..", "..", filepath.FromSlash(w.file)))
+			must(t, err)
+			b, err := os.ReadFile(file)
+			must(t, err)
+			if n := strings.Count(string(b), w.good); n != 1 {
+				t.Fatalf("%s has %q %d times, want once: it has moved, follow it", w.file, w.good, n)
+			}
+			changed := filepath.Join(t.TempDir(), filepath.Base(file))
+			must(t, os.WriteFile(changed, []byte(strings.Replace(string(b), w.good, w.bad, 1)), 0o600))
+			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{file: changed}})
+			must(t, err)
+			list := filepath.Join(t.TempDir(), "overlay.json")
+			must(t, os.WriteFile(list, overlay, 0o600))
+			cmd := exec.Command("go", "test", "-tags=check", "-vet=off", "-count=1", "-timeout=120s", "-overlay="+list, "-v",
+				"-run=^"+w.test+"$/^scenarios$/^delta$", ".")
+			cmd.Env = append(os.Environ(), "AVDB_CELLS="+w.cells, "TMPDIR="+t.TempDir())
+			out, err := cmd.CombinedOutput()
+			_, line, found := strings.Cut(string(out), ": A")
+			line, _, _ = strings.Cut(line, "\n")
+			switch {
+			case err == nil:
+				t.Errorf("%s does not notice it", w.test)
+			case !strings.Contains(string(out), "again: AVDB_CELLS="):
+				t.Errorf("the row could not be run:\n%.3000s", out)
+			case found:
+				t.Logf("A%.300s", line)
+			}
+		})
+	}
+}
