@@ -11,13 +11,16 @@ import (
 )
 
 // FetchRoot gets the first root, metadata/1.root.json, of at most signing.MaxRoot bytes, from a source that is not trusted yet: the caller holds it
-// against a fingerprint that came another way. Errors are those of a source: [ErrUnavailable], [ErrCoolDown] or,
+// against a fingerprint that came another way. Secrets in the environment are read by getenv; nil means os.Getenv. Errors are those of a source: [ErrUnavailable], [ErrCoolDown] or,
 // for a file that is too long, signing.ErrUntrusted.
-func FetchRoot(ctx context.Context, s Source) ([]byte, error) {
+func FetchRoot(ctx context.Context, s Source, getenv func(string) string) ([]byte, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	a, err := s.resolve(os.Getenv)
+	if getenv == nil {
+		getenv = os.Getenv
+	}
+	a, err := s.resolve(getenv)
 	if err != nil {
 		return nil, err
 	}

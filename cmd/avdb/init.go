@@ -76,7 +76,7 @@ func (a *app) initialise(ctx context.Context, o initOptions) (initReport, error)
 	if err != nil {
 		return initReport{}, err
 	}
-	root, err := findRoot(ctx, o, sources)
+	root, err := findRoot(ctx, o, sources, a.env)
 	if err != nil {
 		return initReport{}, err
 	}
@@ -157,7 +157,7 @@ func (d *device) sources() []store.SettingsSource {
 }
 
 // findRoot reads the root from a file, or fetches the one that has the fingerprint.
-func findRoot(ctx context.Context, o initOptions, sources []store.SettingsSource) ([]byte, error) {
+func findRoot(ctx context.Context, o initOptions, sources []store.SettingsSource, getenv func(string) string) ([]byte, error) {
 	if o.rootFile != "" {
 		f, err := openRegular(o.rootFile)
 		if err != nil {
@@ -176,7 +176,7 @@ func findRoot(ctx context.Context, o initOptions, sources []store.SettingsSource
 	}
 	var errs []error
 	for _, s := range sources {
-		b, err := fetchRoot(ctx, s)
+		b, err := fetchRoot(ctx, s, getenv)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -202,12 +202,12 @@ func readRoot(r io.Reader) ([]byte, error) {
 
 // fetchRoot gets the first root from a source. Its bytes are believed only after their
 // SHA-256 was compared.
-func fetchRoot(ctx context.Context, s store.SettingsSource) ([]byte, error) {
+func fetchRoot(ctx context.Context, s store.SettingsSource, getenv func(string) string) ([]byte, error) {
 	src, err := updater.SourceOf(s)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return updater.FetchRoot(ctx, src)
+	return updater.FetchRoot(ctx, src, getenv)
 }
