@@ -54,6 +54,12 @@ var guards = []guard{
 		{"signing/refresh.go", "x.At(x.reference)\n\treturn x.unexpired(RoleRoot)", "x.At(time.Unix(0, 0))\n\treturn nil"},
 		{"signing/refresh.go", "if x.reference.After(d.expires) {", "if false {"},
 	}, "./updater", "^TestFreeze$"},
+	{"roots kept back until a device is too far behind", []edit{
+		{"signing/refresh.go", "const maxRootSteps = 4096", "const maxRootSteps = 256"},
+	}, "./signing", "^TestRootsBehind$"},
+	{"signed but malformed", []edit{
+		{"signing/shape.go", "if s.Err != nil {", "if s.Err != nil && len(b) == 0 {"},
+	}, "./signing", "^TestEachFieldOfEachRole$"},
 	{"an old mirror's targets", []edit{
 		{"signing/refresh.go", "if x.reference.After(d.expires) {", "if false {"},
 	}, "./signing", "^TestMaxAgeLeavesOtherExpiries$"},
