@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -128,9 +129,15 @@ func (r *run) loadState() error {
 	return r.dropPending()
 }
 
-// dropPending removes the state of a release that was never signed.
+// dropPending removes the state of a release that was never signed, unless it still waits for signatures.
 func (r *run) dropPending() error {
 	name := r.file("pending.json")
+	if w := r.waitingRelease(); w != nil {
+		if s, err := readState(name); err == nil && s != nil && s.fits(w) {
+			r.waiting = s
+			return nil
+		}
+	}
 	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -275,6 +282,9 @@ func (r *run) tidy() error {
 
 func (r *run) removeUnused() error {
 	keep := r.state.bundles()
+	if r.waiting != nil {
+		maps.Copy(keep, r.waiting.bundles())
+	}
 	if err := r.disk.sweep(r.file("bundles"), func(name string) bool { return !keep[name] }); err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ type Options struct {
 	Policy       string   // a policy file, "" for the default policy
 	Restrictions string   // a restriction file, [KeepRestrictions] or [NoRestrictions]
 	Version      uint64   // of the release: 0 for the next one, else at most 2^32 above the newest
+	Unsigned     bool     // prepare the release for other hosts to sign too: it is not visible before signing.Repository.Sign completes it
 
 	Now      time.Time                          // zero means the system's clock
 	Progress func(step string, done, total int) // called from one goroutine; nil for none. Steps: "read" (files), "build", "deltas", "sign"
@@ -66,11 +67,19 @@ func publish(ctx context.Context, o Options, d disk) (*Report, error) {
 	if r.repo, err = signing.OpenRepository(o.Dir, o.KeysDir); err != nil {
 		return nil, err
 	}
+	if o.Unsigned {
+		r.repo.HoldBack()
+	}
 	unlock, err := r.repo.Lock()
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+	if r.pending, err = r.repo.Pending(r.now); err != nil && o.Unsigned {
+		return nil, err
+	} else if err != nil {
+		r.warn("what waits for signatures cannot be read: %v", err)
+	}
 	if err := r.load(); err != nil {
 		return nil, err
 	}
@@ -100,6 +109,8 @@ type run struct {
 	record   *dbformat.ReleaseRecord     // nil before the first release
 	set      *dbformat.RestrictionSet    // nil if none was ever published
 	state    *state
+	pending  *signing.Pending // what waits for signatures, nil if nothing does
+	waiting  *state           // that of a release which waits, nil if none does
 	version  uint64
 	approved bool     // by the offline keys, beyond the guards
 	strides  []stride // from earlier releases, the newest first
@@ -126,6 +137,9 @@ func (r *run) chooseVersion() error {
 	r.version = r.o.Version
 	if r.version == 0 {
 		r.version = newest + 1
+		if w := r.waitingRelease(); w != nil && w.Version < lastAfter(newest) {
+			r.version = max(r.version, w.Version+1) // what may be signed by now must not get another content
+		}
 	}
 	if last := lastAfter(newest); r.version <= newest || r.version > last {
 		reason := fmt.Sprintf("%d cannot follow release %d", r.version, newest)
@@ -135,6 +149,14 @@ func (r *run) chooseVersion() error {
 		return &OptionsError{"version", reason, fmt.Sprintf("give a number from %d to %d, or none", newest+1, last)}
 	}
 	return nil
+}
+
+// waitingRelease is the release that waits for signatures, nil if none does.
+func (r *run) waitingRelease() *dbformat.Release {
+	if r.pending == nil || r.pending.Outdated != "" {
+		return nil
+	}
+	return r.pending.Release
 }
 
 // maxStep is the greatest step from one signed number to the next that endpoints take; the first starts at 0. They hold
@@ -169,6 +191,12 @@ func (r *run) publish(ctx context.Context, report *Report) error {
 		return err
 	}
 	compiled.Content = nil // the layers say all of it from here on
+	if w := r.waitingRelease(); w != nil && !setChanged && r.waitsAlready(w, light, rest) {
+		// Prepared again it would lose the signatures that it has.
+		r.report(report, w, nil, r.set)
+		report.Pending = true
+		return r.tidy()
+	}
 	if err := r.guard(light, rest); err != nil {
 		return err
 	}
@@ -187,9 +215,15 @@ func (r *run) publish(ctx context.Context, report *Report) error {
 		return err
 	}
 	r.report(report, next, targets, set)
-	report.Published = true
+	report.Published, report.Pending = !r.o.Unsigned, r.o.Unsigned
 	r.warnOfStrides(next.Version, report.Previous)
 	return r.tidy()
+}
+
+// waitsAlready tells whether what is to be prepared is the release that waits for signatures.
+func (r *run) waitsAlready(w *dbformat.Release, light, rest *dbformat.MemLayer) bool {
+	return r.o.Unsigned && (r.o.Version == 0 || r.o.Version == w.Version) && r.pending.Restrictions == 0 &&
+		w.Light.Digest == light.Header().Digest() && w.Rest.Digest == rest.Header().Digest() && slices.Equal(w.Variants, r.policy.Variants)
 }
 
 // release describes the new release.
@@ -251,6 +285,11 @@ func (r *run) sign(next *dbformat.Release, targets []signing.Target, set *dbform
 	}
 	if err := r.repo.Commit(change, r.now); err != nil {
 		return err
+	}
+	if r.o.Unsigned {
+		r.waiting = state // pending.json stays until the release is visible
+		r.o.Progress("sign", 1, 1)
+		return nil
 	}
 	if err := r.disk.rename(r.file("pending.json"), r.file("state.json")); err != nil {
 		return err

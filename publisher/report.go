@@ -4,10 +4,11 @@ import "example.org/avdb/dbformat"
 
 // A Report says what a run of [Publish] did. Its JSON is that of `avdb repo publish --json`; lists are never null.
 type Report struct {
-	Version    uint64        `json:"version"`  // of the newest release after the run
+	Version    uint64        `json:"version"`  // of the newest release after the run, or of the one that waits for signatures
 	Previous   uint64        `json:"previous"` // of the newest release before it, 0 for none
 	Created    dbformat.Time `json:"created"`  // when release Version was made
 	Published  bool          `json:"published"`
+	Pending    bool          `json:"pending"` // release Version waits for signatures and is not visible
 	Accepted   uint64        `json:"accepted"`
 	Rejected   uint64        `json:"rejected"`
 	Rejects    []Reject      `json:"rejects"`
