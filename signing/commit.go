@@ -310,7 +310,7 @@ func (s *set) signable(now time.Time) error {
 	for _, d := range []*document{s.root, s.docs[RoleTargets]} {
 		if now.After(d.expires) {
 			return &RepositoryError{Kind: ErrOfflineKeys, What: "role " + d.role,
-				Detail: "expired at " + d.expires.Format(time.RFC3339), Remedy: "sign it anew where the offline keys are"}
+				Detail: "expired at " + d.expires.Format(time.RFC3339), Remedy: "endpoints keep what they have; run \"avdb repo renew --offline\" where the offline keys are"}
 		}
 	}
 	return s.clock(now)
@@ -367,7 +367,8 @@ func (r *Repository) nextVersions(s *set, roles []string) (map[string]uint64, er
 // refused turns the verdict of the proof before writing into an error about the repository: nothing was written.
 func refused(err error) error {
 	if e, ok := errors.AsType[*UntrustedError](err); ok {
-		return &RepositoryError{Kind: ErrRepository, What: "role " + e.Role, Detail: "clients would refuse what was to be signed", Err: err}
+		return &RepositoryError{Kind: ErrRepository, What: "role " + e.Role, Detail: "endpoints would refuse what was to be signed: " + plain(e),
+			Remedy: "nothing was changed; check the clock and the keys, and try again"}
 	}
 	return err
 }

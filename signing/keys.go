@@ -157,9 +157,13 @@ func (r keyring) pick(role string, a authority, dir string) ([]ed25519.PrivateKe
 		}
 	}
 	if len(keys) < a.threshold {
+		remedy := "put the key files there, or name their folder with --keys"
+		if len(keys) > 0 && role != RoleRoot && role != RoleTargets {
+			remedy = "what is published stays as it is; publish with --unsigned, then run \"avdb repo sign\" on the co-signing host"
+		}
 		return nil, &RepositoryError{Kind: ErrNoKey, What: "role " + role,
 			Detail: fmt.Sprintf("needs %d of the keys %s, %d are in %s", a.threshold, strings.Join(shortIDs(a.keyids), " "), len(keys), dir),
-			Remedy: "put the key files there, or name their folder"}
+			Remedy: remedy}
 	}
 	return keys, nil
 }

@@ -384,7 +384,13 @@ func (e *exactly) Read(b []byte) (int, error) {
 // load reads and verifies the state that timestamp.json names. Expiry does not count here.
 func (r *Repository) load() (*set, error) {
 	bad := func(name string, err error) error {
-		return &RepositoryError{Kind: ErrRepository, What: r.public("metadata", name), Err: err, Remedy: "restore public/metadata from a backup or a mirror"}
+		e := &RepositoryError{Kind: ErrRepository, What: r.public("metadata", name), Detail: plain(err),
+			Remedy: "nothing was changed; restore public/metadata from a backup or a mirror"}
+		if !errors.Is(err, ErrUntrusted) {
+			e.Err = err // which is no source's fault
+			e.Detail = ""
+		}
+		return e
 	}
 	n, err := r.newest(RoleRoot)
 	if err != nil {

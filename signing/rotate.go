@@ -140,7 +140,7 @@ func (r *Repository) withNewKeys(s *set, role string, o RotateOptions, ring keyr
 			return nil, nil, err
 		}
 		id := keyID(publicHex(k))
-		folder := filepath.Join(r.keys, keyFolder(role, i, o.Threshold))
+		folder := r.keyHome(keyFolder(role, i, o.Threshold))
 		if err := r.f.mkdir(folder, 0o700); err != nil {
 			return nil, nil, err
 		}
@@ -164,6 +164,15 @@ func (r *Repository) withNewKeys(s *set, role string, o RotateOptions, ring keyr
 		}
 	}
 	return next, rotation, nil
+}
+
+// keyHome is where keys of a kind are kept: in the keys folder, or in the repository's own if only offline keys are elsewhere.
+func (r *Repository) keyHome(kind string) string {
+	own := filepath.Join(r.dir, "keys")
+	if kind != "offline" && !fileExists(filepath.Join(r.keys, kind)) && fileExists(filepath.Join(own, "online")) {
+		return filepath.Join(own, kind)
+	}
+	return filepath.Join(r.keys, kind)
 }
 
 // keyFolder is where key i of a role belongs: of an online role that needs several signatures, all but the first are for
