@@ -14,11 +14,13 @@ const configHelp = `Values come from, in falling order: the config file, flags, 
 device's own settings ("avdb config set"), the default. The config file is the administrator's
 policy: what it says, no flag and no command changes. It is /etc/avdb/avdb.yaml or, for a user
 without rights over the system, avdb/avdb.yaml below XDG_CONFIG_HOME; never a file of
-the working folder. Example:
+the working folder. A source may name credentials (basic, bearer, client_cert), ca_file, proxy,
+proxy_basic and max_age; secrets stand in files or environment variables. Example:
 
   sources:
     - https://mirror1.example.net/avdb
-    - https://mirror2.example.net/avdb
+    - url: https://mirror2.example.net/avdb
+      bearer: {file: /etc/avdb/mirror2.token}
   update:
     limit_rate: 2M
   scan:

@@ -2,7 +2,10 @@ package main
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +41,38 @@ scan:
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("parsePolicy = %v\nwant %v", got, want)
+	}
+}
+
+// The example in docs/SOURCES.md is a config file, and each of its keys is read.
+func TestDocumentedSources(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("its paths are absolute on unix only")
+	}
+	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "SOURCES.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for line := range strings.Lines(string(doc)) {
+		if rest, ok := strings.CutPrefix(line, "    "); ok {
+			text.WriteString(rest)
+		}
+	}
+	got, err := parsePolicy("SOURCES.md", []byte(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []store.SettingsSource{
+		{URL: "https://mirror1.example.net/avdb"},
+		{URL: "https://mirror2.example.net/avdb", Basic: &store.SettingsSecret{User: "endpoint", File: "/etc/avdb/mirror2.password"}, CAFile: "/etc/avdb/ca.pem"},
+		{URL: "https://mirror3.example.net/avdb", Bearer: &store.SettingsSecret{Env: "AVDB_MIRROR3_TOKEN"}, Proxy: "http://proxy.example.net:3128",
+			ProxyBasic: &store.SettingsSecret{File: "/etc/avdb/proxy.credentials"}},
+		{URL: "https://mirror4.example.net/avdb", ClientCert: &store.SettingsCert{File: "/etc/avdb/device.pem", KeyFile: "/etc/avdb/device.key"}, Proxy: "direct"},
+		{URL: "file:///media/avdb", MaxAge: "20d"},
+	}
+	if !reflect.DeepEqual(got["sources"].value, want) {
+		t.Errorf("sources are %+v, want %+v", got["sources"].value, want)
 	}
 }
 
