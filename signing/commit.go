@@ -477,7 +477,7 @@ func (r *Repository) renewWithOthers(s *set, roles []string, online keyring, now
 // hash, which snapshot names, whose own hash timestamp names.
 func (s *set) due(now time.Time, roles ...string) []string {
 	var due []string
-	above := false
+	above := s.torn
 	for _, role := range roles {
 		if s.doc(role).expires.Sub(now) < renewBelow(role) || above && (role == RoleSnapshot || role == RoleTimestamp) {
 			due = append(due, role)

@@ -72,7 +72,7 @@ func (q Quorum) Met() bool { return len(q.Signed) >= q.Threshold }
 func (c *ceremony) quorums(role string) ([]Quorum, error) {
 	n := c.next()
 	sets := []*set{n}
-	if c.p.has(RoleRoot) && delegatedPaths[role] == nil {
+	if c.p.has(RoleRoot) && delegatedPaths[role] == nil && (role == RoleRoot || !c.p.Lost) {
 		sets = append(sets, c.s)
 	}
 	var list []Quorum
@@ -456,7 +456,7 @@ func (r *Repository) publish(c *ceremony) error {
 		if _, err := verifyRoot(c.s.raw[RoleRoot], n.raw[RoleRoot]); err != nil {
 			return refused(err)
 		}
-		if _, err := verifySet(c.s.raw[RoleRoot], n.raw, time.Time{}); err != nil {
+		if _, err := verifySet(c.s.raw[RoleRoot], n.raw, time.Time{}); err != nil && !c.p.Lost {
 			return refused(err)
 		}
 	}
@@ -489,10 +489,14 @@ func (r *Repository) publish(c *ceremony) error {
 			return err
 		}
 	}
-	if err := r.write(signed, slices.DeleteFunc(slices.Clone(c.p.Roles), func(role string) bool { return role == RoleRoot })); err != nil {
+	roles := slices.DeleteFunc(slices.Clone(c.p.Roles), func(role string) bool { return role == RoleRoot })
+	if newRoot && c.p.Lost {
+		roles = append(roles, RoleRoot) // the last one before timestamp
+	}
+	if err := r.write(signed, roles); err != nil {
 		return err
 	}
-	if newRoot {
+	if newRoot && !c.p.Lost {
 		if err := r.write(signed, []string{RoleRoot}); err != nil {
 			return err
 		}
@@ -629,6 +633,9 @@ func (r *Repository) describe(c *ceremony) (*Pending, error) {
 		}
 	}
 	p.Changes = differences(c.s, n)
+	if c.p.Lost {
+		p.Changes = append(p.Changes, "the old keys are lost and do not sign this change")
+	}
 	return p, nil
 }
 

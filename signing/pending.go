@@ -47,8 +47,9 @@ type pendingJSON struct {
 	Kind      ChangeKind        `json:"kind"`
 	What      string            `json:"what"`
 	Since     dbformat.Time     `json:"since"`
-	Roles     []string          `json:"roles"`     // to be signed, in signOrder
-	Documents map[string]string `json:"documents"` // by role: metadata with at least one signature
+	Lost      bool              `json:"lost,omitempty"` // the old keys of a role are lost
+	Roles     []string          `json:"roles"`          // to be signed, in signOrder
+	Documents map[string]string `json:"documents"`      // by role: metadata with at least one signature
 }
 
 // A pending is a change that lacks signatures. Nothing in it is trusted.

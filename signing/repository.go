@@ -421,8 +421,30 @@ func (r *Repository) load() (*set, error) {
 	}
 	s, err := verifySet(root, raw, time.Time{})
 	if err != nil {
+		if torn, e := r.loadTorn(n, root, raw); e == nil {
+			return torn, nil
+		}
 		return nil, bad("", err)
 	}
+	return s, nil
+}
+
+// loadTorn reads what a rotation without the old keys left that was killed between its root and its timestamp: documents that only the
+// root before the newest vouches for. The next signature is one under the newest.
+func (r *Repository) loadTorn(n uint64, root []byte, raw map[string][]byte) (*set, error) {
+	before, err := readLimited(r.public("metadata", fmt.Sprintf("%d.root.json", n-1)), MaxRoot)
+	if err != nil {
+		return nil, err
+	}
+	newest, err := verifyRoot(before, root)
+	if err != nil {
+		return nil, err
+	}
+	s, err := verifySet(before, raw, time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	s.root, s.raw[RoleRoot], s.torn = newest, root, true
 	return s, nil
 }
 

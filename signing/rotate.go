@@ -16,6 +16,7 @@ import (
 type RotateOptions struct {
 	Threshold int       // signatures that the role needs from now on; 0 for as many as until now
 	Keys      int       // of the role from now on; 0 for as many as until now, but at least Threshold
+	Lost      bool      // the old keys are lost: the change does without their signatures (those of root are always needed)
 	Now       time.Time // zero means the clock of this host
 	Rand      io.Reader // nil means crypto/rand
 }
@@ -43,7 +44,8 @@ func (r *Repository) Rotate(role string, now time.Time, random io.Reader) error 
 // stay where they are, useless to anyone; remove them.
 //
 // What the new keys sign is signed by the old ones as well, and the new root is written last: a crash leaves a repository that
-// verifies under the old root. Where the keys at hand are too few, the change is kept for other hosts to sign: the error then matches
+// verifies under the old root. Without the old keys (Lost) that cannot be: the new root is written just before the timestamp, and a
+// crash between the two leaves a state that endpoints refuse until the rotation is run again; they keep what they have. Where the keys at hand are too few, the change is kept for other hosts to sign: the error then matches
 // [ErrPending], beside the rotation. Without any key of the role that says so (root, or targets for database and restrictions) it is
 // [ErrNoKey], and no key is made.
 func (r *Repository) RotateKeys(role string, o RotateOptions) (*Rotation, error) {
@@ -86,7 +88,7 @@ func (r *Repository) RotateKeys(role string, o RotateOptions) (*Rotation, error)
 		signer = RoleTargets
 	}
 	if a, _ := s.authorityOf(signer); ring.count(a) == 0 {
-		_, err := ring.pick(signer, a, filepath.Join(r.keys, "offline"))
+		_, err := ring.pick(signer, a, r.keys)
 		return nil, err
 	}
 	next, rotation, err := r.withNewKeys(s, role, o, ring)
@@ -95,13 +97,18 @@ func (r *Repository) RotateKeys(role string, o RotateOptions) (*Rotation, error)
 	}
 	rotation.OldFiles = r.keyFiles(old.keyids)
 	roles := []string{signer}
-	if role != RoleRoot {
+	switch role {
+	case RoleRoot:
+	case RoleTimestamp:
+		roles = append(roles, RoleTimestamp)
+	default:
 		roles = append(roles, role, RoleSnapshot, RoleTimestamp)
 	}
 	c, err := r.prepare(s, next, ChangeKeys, "new keys of "+role, roles, ring, o.Now)
 	if err != nil {
 		return nil, err
 	}
+	c.p.Lost = o.Lost && role != RoleRoot
 	rotation.Root = c.next().root.version
 	err = r.settle(c)
 	rotation.Pending = errors.Is(err, ErrPending)
@@ -215,7 +222,7 @@ func (r *Repository) RenewOffline(now time.Time) ([]Renewed, error) {
 	}
 	for _, role := range []string{RoleRoot, RoleTargets} {
 		if a, _ := s.authorityOf(role); slices.Contains(roles, role) && ring.count(a) == 0 {
-			_, err := ring.pick(role, a, filepath.Join(r.keys, "offline"))
+			_, err := ring.pick(role, a, r.keys)
 			return nil, err
 		}
 	}

@@ -257,3 +257,70 @@ func TestRotateWithWrongKeys(t *testing.T) {
 		t.Error("a root was signed")
 	}
 }
+
+// Keys that are lost are replaced without their signatures; killed anywhere, running it again puts all right, and endpoints never believe
+// less than before.
+func TestRotateLostKeys(t *testing.T) {
+	t.Parallel()
+	for _, role := range setRoles {
+		t.Run(role, func(t *testing.T) {
+			t.Parallel()
+			r := newRepository(t, RepositoryOptions{})
+			publish(t, r, 1, day0)
+			tr := newTrust(t, r)
+			refresh(t, tr, serve(r), day0)
+			names, err := filepath.Glob(filepath.Join(r.keys, "*", role+"-*.pem"))
+			if err != nil || len(names) != 1 || os.Remove(names[0]) != nil {
+				t.Fatalf("%q, %v", names, err)
+			}
+			if delegatedPaths[role] == nil && role != RoleTargets {
+				if err := r.Rotate(role, day0, &stream{seed: 5}); !errors.Is(err, ErrPending) {
+					t.Errorf("without the old key: %v", err)
+				}
+				if err := r.DropPending(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			lost := RotateOptions{Lost: true, Now: day0, Rand: &stream{seed: 6}}
+			step := 1
+			if !thorough {
+				step = 2
+			}
+			torn := 0
+			for at := 1; ; at += step {
+				dir := copyTree(t, r.dir)
+				k := &killer{at: at, applies: at%4 < 2, dir: dir}
+				dying, err := openRepository(dir, "", files{disk: hook(k.hook)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = dying.RotateKeys(role, lost)
+				if k.n < at {
+					if err != nil {
+						t.Fatal(err)
+					}
+					break
+				}
+				src := &source{dir: filepath.Join(dir, "public")}
+				if _, err := newTrust(t, r).Refresh(t.Context(), src, RefreshOptions{Now: day0}); err != nil {
+					torn++
+				}
+				again, err := openRepository(dir, "", noSync)
+				if err != nil {
+					t.Fatalf("killed at %s: %v", k.ops[at-1], err)
+				}
+				if _, err := again.RotateKeys(role, RotateOptions{Lost: true, Now: day0, Rand: &stream{seed: 7}}); err != nil {
+					t.Fatalf("killed at %s: %v", k.ops[at-1], err)
+				}
+				publish(t, again, 2, day0)
+				refresh(t, newTrust(t, r), src, day0)
+			}
+			t.Logf("%d kills left a state that endpoints refuse until the next run", torn)
+			if _, err := r.RotateKeys(role, lost); err != nil {
+				t.Fatal(err)
+			}
+			publish(t, r, 2, day0)
+			refresh(t, tr, serve(r), day0)
+		})
+	}
+}

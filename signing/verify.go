@@ -19,6 +19,7 @@ type set struct {
 	root *document
 	docs map[string]*document
 	raw  map[string][]byte // what was verified, byte for byte; with RoleRoot
+	torn bool              // of a repository: the root before this one vouches for it
 }
 
 // guarded runs code of go-tuf and turns a panic into an error.

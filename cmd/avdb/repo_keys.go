@@ -305,7 +305,9 @@ vouch for nothing any more; after a theft that also undoes what a thief locked e
 that only the old keys had signed count no longer.
 
 The old keys sign the change too, so that an endpoint on its way through the roots never sees a state that does
-not verify. Remove their files when the change is visible.`,
+not verify. Remove their files when the change is visible. With --lost it is done without them (not for root, whose old keys must
+always sign); should that be interrupted, run it again: until then endpoints refuse the repository and keep what
+they have.`,
 		Example: `  avdb repo rotate /srv/avdb timestamp --keys /media/safe/keys
   avdb repo rotate /srv/avdb root --threshold 2 --keys 3`,
 		Args: exactArgs("DIR", "ROLE"),
@@ -317,6 +319,10 @@ not verify. Remove their files when the change is visible.`,
 			n, folder := numberOrFolder(keys)
 			if o.Keys = n; c.Flags().Changed("threshold") && o.Threshold < 1 || n < 0 || n > 0 && n < o.Threshold || max(n, o.Threshold) > 16 {
 				return usagef("--threshold %d of --keys %d: want at least 1, as many keys, and at most 16", o.Threshold, n)
+			}
+			if o.Lost && args[1] == signing.RoleRoot {
+				return &usageError{text: "--lost: a new root needs the signatures of the old root keys", remedy: "restore them from a copy; " +
+					"if there is none, make a new repository, and have every device run \"avdb init --replace-trust\" with its root"}
 			}
 			repo, err := signing.OpenRepository(args[0], folder)
 			if err != nil {
@@ -337,6 +343,7 @@ not verify. Remove their files when the change is visible.`,
 		},
 	}
 	f := c.Flags()
+	f.BoolVar(&o.Lost, "lost", false, "the old keys are lost: do without their signatures")
 	f.IntVar(&o.Threshold, "threshold", 0, "`N` signatures that the role needs from now on (default: as until now)")
 	f.StringArrayVar(&keys, "keys", nil, "`N` keys of the role from now on (default: as until now); or the folder of the keys, with offline in it (default: keys in DIR)")
 	return c
