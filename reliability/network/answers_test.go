@@ -24,9 +24,13 @@ type request struct {
 	n       int // how often its path was asked for, this time included
 }
 
+// notThere is the body of an honest 404.
+const notThere = "no such file"
+
 func serveHonestly(w http.ResponseWriter, r *http.Request, content []byte) {
 	if content == nil {
-		http.NotFound(w, r)
+		w.WriteHeader(http.StatusNotFound)
+		io.WriteString(w, notThere)
 		return
 	}
 	w.Header().Set("ETag", fmt.Sprintf(`"%x"`, sha256.Sum256(content)))
@@ -180,7 +184,7 @@ func afterHalf(part func(m *mirror, r *request)) func(*mirror, *request) {
 		switch {
 		case r.r.Method == http.MethodHead:
 			r.honestly()
-		case r.r.Header.Get("Range") != "" || r.kind != bundle && r.n > 1:
+		case r.r.Header.Get("Range") != "" || !isTarget(r.kind) && r.n > 1:
 			part(m, r)
 		default:
 			r.raw(func(c *paced) {

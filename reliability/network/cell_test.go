@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -173,7 +174,7 @@ func (r *run) judgeTraffic(m *mirror) {
 	}
 	for kind, n := range total {
 		times := int64(bodies)
-		if kind == bundle {
+		if isTarget(kind) {
 			times = targetBodies
 		}
 		if most := times*allowed[kind] + tries*slack; n > most {
@@ -270,11 +271,12 @@ func amongFive(t *testing.T, w *world, l updater.Limits, bad ...*mirror) *run {
 	return r
 }
 
+// isTarget tells files that are resumed from those that are fetched whole.
+func isTarget(kind string) bool { return kind == light || kind == rest }
+
 func indexOf(file string) int {
-	for i, k := range kinds {
-		if k == file {
-			return i
-		}
+	if i := slices.Index(kinds, file); i >= 0 {
+		return i
 	}
-	panic("no kind " + file)
+	return 2 // light
 }

@@ -24,17 +24,23 @@ import (
 	"example.org/avdb/fixtures"
 )
 
-// The kinds of files that a behaviour is tried on, and those that are asked for just before them.
+// The kinds of files that a behaviour is tried on.
 const (
 	timestamp = "timestamp"
 	database  = "database"
-	bundle    = "bundle"
+	bundle    = "bundle" // that of rest, the larger one
 )
 
 var kinds = []string{timestamp, database, bundle}
 
-// before says what is asked for just before the first file of a kind: from then on a mirror that misbehaves when it is connected to does so.
-var before = map[string]string{timestamp: "root", database: "snapshot", bundle: "release"}
+// Kinds as paths tell them.
+const (
+	light = "light"
+	rest  = "rest"
+)
+
+// before says what is asked for just before a file: from then on a mirror that misbehaves when it is connected to does so.
+var before = map[string]string{timestamp: "root", database: "snapshot", light: "release", rest: light}
 
 func kindOf(path string) string {
 	base := path[strings.LastIndexByte(path, '/')+1:]
@@ -45,7 +51,7 @@ func kindOf(path string) string {
 	case strings.HasSuffix(base, ".release.json"):
 		return "release"
 	}
-	return base[strings.LastIndexByte(base, '.')+1:]
+	return strings.Split(path, "/")[2] // the layer
 }
 
 // A mirror serves a tree at an address of its own. For one kind of file it behaves badly.
@@ -53,7 +59,7 @@ type mirror struct {
 	w         *world
 	tree      *fixtures.Tree
 	behaviour *behaviour // nil for an honest one
-	file      string     // the kind that the behaviour is for
+	file      string     // what the behaviour is for, as paths tell it
 	index     int        // among the mirrors of a cell: some behaviours have variants
 	host, url string
 	addr      netip.AddrPort
@@ -70,8 +76,9 @@ type mirror struct {
 
 	mu     sync.Mutex
 	conns  map[*paced]bool
-	asked  map[string]int // requests by path
-	log    []*paced       // every connection
+	asked  map[string]int   // requests by path
+	bodies map[string]int64 // bytes of honest answers by kind
+	log    []*paced         // every connection
 	closed bool
 }
 
@@ -87,6 +94,9 @@ func honest(t *testing.T, w *world, tree *fixtures.Tree) *mirror {
 // hostile is a mirror with a behaviour for a kind of file.
 func hostile(t *testing.T, w *world, b *behaviour, file string, index int) *mirror {
 	t.Helper()
+	if file == bundle {
+		file = rest
+	}
 	return start(t, &mirror{w: w, tree: w.newer, behaviour: b, file: file, index: index})
 }
 
@@ -100,7 +110,7 @@ func start(t *testing.T, m *mirror) *mirror {
 	}
 	m.addr = l.Addr().(*net.TCPAddr).AddrPort()
 	m.host, m.listener = ip.String(), l
-	m.conns, m.asked = map[*paced]bool{}, map[string]int{}
+	m.conns, m.asked, m.bodies = map[*paced]bool{}, map[string]int{}, map[string]int64{}
 	if m.behaviour.named != nil {
 		m.host = fmt.Sprintf("m%d.mirror.test", n)
 		name(m.host, func() []netip.Addr { return m.behaviour.named(m) })
@@ -168,7 +178,7 @@ func (m *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	content := m.tree.File(strings.TrimPrefix(r.URL.Path, "/"))
 	b := m.behaviour
-	if b.answer != nil && (kind == m.file || kind == b.also) {
+	if b.answer != nil && (kind == m.file || kind == b.also || m.file == everywhere) {
 		if kind == m.file {
 			m.hits.Add(1)
 		}
@@ -181,7 +191,26 @@ func (m *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			b.arm(m)
 		}
 	}
-	serveHonestly(w, r, content)
+	counted := &counter{ResponseWriter: w}
+	serveHonestly(counted, r, content)
+	if r.Method == http.MethodGet {
+		m.mu.Lock()
+		m.bodies[kind] += counted.n
+		m.mu.Unlock()
+	}
+}
+
+// A counter counts the bytes of a body.
+type counter struct {
+	http.ResponseWriter
+	n int64
+}
+
+// Write sends a part of the body.
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // A listener hands connections to the behaviour once it is armed, and to the web server before.
@@ -229,7 +258,7 @@ type paced struct {
 	kind  atomic.Pointer[string]
 }
 
-const piece = 1 << 10
+const piece = 4 << 10
 
 // Write sends piece by piece, each once the one before was read.
 func (c *paced) Write(p []byte) (n int, err error) {

@@ -33,6 +33,11 @@ func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard) // net/http writes there what it thinks of such mirrors
 	// Cells wait more than they work.
 	flag.Set("test.parallel", "24")
+	// In memory a sync costs nothing, and hundreds of devices sync often.
+	const memory = "/dev/shm"
+	if st, err := os.Stat(memory); err == nil && st.IsDir() && os.Getenv("TMPDIR") == "" {
+		os.Setenv("TMPDIR", memory)
+	}
 	home, err := os.MkdirTemp("", "avdb-network")
 	if err != nil {
 		panic(err)
@@ -53,7 +58,7 @@ type world struct {
 
 	stale, installed, newer, other *fixtures.Tree // releases 1 to 4 as they were published
 
-	state                    saved // of the device on release 2
+	blank, state             saved // of a device that was set up, and of one on release 2
 	oldGen, newGen, otherGen fixtures.Installed
 	versions                 map[string]uint64 // of the metadata of release 3
 	bundles                  []string          // paths that lead to release 3, light before rest
@@ -68,7 +73,7 @@ var theWorld struct {
 // begin gives a test the world, made by the first that asks.
 func begin(t *testing.T) *world {
 	t.Helper()
-	theWorld.once.Do(func() { theWorld.world = newWorld(t) })
+	theWorld.once.Do(func() { theWorld.world = newWorld(t, bundleRows) })
 	if theWorld.world == nil {
 		t.Fatal("the world could not be made, see the test that tried first")
 	}
@@ -87,17 +92,18 @@ func signatures(series string, n int) map[string]string {
 // bundleRows makes bundles large enough for 64 KiB to be less than twice their length.
 const bundleRows = 6000
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, rows int) *world {
 	p := fixtures.NewPublisher(t, fixtures.PublisherOptions{Start: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)})
 	w := new(world)
 	publish := func(series string) *fixtures.Tree {
-		p.Publish(signatures(series, bundleRows)) // nothing in common with the one before: a bundle is the only way
+		p.Publish(signatures(series, rows)) // nothing in common with the one before: a bundle is the only way
 		return p.Snapshot()
 	}
 	w.stale = publish("Stale")
 	w.installed = publish("Installed")
 	dir := filepath.Join(t.TempDir(), "state")
 	device := fixtures.NewEndpoint(t, dir, p.Root(), p.Now, p.URL())
+	w.blank = save(t, dir)
 	install := func() fixtures.Installed {
 		t.Helper()
 		if r, err := device.Update(updater.Options{}); err != nil {
@@ -192,12 +198,23 @@ func (s saved) writeTo(t *testing.T, dir string) {
 // device is a copy of the device on release 2, alone in a folder of the test.
 func (w *world) device(t *testing.T) *fixtures.Endpoint {
 	t.Helper()
+	return w.deviceFrom(t, w.state)
+}
+
+// blankDevice has no generation yet.
+func (w *world) blankDevice(t *testing.T) *fixtures.Endpoint {
+	t.Helper()
+	return w.deviceFrom(t, w.blank)
+}
+
+func (w *world) deviceFrom(t *testing.T, s saved) *fixtures.Endpoint {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "state")
-	w.state.writeTo(t, dir)
+	s.writeTo(t, dir)
 	return fixtures.OpenEndpoint(t, dir, func() time.Time { return w.now })
 }
 
-// pathOf is where an honest mirror has the first file of a kind that a device on release 2 asks for.
+// pathOf is where an honest mirror has the file that leads a device from release 2 to 3.
 func (w *world) pathOf(kind string) string {
 	switch kind {
 	case timestamp:
@@ -205,5 +222,8 @@ func (w *world) pathOf(kind string) string {
 	case database:
 		return fmt.Sprintf("metadata/%d.database.json", w.versions["database"])
 	}
-	return w.bundles[0]
+	if kind == light {
+		return w.bundles[0]
+	}
+	return w.bundles[1]
 }
