@@ -27,7 +27,7 @@ func newTransport(l Limits, a *access, config *tls.Config) *http.Transport {
 	return &http.Transport{
 		Proxy:                  a.proxyOf,
 		DialContext:            d.DialContext,
-		TLSClientConfig:        config,
+		TLSClientConfig:        config.Clone(), // a transport writes into its own when it is first used
 		TLSHandshakeTimeout:    l.Header,
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true, // a length is signed for the file as it is

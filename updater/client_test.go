@@ -243,3 +243,12 @@ func newTLS(t *testing.T) *tls.Config {
 	}
 	return a.tls
 }
+
+// A transport sets the protocols in its TLS configuration when it is first used: two that shared one would write it while the other dials.
+func TestTransportsShareNoTLSConfiguration(t *testing.T) {
+	s, _ := sourceAt(t, "https://127.0.0.1:1", quick())
+	own, elsewhere := s.meter.next.(*http.Transport).TLSClientConfig, s.meter.elsewhere.(*http.Transport).TLSClientConfig
+	if own == nil || own == elsewhere {
+		t.Errorf("configurations %p and %p, want two", own, elsewhere)
+	}
+}
