@@ -22,7 +22,7 @@ import (
 
 // limits are those of a cell: short, so that a source that is waited for in vain costs seconds.
 func limits() updater.Limits {
-	return updater.Limits{Update: 15 * time.Second, Header: 2 * time.Second, Idle: 2 * time.Second, IdleBytes: 2000,
+	return updater.Limits{Update: 20 * time.Second, Header: 3 * time.Second, Idle: 3 * time.Second, IdleBytes: 2000,
 		RetryWait: time.Millisecond, RetryWaitMax: 5 * time.Millisecond, RetryAfter: 50 * time.Millisecond}
 }
 

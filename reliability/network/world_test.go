@@ -31,8 +31,12 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	log.SetOutput(io.Discard) // net/http writes there what it thinks of such mirrors
-	// Cells wait more than they work.
-	flag.Set("test.parallel", "24")
+	// Cells wait more than they work. Who says -parallel is on a slow machine, or looks for races.
+	said := false
+	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
+	if !said {
+		flag.Set("test.parallel", "16")
+	}
 	// In memory a sync costs nothing, and hundreds of devices sync often.
 	const memory = "/dev/shm"
 	if st, err := os.Stat(memory); err == nil && st.IsDir() && os.Getenv("TMPDIR") == "" {
