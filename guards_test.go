@@ -94,6 +94,30 @@ var guards = []guard{
 	{"a publisher's mistake that removes most records", []edit{
 		{"publisher/guards.go", "case broken != nil:", "case false:"},
 	}, "./publisher", "^TestApprovalLetsAReleasePass$"},
+	{"a redirect that collects passwords", []edit{
+		{"updater/meter.go", "if !m.access.own(req.URL) {", "if false {"},
+	}, "./updater", "^TestCredentialsStayWithTheirHost$"},
+	{"a redirect that collects client certificates", []edit{
+		{"updater/meter.go", "if !m.access.own(req.URL) {", "if false {"},
+	}, "./updater", "^TestClientCertificateStaysWithItsHost$"},
+	{"a redirect to the metadata service of a cloud", []edit{
+		{"updater/client.go", "case isLink(req.URL.Hostname()), isLoopback(", "case isLoopback("},
+	}, "./updater", "^TestRedirectPolicy$"},
+	{"a password in every output", []edit{
+		{"updater/config_source.go", "v.User = url.UserPassword(u.User.Username(), hidden)", "_ = hidden"},
+	}, "./cmd/avdb", "^TestSecretsAreNeverSeen$"},
+	{"credentials that every user may read", []edit{
+		{"updater/credentials.go", "st.Mode().Perm()&0o007 != 0", "st == nil"},
+	}, "./updater", "^TestCredentialsThatCannotBeUsed$"},
+	{"a slow source that eats the time of the others", []edit{
+		{"updater/cycle.go", "time.Duration(len(c.list)-i)", "time.Duration(len(c.list[i:i+1]))"},
+	}, "./updater", "^TestSlowSourcesLeaveTimeForTheGoodOne$"},
+	{"a cool-down that the next run forgets", []edit{
+		{"updater/state.go", "		if c.cools(until) {", "		if c.cools(until) && false {"},
+	}, "./updater", "^TestCoolDownIsTheSources$"},
+	{"a cool-down that a clock makes longer", []edit{
+		{"updater/state.go", " && !until.After(c.now().Add(c.u.c.Limits.CoolDown))", ""},
+	}, "./updater", "^TestCoolDownAndAClockSetBack$"},
 	{"poison that passes every signature", []edit{
 		{"matcher/selftest.go", "case string(got) != want.String():", "case false:"},
 	}, "./matcher", "^TestSelfTestStopsPoison$"},
