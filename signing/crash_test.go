@@ -286,13 +286,15 @@ func TestOrderOfRefresh(t *testing.T) {
 	tr.f.disk = hook(k.hook)
 	refresh(t, tr, serve(r), day0)
 	var want []string
-	put := func(name, dir string) {
+	put := func(name string, dirs ...string) {
 		for _, op := range []string{"create", "write", "sync", "rename"} {
 			want = append(want, op+" "+name)
 		}
-		want = append(want, "syncdir "+dir)
+		for _, dir := range dirs {
+			want = append(want, "syncdir "+dir)
+		}
 	}
-	put("floors.json", "")
+	put("floors.json", "roots", "") // the roots that are there may be a dead run's
 	put("roots/2.root.json", "roots")
 	put("verified.json", "")
 	if got := strings.Join(k.ops, "\n"); got != strings.Join(want, "\n") {
@@ -302,5 +304,22 @@ func TestOrderOfRefresh(t *testing.T) {
 	refresh(t, tr, serve(r), day0)
 	if len(k.ops) != 0 {
 		t.Errorf("without news: %v", k.ops)
+	}
+}
+
+// What a run that died had renamed and not synced is made durable by the next run that builds on it, though it changes nothing.
+func TestNextRunSyncsWhatADeadRunRenamed(t *testing.T) {
+	r := newRepository(t, RepositoryOptions{})
+	tr := newTrust(t, r)
+	refresh(t, tr, serve(r), day0)
+	next, err := OpenTrust(tr.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &killer{dir: tr.dir}
+	next.f.disk = hook(k.hook)
+	refresh(t, next, serve(r), day0)
+	if got := strings.Join(k.ops, ", "); got != "syncdir roots, syncdir " {
+		t.Errorf("the next run did %q", got)
 	}
 }

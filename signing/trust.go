@@ -29,7 +29,8 @@ type Trust struct {
 	dir string
 	f   files
 
-	mu sync.Mutex
+	mu      sync.Mutex
+	settled map[string]bool // folders, "" and roots, whose names are durable as they are
 }
 
 const (
@@ -158,6 +159,11 @@ func (t *Trust) replace(name string, b []byte) error {
 	if err := t.f.mkdir(filepath.Join(t.dir, "tmp"), 0o700); err != nil {
 		return storage(err)
 	}
+	dir, err := filepath.Rel(t.dir, filepath.Dir(name))
+	if err != nil {
+		return storage(err)
+	}
+	delete(t.settled, strings.TrimPrefix(dir, "."))
 	return t.blocked(name, t.f.replace(filepath.Join(t.dir, "tmp"), name, bytes.NewReader(b), 0o600))
 }
 
@@ -471,13 +477,31 @@ func (t *Trust) Accept(a Accepted) error {
 
 func (t *Trust) saveFloors(s *state) error {
 	if s.onDisk != nil && s.onDisk.equal(s.floors) {
-		return nil
+		return t.settle()
 	}
 	if err := t.replace(filepath.Join(t.dir, floorsFile), s.floors.encode()); err != nil {
 		return err
 	}
 	s.onDisk = s.floors.clone()
-	return t.syncDirs("")
+	return t.settle()
+}
+
+// settle makes what is in the folder durable, also what a run renamed that died before it could sync: without that, a power cut
+// could still take back what this run found in place and builds on.
+func (t *Trust) settle() error {
+	for _, dir := range []string{"roots", ""} {
+		if t.settled[dir] {
+			continue
+		}
+		if err := t.syncDirs(dir); err != nil {
+			return err
+		}
+		if t.settled == nil {
+			t.settled = map[string]bool{}
+		}
+		t.settled[dir] = true
+	}
+	return nil
 }
 
 // save keeps what was verified: floors first, so that a crash leaves floors that are too high for the set on disk, never too
@@ -494,10 +518,8 @@ func (t *Trust) save(s *state, roots map[uint64][]byte, verified *set) error {
 			return err
 		}
 	}
-	if len(roots) > 0 {
-		if err := t.syncDirs("roots"); err != nil {
-			return err
-		}
+	if err := t.settle(); err != nil {
+		return err
 	}
 	if verified == nil {
 		return nil
@@ -509,7 +531,7 @@ func (t *Trust) save(s *state, roots map[uint64][]byte, verified *set) error {
 	if err := t.replace(filepath.Join(t.dir, verifiedFile), b); err != nil {
 		return err
 	}
-	return t.syncDirs("")
+	return t.settle()
 }
 
 // referenceTime is the moment at which expiry is judged: now, or the newest signed time when the clock says it is earlier, so that

@@ -26,7 +26,10 @@ func (s *Store) Clean(keep ...dbformat.Digest) error {
 		return err
 	}
 	// CURRENT may have been renamed by a run that died before it synced: until this sync a power cut could bring
-	// back one that names what is removed below.
+	// back one that names what is removed below. So may a layer, in the place of a damaged one that such a cut would bring back.
+	if err := s.syncLayers(); err != nil {
+		return err
+	}
 	if err := s.files.SyncDir(s.dbDir()); err != nil {
 		return failed(s.dbDir(), "cannot be synced", err)
 	}
