@@ -317,13 +317,16 @@ func (c *cycle) activate(g store.Generation, rel signing.Release, approved bool)
 		c.note(NoteIndexNotKept+": %v", err)
 	}
 	c.step(stepActivate)
-	if err := s.Activate(g, rel, c.keep()); err != nil {
+	err := s.Activate(g, rel, c.keep())
+	if cur, e := s.Current(); e == nil {
+		c.current = &cur // another source may be asked for what this one did not give
+		// Also after an error: CURRENT may have been replaced before the disk said that it failed.
+		c.report.To, c.report.Variant = cur.Version, cur.Variant()
+	}
+	if err != nil {
 		return err
 	}
-	c.report.Result, c.report.To, c.report.Variant = ResultUpdated, g.Version, g.Variant()
-	if cur, err := s.Current(); err == nil {
-		c.current = &cur // another source may be asked for what this one did not give
-	}
+	c.report.Result = ResultUpdated
 	c.step(stepAccept)
 	return c.accept(rel)
 }
