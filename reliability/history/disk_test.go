@@ -139,8 +139,9 @@ func (d *disk) begin(f fault, died func()) {
 func (d *disk) end() (fired, dead bool, changes int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.died = nil
-	return d.fired, d.dead, d.count
+	fired, dead, changes = d.fired, d.dead, d.count
+	d.fault, d.dead, d.died = fault{}, false, nil
+	return fired, dead, changes
 }
 
 // kill has the process die now.

@@ -59,17 +59,16 @@ func play(g *graph, dir string, h history, sabot func(*device)) result {
 	return result{v, d.trace.String(), d.updates, d.most}
 }
 
-// shrink leaves out of a failing history what it does not need to fail.
-func shrink(g *graph, dir string, h history, sabot func(*device)) (history, result) {
-	last := play(g, dir, h, sabot)
-	for tries := 0; tries < 2000; {
+// shrink leaves out of a failing history what it does not need to fail, as far as it comes within a minute.
+func shrink(g *graph, dir string, h history) (history, result) {
+	last := play(g, dir, h, nil)
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		found := false
 		h.smaller(func(c history) bool {
-			tries++
-			if r := play(g, dir, c, sabot); r.violation != "" {
+			if r := play(g, dir, c, nil); alike(r.violation) == alike(last.violation) {
 				h, last, found = c, r, true
 			}
-			return !found && tries < 2000
+			return !found && time.Now().Before(end)
 		})
 		if !found {
 			break
@@ -78,9 +77,21 @@ func shrink(g *graph, dir string, h history, sabot func(*device)) (history, resu
 	return h, last
 }
 
-func explain(h, small history, r result) string {
-	return fmt.Sprintf("seed %d: %s\nreplay: AVDB_SEED=%d go test -tags check -run TestHistories -v ./reliability/history\nreduced to %d of %d steps:\n%s%s",
-		h.seed, r.violation, h.seed, len(small.steps), len(h.steps), small, r.trace)
+// alike is the same for violations that are likely to be the same fault.
+func alike(violation string) string {
+	_, what, _ := strings.Cut(violation, ": ")
+	return what[:min(len(what), 24)]
+}
+
+// report says how to run a failing history alone.
+func report(h history, r result) string {
+	return fmt.Sprintf("seed %d: %s\nreplay: AVDB_SEED=%d go test -tags check -run TestHistories -v ./reliability/history", h.seed, r.violation, h.seed)
+}
+
+// reduced is the history that shrinking leaves, a line a step, and what comes of each.
+func reduced(g *graph, dir string, h history) string {
+	small, r := shrink(g, dir, h)
+	return fmt.Sprintf("seed %d reduced to %d of %d steps: %s\n%s%s", h.seed, len(small.steps), len(h.steps), r.violation, small, r.trace)
 }
 
 // TestHistories runs histories by their seeds. AVDB_SEED=N runs that one, with all that comes of it.
@@ -96,8 +107,8 @@ func TestHistories(t *testing.T) {
 		r := play(g, dir, h, nil)
 		t.Logf("seed %d\n%s%s", seed, h, r.trace)
 		if r.violation != "" {
-			small, last := shrink(g, dir, h, nil)
-			t.Error(explain(h, small, last))
+			t.Error(report(h, r))
+			t.Log(reduced(g, dir, h))
 		}
 		return
 	}
@@ -119,10 +130,11 @@ func TestHistories(t *testing.T) {
 }
 
 // run plays the seeds 1 to n on all cores.
-func run(t *testing.T, g *graph, dir string, n int) (broken, updates, most int) {
+func run(t *testing.T, g *graph, dir string, n int) (failures, updates, most int) {
 	var next atomic.Int64
 	var mu sync.Mutex
 	var wg sync.WaitGroup
+	var failed []history
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for seed := next.Add(1); seed <= int64(n); seed = next.Add(1) {
@@ -131,17 +143,18 @@ func run(t *testing.T, g *graph, dir string, n int) (broken, updates, most int) 
 				mu.Lock()
 				updates, most = updates+r.updates, max(most, r.most)
 				if r.violation != "" {
-					if broken++; broken <= 5 {
-						small, last := shrink(g, dir, h, nil)
-						t.Error(explain(h, small, last))
-					}
+					t.Error(report(h, r))
+					failed = append(failed, h)
 				}
 				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
-	return broken, updates, most
+	for _, h := range failed[:min(3, len(failed))] {
+		t.Log(reduced(g, dir, h))
+	}
+	return len(failed), updates, most
 }
 
 // A seed is a history: what happens in it and what comes of it is the same each time.

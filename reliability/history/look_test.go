@@ -187,6 +187,10 @@ func (d *device) floors(read func(string) []byte) (map[string]uint64, int) {
 		}
 	}
 	if set := d.stored(read("trust/verified.json")); set != nil && uint64(newest) == set.roles[signing.RoleRoot] {
+		if all[signing.RoleTargets] < set.roles[signing.RoleTargets] { // floors from before the keys changed count no longer
+			delete(all, "release")
+			delete(all, "epoch")
+		}
 		for name, v := range set.roles {
 			all[name] = max(all[name], v)
 		}

@@ -97,9 +97,12 @@ func (d *device) durable(s step, o outcome) {
 	if o.err != nil {
 		return // updated as far as it came; the error says that something is not
 	}
-	names := []string{"db/CURRENT", "db/layers/" + c.Light.Digest.String() + ".db"}
-	if c.Rest != nil {
-		names = append(names, "db/layers/"+c.Rest.Digest.String()+".db")
+	names := []string{"db/CURRENT"}
+	if c.Hold == (store.Hold{}) && s.op == "update" || s.op == "rollback" { // what is held is not repaired
+		names = append(names, "db/layers/"+c.Light.Digest.String()+".db")
+		if c.Rest != nil {
+			names = append(names, "db/layers/"+c.Rest.Digest.String()+".db")
+		}
 	}
 	if s.op == "update" {
 		names = append(names, "trust/floors.json", "trust/verified.json")
@@ -200,14 +203,23 @@ func (d *device) acceptable(t *tree, before seen) string {
 	return ""
 }
 
+// offered are the states of the publisher that sources have something of.
+func (d *device) offered(sources []source) (list []*tree) {
+	for _, src := range sources {
+		if src.tree >= 0 {
+			list = append(list, d.g.trees[src.tree])
+		}
+		if src.mixed > 0 {
+			list = append(list, d.g.trees[src.mixed-1])
+		}
+	}
+	return list
+}
+
 // reachable are the generations that an update may make current.
 func (d *device) reachable(s step, before seen) (list []way) {
 	want := d.wanted(s)
-	for _, src := range s.sources {
-		if src.tree < 0 {
-			continue
-		}
-		t := d.g.trees[src.tree]
+	for _, t := range d.offered(s.sources) {
 		v := t.release.Version
 		if d.acceptable(t, before) != "" || v < before.gen.version {
 			continue
@@ -232,11 +244,11 @@ func (d *device) reachable(s step, before seen) (list []way) {
 // vouched demands that what vouched for a new generation is remembered: without it the next source could take it back.
 func (d *device) vouched(s step, after seen) {
 	why := "no source had it"
-	for _, src := range s.sources {
-		if src.tree < 0 || d.g.trees[src.tree].release.Version != after.gen.version {
+	for _, t := range d.offered(s.sources) {
+		if t.release.Version != after.gen.version {
 			continue
 		}
-		if why = below(after.floors, d.g.trees[src.tree].roles); why == "" {
+		if why = below(after.floors, t.roles); why == "" {
 			return
 		}
 	}
@@ -297,7 +309,7 @@ func (d *device) heal() {
 			return
 		}
 	}
-	if before.cur.Hold != (store.Hold{}) && before.err == nil {
+	if before.cur.Hold != (store.Hold{}) {
 		if err := d.local("release-hold"); err != nil {
 			d.violation("I3: the hold cannot be released: %v", err)
 		}
