@@ -113,9 +113,17 @@ func (o order) setUp() error {
 	if err := signing.InitTrust(s.TrustDir(), o.Root, false); err != nil {
 		return err
 	}
+	return o.setUpSources(o.Sources...)
+}
+
+func (o order) setUpSources(urls ...string) error {
+	s, err := store.Open(o.State, o.options())
+	if err != nil {
+		return err
+	}
 	return s.UpdateSettings(func(v *store.Settings) error {
 		v.Sources = nil
-		for _, u := range o.Sources {
+		for _, u := range urls {
 			v.Sources = append(v.Sources, store.SettingsSource{URL: u})
 		}
 		return nil

@@ -93,6 +93,11 @@ func (sc *scenario) isDone(dir string, is fixtures.Installed) error {
 	if is != sc.new {
 		return fmt.Errorf("%s is on disk, want %s", is, sc.new)
 	}
+	return sc.raised(dir)
+}
+
+// raised tells which floor is not yet that of the new generation.
+func (sc *scenario) raised(dir string) error {
 	floors, err := floorsOf(dir)
 	if err != nil {
 		return err
