@@ -66,8 +66,7 @@ func (y *tally) count(t *testing.T, cell string, err error) {
 // A bench is one scenario on one mounted volume.
 type bench struct {
 	*scenario
-	m    *mounted
-	runs atomic.Int64
+	m *mounted
 }
 
 // eachScenario runs f for every scenario, two at a time.
@@ -85,7 +84,7 @@ func eachScenario(t *testing.T, f func(t *testing.T, b *bench)) {
 
 // run carries the order out on a fresh cell with a worker. After it the cell is dead; the caller ends it.
 func (b *bench) run(w *worker, decide func(*cell, call) verdict) (c *cell, name string, a answer, ok bool) {
-	name = fmt.Sprintf("%s %d", b.name, b.runs.Add(1))
+	name = fmt.Sprintf("%s %d", b.name, b.m.runs.Add(1))
 	c = b.m.begin(name, b.begin, decide)
 	o := b.order
 	o.State = stateIn(b.m.path(name))
@@ -188,7 +187,7 @@ func TestFailingCalls(t *testing.T) {
 					if effect {
 						cell += " effect"
 					}
-					if i++; !y.wants(cell, i, 17) {
+					if i++; !y.wants(cell, i, 29) {
 						continue
 					}
 					err := b.failsAt(t, w, c.n, verdict{apply: effect, errno: e.errno})

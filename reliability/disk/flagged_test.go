@@ -3,6 +3,7 @@
 package disk
 
 import (
+	"cmp"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -56,6 +57,40 @@ func TestOracleFlagsADiskThatLies(t *testing.T) {
 				t.Errorf("a disk that drops the sync of %s (%d times) is not flagged", lie.name, dropped)
 			}
 		}
+	}
+}
+
+// TestImagesFlagADiskThatLies: on real file systems without any sync the old generation comes back after "done", and with
+// the journal alone names are there whose content is not.
+func TestImagesFlagADiskThatLies(t *testing.T) {
+	m := mount(t)
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			d := newLoopDisk(t, k)
+			d.lie = func(call) bool { return true }
+			for _, s := range scenarios {
+				if s.name != "delta" {
+					continue
+				}
+				b := &bench{scenario: newScenario(t, s.name, s.build), m: m}
+				list := b.calls(t)
+				for _, journal := range []bool{false, true} {
+					cells, flagged, first := 0, 0, error(nil)
+					d.moments(b, list, journal, func(_ string, n int) bool { return n%8 == 0 || n == len(list) }, func(cell string, err error) {
+						cells++
+						if err != nil {
+							flagged++
+							first = cmp.Or(first, err)
+						}
+					})
+					t.Logf("journal %t: %d of %d cells broken, the first: %.200v", journal, flagged, cells, first)
+					if !journal && flagged == 0 {
+						t.Error("a disk that drops every sync is not flagged")
+					}
+				}
+			}
+		})
 	}
 }
 

@@ -52,7 +52,7 @@ func TestFullDisk(t *testing.T) {
 			for _, x := range f.begin {
 				f.base += (len(x.content) + 2*pageSize - 1) / pageSize * pageSize
 			}
-			f.sizes(y, "product", 0, 4)
+			f.sizes(y, "product", 0, 16)
 			f.sizes(y, "no head room", 1, 1)
 			f.filled(y)
 		})

@@ -19,9 +19,9 @@ import (
 type mounted struct {
 	fuse.RawFileSystem
 	*volume
-	dir     string
-	handles atomic.Uint64
-	lists   map[uint64][]fuse.DirEntry // by handle, under mu
+	dir           string
+	handles, runs atomic.Uint64
+	lists         map[uint64][]fuse.DirEntry // by handle, under mu
 }
 
 // mount gives a volume under a folder of the test, or skips it.

@@ -209,7 +209,7 @@ func (w *world) installed() fixtures.Installed {
 // memoryDir is a new folder in memory.
 func memoryDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "avdb-disk-")
+	dir, err := os.MkdirTemp("", "avdb-disk-")
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
