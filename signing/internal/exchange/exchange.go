@@ -157,8 +157,11 @@ func (x *Exchange) Trusted() (trustedmetadata.TrustedMetadata, bool) {
 // DownloadFile is what go-tuf calls for every document that is not in its folder. The path of its URL is the name of the file.
 func (x *Exchange) DownloadFile(address string, limit int64, _ time.Duration) ([]byte, error) {
 	name, ours := strings.CutPrefix(address, sourceBase)
-	role, version, good := x.splitName(name)
-	if !ours || !good {
+	role, version, good := "", uint64(0), false
+	if ours {
+		role, version, good = x.splitName(name)
+	}
+	if !good {
 		return nil, &Error{Role: metadata.TARGETS, Kind: Unknown, Detail: fmt.Sprintf("leads to the unknown role file %.64q", name)}
 	}
 	if role != metadata.ROOT && x.seen[role] {
