@@ -32,6 +32,37 @@ type access struct {
 	direct        bool     // no proxy at all
 	tls           *tls.Config
 	elsewhere     *tls.Config // for hosts that a redirect leads to: without the client certificate
+	secrets       []string    // what of these must not be printed, though a source sends it back
+}
+
+// hide takes secrets out of a text that a source had a part in.
+func (a *access) hide(text string) string {
+	for _, s := range a.secrets {
+		text = strings.ReplaceAll(text, s, hidden)
+	}
+	return text
+}
+
+// hideErr is err with its text hidden, and err itself where there is nothing to hide.
+func (a *access) hideErr(err error) error {
+	if err == nil {
+		return nil
+	}
+	if text := err.Error(); a.hide(text) != text {
+		return &bareError{a.hide(text), err}
+	}
+	return err
+}
+
+// keepSecret remembers what a header holds, and the password of a pair. What is shorter than four bytes stands everywhere, and hides nothing.
+func (a *access) keepSecret(header, pair string) {
+	_, password, _ := strings.Cut(pair, ":")
+	_, token, _ := strings.Cut(header, " ")
+	for _, s := range []string{token, password} {
+		if len(s) >= 4 {
+			a.secrets = append(a.secrets, s)
+		}
+	}
 }
 
 // resolve reads what the source refers to. Errors name the place and the remedy, never what was read.
@@ -48,10 +79,17 @@ func (s Source) resolve(getenv func(string) string) (access, error) {
 	case u.User != nil:
 		p, _ := u.User.Password()
 		a.authorization = basicHeader(u.User.Username() + ":" + p)
+		a.keepSecret(a.authorization, ":"+p)
+		if p == "" { // a token in its place
+			a.keepSecret("", ":"+u.User.Username())
+		}
 	case s.Basic != nil:
-		a.authorization = basicHeader(r.pair("basic", s.Basic))
+		pair := r.pair("basic", s.Basic)
+		a.authorization = basicHeader(pair)
+		a.keepSecret(a.authorization, pair)
 	case s.Bearer != Secret{}:
 		a.authorization = "Bearer " + r.token("bearer", s.Bearer)
+		a.keepSecret(a.authorization, "")
 	}
 	r.proxy(&a, s)
 	r.tls(&a, s)
@@ -184,6 +222,11 @@ func (r *resolver) proxy(a *access, s Source) {
 	if s.ProxyBasic != nil {
 		user, password, _ := strings.Cut(r.pair("proxy_basic", s.ProxyBasic), ":")
 		p.User = url.UserPassword(user, password)
+	}
+	if p.User != nil {
+		password, _ := p.User.Password()
+		pair := p.User.Username() + ":" + password
+		a.keepSecret(basicHeader(pair), pair)
 	}
 	a.proxy = p
 }

@@ -293,12 +293,11 @@ func TestNameThatNeverResolves(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer mute.Close()
-	old := net.DefaultResolver
-	t.Cleanup(func() { net.DefaultResolver = old })
-	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "udp", mute.LocalAddr().String())
 	}}
 	s, _ := sourceOf(t, Source{URL: "http://mirror.test", Proxy: "direct"}, hasty())
+	s.meter.next.(*http.Transport).DialContext = (&dialer{net.Dialer{Resolver: resolver}}).DialContext
 	start := time.Now()
 	if _, err := s.Fetch(t.Context(), "timestamp.json", 100); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("error %v", err)

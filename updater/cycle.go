@@ -20,6 +20,7 @@ type cycle struct {
 	started  time.Time // of the monotonic clock, for the duration only
 	settings store.Settings
 	list     []Source // in the order in which they are tried
+	access   access   // of the source whose turn it is, or was
 	wanted   dbformat.Variant
 	trust    *signing.Trust
 	current  *store.Current // nil where no generation is current
@@ -44,7 +45,7 @@ func (c *cycle) step(name string) { c.u.c.Step(name) }
 func (c *cycle) now() time.Time { return c.u.c.Now() }
 
 func (c *cycle) note(format string, args ...any) {
-	n := fmt.Sprintf(format, args...)
+	n := c.access.hide(fmt.Sprintf(format, args...))
 	if slices.Contains(c.report.Notes, n) {
 		return
 	}
@@ -185,7 +186,7 @@ func (c *cycle) visit(ctx context.Context, s Source, share time.Duration) (err e
 	src, err := c.open(s)
 	if err == nil {
 		defer src.close()
-		err = c.update(turn, src, s)
+		err = c.access.hideErr(c.update(turn, src, s))
 	}
 	// A check, too, must not ask again a source that said not to. What this machine's disk did is no fault of a source.
 	if ctx.Err() == nil && (err == nil || kindOf(err) != nil && kindOf(err) != store.ErrStorage) {

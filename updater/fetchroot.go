@@ -32,7 +32,8 @@ func FetchRoot(ctx context.Context, s Source, getenv func(string) string) ([]byt
 		src = newHTTPSource(s.Name(), m, "", defaultAgent(), time.Now, rand.Float64)
 	}
 	defer src.close()
-	return src.Fetch(ctx, "1.root.json", signing.MaxRoot)
+	b, err := src.Fetch(ctx, "1.root.json", signing.MaxRoot)
+	return b, a.hideErr(err)
 }
 
 func defaultAgent() string { return "avdb/1 (" + runtime.GOOS + "; " + runtime.GOARCH + ")" }

@@ -2,7 +2,9 @@ package updater_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -270,5 +272,47 @@ func TestLentTransport(t *testing.T) {
 	})
 	if got != "Bearer t0ken" {
 		t.Errorf("authorization %q", got)
+	}
+}
+
+// A source that sends credentials back does not get them into errors, notes, logs or the state.
+func TestSourceThatEchoesCredentials(t *testing.T) {
+	const word, token = "s3cretW0rd", "bWU6czNjcmV0VzByZA=="
+	for name, echo := range map[string]func(rw http.ResponseWriter, text string){
+		"encoding": func(rw http.ResponseWriter, text string) { rw.Header().Set("Content-Encoding", text) },
+		"redirect": func(rw http.ResponseWriter, text string) {
+			rw.Header().Set("Location", "http://"+text+".localhost/")
+			rw.WriteHeader(http.StatusFound)
+		},
+		"metadata": func(rw http.ResponseWriter, text string) {
+			io.WriteString(rw, `{"signatures":[],"signed":{"_type":"timestamp","`+text+`":1}}`)
+		},
+	} {
+		for _, text := range []string{word, token} {
+			t.Run(name+" "+text, func(t *testing.T) {
+				w := attacked(t)
+				w.hostile(only(func(rw http.ResponseWriter, r *http.Request) {
+					if r.Header.Get("Authorization") != "Basic "+token {
+						t.Errorf("authorization %q", r.Header.Get("Authorization"))
+					}
+					echo(rw, text)
+				}, "timestamp"))
+				var log strings.Builder
+				src := updater.Source{URL: w.URL, Basic: &updater.Basic{User: "me", Password: updater.Secret{Value: word}}}
+				r, err := w.update(updater.Options{}, from(src), func(c *updater.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+				if err == nil {
+					t.Fatal("the source was believed")
+				}
+				said := err.Error() + strings.Join(r.Notes, "") + log.String()
+				states, e := w.store.SourceStates()
+				must(t, e)
+				events, e := w.store.History(0)
+				must(t, e)
+				said += fmt.Sprintf("%+v %+v", states, events)
+				if strings.Contains(said, text) {
+					t.Errorf("shown: %s", said)
+				}
+			})
+		}
 	}
 }

@@ -50,6 +50,7 @@ func (c *cycle) open(s Source) (source, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.access = a
 	if a.url.Scheme == "file" {
 		return newFileSource(a.url, &c.traffic), nil
 	}
