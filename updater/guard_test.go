@@ -249,3 +249,16 @@ func TestRefusalIsForgotten(t *testing.T) {
 	h.Publish(content(0, 11000))
 	h.accepts(e, "light")
 }
+
+// What the guards do not stop, so that nobody believes they do: steps below the limit, one release after the other, and then a
+// database that is too small to have a guard. Each of them costs the thief a release that everybody can see.
+func TestGuardsCountOneStepOnly(t *testing.T) {
+	t.Parallel()
+	h := newHeist(t)
+	h.Publish(content(0, 16000))
+	e := h.device("light")
+	for _, n := range []int{11400, 9900, 1} {
+		h.Publish(content(0, n), h.thief)
+		h.accepts(e, "light")
+	}
+}
