@@ -44,6 +44,8 @@ func (f files) mkdir(name string, mode fs.FileMode) error {
 // the old file or the new one, and at most a stray file in tmp.
 func (f files) replace(tmp, name string, r io.Reader, mode fs.FileMode) error {
 	var t *os.File
+	// A crash from here to the rename leaves name as it was and a file in tmp, which the next refresh, or the next
+	// publishing run, removes.
 	err := f.step("create", name, func() (err error) {
 		if t, err = os.CreateTemp(tmp, "new-*"); err != nil {
 			return err
@@ -54,6 +56,7 @@ func (f files) replace(tmp, name string, r io.Reader, mode fs.FileMode) error {
 		err = f.step("write", name, func() error { _, err := io.Copy(t, r); return err })
 	}
 	if err == nil {
+		// Without this sync a power cut after the rename could leave an empty file under name.
 		err = f.step("sync", name, t.Sync)
 	}
 	if t == nil {
@@ -63,9 +66,12 @@ func (f files) replace(tmp, name string, r io.Reader, mode fs.FileMode) error {
 		err = e
 	}
 	if err == nil {
+		// The moment of change: a crash before it leaves the old file, after it the new one. A power cut may still bring the
+		// old one back until the caller has synced the folder: before that it must not build on the new one.
 		err = f.do(DiskCall{Op: "rename", Path: name, From: t.Name()}, func() error { return f.rename(t.Name(), name) })
 	}
 	if err != nil {
+		// A rename that failed and took effect has left no file to remove; name is the new one, which is as good.
 		_ = f.step("remove", t.Name(), func() error { return os.Remove(t.Name()) })
 		return fmt.Errorf("write %s: %w", name, err)
 	}

@@ -513,6 +513,8 @@ func (t *Trust) save(s *state, roots map[uint64][]byte, verified *set) error {
 	if err := t.saveFloors(s); err != nil {
 		return err
 	}
+	// A crash among the roots leaves the chain up to one of them: the next refresh goes on from there. They are durable before
+	// the set that needs them: settle.
 	for _, v := range slices.Sorted(maps.Keys(roots)) {
 		if err := t.replace(t.rootName(v), roots[v]); err != nil {
 			return err

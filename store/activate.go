@@ -156,9 +156,12 @@ func (s *Store) Rollback(hold bool) (Current, error) {
 	if err := s.verifyGeneration(&next.Generation, nil); err != nil {
 		return Current{}, err
 	}
+	// Its layers became durable before the CURRENT that named them first, so nothing but CURRENT changes here: a crash
+	// before the rename inside leaves the release that was to be left, a crash after it the one before.
 	if err := s.putCurrent(next); err != nil {
 		return Current{}, err
 	}
+	// A crash from here on leaves layers that nothing names; the next Clean removes them.
 	_ = s.removeLeftovers(nil) // as in makeCurrent
 	return *next, nil
 }
@@ -205,6 +208,7 @@ func (s *Store) changeHold(change func(*Hold)) error {
 	if c.Hold == before {
 		return nil
 	}
+	// A crash before the rename inside leaves the hold as it was; the generation is the same on both sides of it.
 	return s.putCurrent(c)
 }
 

@@ -81,14 +81,18 @@ func (w *LayerWriter) Finish(h *dbformat.Header, want dbformat.Digest) (LayerRef
 			Remedy: "fetch the bundle"}
 	}
 	ref := refOf(h, want, 0)
+	// After this the content is durable under the temporary name: the rename below never gives a final name to a file whose
+	// bytes a power cut could still take away.
 	if err := w.write(h); err != nil {
 		return LayerRef{}, err
 	}
+	// A crash here leaves a whole layer under a temporary name, which Clean removes: the work is lost and nothing else.
 	if err := verifyLayer(w.temp, want, w.layer); err != nil {
 		return LayerRef{}, err
 	}
 	if verifyLayer(path, want, w.layer) == nil {
-		// It is there already; on Windows it may be open, and could not be replaced.
+		// It is there already; on Windows it may be open, and could not be replaced. A run that died before it synced the folder
+		// may have renamed it: the name becomes durable now, before any CURRENT says it.
 		return ref, w.s.syncLayers()
 	}
 	// The rename gives the file its name. A crash before the next sync leaves it or not; no generation
@@ -97,6 +101,7 @@ func (w *LayerWriter) Finish(h *dbformat.Header, want dbformat.Digest) (LayerRef
 		return LayerRef{}, failed(path, "cannot be put in place", err)
 	}
 	w.temp = ""
+	// A crash after this sync leaves a layer that no generation names: the next run uses it again or Clean removes it.
 	return ref, w.s.syncLayers()
 }
 
@@ -108,6 +113,7 @@ func (w *LayerWriter) write(h *dbformat.Header) error {
 	if err == nil {
 		err = w.batch.flush()
 	}
+	// Until here nothing was synced, and a power cut leaves any mixture of pages: nobody but this writer knows the name.
 	if err == nil {
 		err = w.bolt.Finish()
 	}

@@ -194,6 +194,9 @@ func (s *httpSource) open(ctx context.Context, t signing.Target, progress func(i
 	if err := storable(s.name, t, MaxTarget); err != nil {
 		return nil, err
 	}
+	// What is written here is never trusted for being there: a crash, or a power cut that keeps any part of it, leaves a partial
+	// file under the name of the hash that it must get. The next run resumes it, finds out that it is wrong and starts it over, or
+	// removes it where no plan needs it.
 	file := filepath.Join(s.downloads, partialName(t))
 	fresh, stuck := false, false
 	for try := 0; ; try++ {

@@ -65,9 +65,11 @@ func (in *installation) install(ctx context.Context) (err error) {
 		}
 	}
 	in.spare = nil
+	// A crash up to here leaves layers that nothing names and partial files: the next run reuses or removes them.
 	if err := in.activate(g, in.rel, in.targets.Approved(g.Version)); err != nil {
 		return err
 	}
+	// A crash here leaves downloads that are used up; the next run removes them.
 	cleanDownloads(in.u.c.Store.DownloadsDir(), nil)
 	return nil
 }
@@ -327,6 +329,8 @@ func (c *cycle) activate(g store.Generation, rel signing.Release, approved bool)
 		return err
 	}
 	c.report.Result = ResultUpdated
+	// The floor follows what is in use and never leads it: a crash here leaves the new generation current with the floor of
+	// the old one, and the next run, which finds the release in place, accepts it.
 	c.step(stepAccept)
 	return c.accept(rel)
 }

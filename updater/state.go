@@ -141,6 +141,7 @@ func partialName(t signing.Target) string { return t.SHA256.String() + partialSu
 const partialSuffix = ".unverified"
 
 // cleanDownloads removes the partial files that no coming run can use: all but those named.
+// A crash among them leaves the others for the next run; no name is synced, since one that comes back is removed again.
 func cleanDownloads(dir string, keep map[string]bool) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
