@@ -118,6 +118,20 @@ var guards = []guard{
 	{"a cool-down that a clock makes longer", []edit{
 		{"updater/state.go", " && !until.After(c.now().Add(c.u.c.Limits.CoolDown))", ""},
 	}, "./updater", "^TestCoolDownAndAClockSetBack$"},
+	{"a publishing host that has a co-signer sign for years", []edit{
+		{"signing/ceremony.go", "case d.expires.After(c.now.Add(life + clockTolerance)):", "case false:"},
+	}, "./signing", "^TestCosignerVerifies$/^lives_too_long$"},
+	{"a publishing host that has a co-signer sign an older release", []edit{
+		{"signing/ceremony.go", "if is.version() < was.version() || is.epoch() < was.epoch() {", "if false {"},
+	}, "./signing", "^TestCosignerVerifies$/^release_back$"},
+	{"a publishing host that shows a co-signer other files", []edit{
+		{"signing/ceremony.go", "if n != t.Length || !bytes.Equal(h.Sum(nil), t.SHA256[:]) {", "if n > t.Length+1 && bytes.Equal(nil, nil) {"},
+	}, "./signing", "^TestCosignerVerifies$/^file_cut$"},
+	{"a stolen database key that approves its own release", []edit{
+		{"signing/shape.go", "s.targets(d, signed)\n", "s.targets(d, signed)\n\t\tif role != RoleTargets {\n\t\t\ts.approved(d, signed)\n\t\t}\n"},
+		{"signing/approve.go", "return slices.Contains(v.set.docs[RoleTargets].approved, version)",
+			"return slices.Contains(append(v.set.docs[RoleTargets].approved, v.set.docs[RoleDatabase].approved...), version)"},
+	}, "./signing", "^TestApprovedByDatabaseCountsNothing$"},
 	{"poison that passes every signature", []edit{
 		{"matcher/selftest.go", "case string(got) != want.String():", "case false:"},
 	}, "./matcher", "^TestSelfTestStopsPoison$"},
