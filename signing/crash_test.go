@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -322,4 +323,48 @@ func TestNextRunSyncsWhatADeadRunRenamed(t *testing.T) {
 	if got := strings.Join(k.ops, ", "); got != "syncdir roots, syncdir " {
 		t.Errorf("the next run did %q", got)
 	}
+}
+
+// noTimestamp has roots and nothing else.
+type noTimestamp struct{ Fetcher }
+
+func (f noTimestamp) Fetch(ctx context.Context, name string, limit int64) ([]byte, error) {
+	if name == "timestamp.json" {
+		return nil, errKilled
+	}
+	return f.Fetcher.Fetch(ctx, name, limit)
+}
+
+// A run that died after it had saved the floors of rotated keys, and before their root: a next run that gets the roots and no further
+// does not take these floors for those of a thief.
+func TestFloorsOfNewKeysSurviveAKillBeforeTheirRoot(t *testing.T) {
+	r := newRepository(t, RepositoryOptions{})
+	tr := newTrust(t, r)
+	refresh(t, tr, serve(r), day0)
+	for i, role := range []string{RoleTimestamp, RoleSnapshot} {
+		if err := r.Rotate(role, day0, &stream{seed: uint64(4 + i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := &source{dir: filepath.Join(copyTree(t, r.dir), "public")}
+	if err := r.Commit(nil, day0); err != nil {
+		t.Fatal(err)
+	}
+	tr.f.disk = hook(func(op, name string) (bool, error) {
+		if strings.HasSuffix(name, ".root.json") {
+			return false, errKilled
+		}
+		return true, nil
+	})
+	if _, err := tr.Refresh(t.Context(), serve(r), RefreshOptions{Now: day0}); !errors.Is(err, errKilled) {
+		t.Fatalf("the disk fails, and yet: %v", err)
+	}
+	tr.f.disk = nil
+	if _, err := tr.Refresh(t.Context(), noTimestamp{serve(r)}, RefreshOptions{Now: day0}); err == nil {
+		t.Fatal("a source without a timestamp is good")
+	}
+	if _, err := tr.Refresh(t.Context(), old, RefreshOptions{Now: day0}); !errors.Is(err, ErrStale) {
+		t.Errorf("an older state under the new keys is believed: %v", err)
+	}
+	refresh(t, tr, serve(r), day0)
 }

@@ -396,12 +396,27 @@ func (t *Trust) readFloors(s *state) error {
 		if have.credible(a) && (name == floorSigned || have.Value >= proved[name].Value) {
 			continue
 		}
+		if have.Value >= proved[name].Value && s.ahead(role) {
+			continue
+		}
 		if s.onDisk != nil && have.Value < proved[name].Value {
 			s.note(NoteFloorsBehind, "%s has %s %d, the stored set %d", floorsFile, name, have.Value, proved[name].Value)
 		}
 		s.floors.Floors[name] = proved[name]
 	}
 	return nil
+}
+
+// ahead tells whether floors.json was saved under a later root or targets than the one here that says who signs for role: a run
+// died before it had stored that. Floors whose keys are unknown here may be those of its new keys, and stay until it is fetched again.
+func (s *state) ahead(role string) bool {
+	if s.onDisk == nil {
+		return false
+	}
+	if delegatedPaths[role] != nil && s.onDisk.Floors[RoleTargets].Value > s.stored.docs[RoleTargets].version {
+		return true
+	}
+	return s.onDisk.Floors[RoleRoot].Value > s.rootDoc.version
 }
 
 // numbers are the floors that a verified set proves: the version of each role and the time of the timestamp.
