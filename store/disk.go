@@ -24,31 +24,41 @@ func (d diskFiles) Chmod(path string, mode fs.FileMode) error {
 	return d.do("chmod", path, func() error { return d.files.Chmod(path, mode) })
 }
 
-func (d diskFiles) Create(path string, mode fs.FileMode) (f newFile, err error) {
+func (d diskFiles) Create(path string, mode fs.FileMode) (_ newFile, err error) {
+	var f newFile
+	given := false
+	defer func() {
+		if f != nil && !given {
+			f.Close() // it was made, and the caller is told that it was not, or the disk ended his goroutine
+		}
+	}()
 	err = d.do("create", path, func() (err error) {
 		f, err = d.files.Create(path, mode)
 		return err
 	})
 	if err != nil {
-		if f != nil {
-			f.Close() // the file was made, and the caller is told that it was not
-		}
 		return nil, err
 	}
+	given = true
 	return diskFile{f, path, d}, nil
 }
 
-func (d diskFiles) CreateBolt(path string, mode fs.FileMode) (b newBolt, err error) {
+func (d diskFiles) CreateBolt(path string, mode fs.FileMode) (_ newBolt, err error) {
+	var b newBolt
+	given := false
+	defer func() {
+		if b != nil && !given {
+			b.Close() // which lets go of its lock
+		}
+	}()
 	err = d.do("create", path, func() (err error) {
 		b, err = d.files.CreateBolt(path, mode)
 		return err
 	})
 	if err != nil {
-		if b != nil {
-			b.Close()
-		}
 		return nil, err
 	}
+	given = true
 	return diskBolt{b, path, d}, nil
 }
 
