@@ -6,7 +6,10 @@
 //	conformance --metadata-dir DIR --metadata-url URL download --target-name N --target-dir DIR --target-base-url URL
 //
 // Flags stand before or after the command. --target-name may be repeated; targets are fetched in that order, up to the first that fails. The time
-// comes by --now (RFC 3339), without it from the clock. It exits with 0 when everything was done and with 1 otherwise.
+// comes by --now (RFC 3339), without it from the clock. It exits with 0 when everything was done and with 1 otherwise. The suite sets the time by
+// faketime, which a Go program does not see and date does; so its entry point is a script that ends in
+//
+//	exec conformance --now "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$@"
 //
 // The profile is looser than the product's where TUF is: keys of any kind that go-tuf verifies, any delegations, roles and target paths of
 // any name, no hashes or lengths in snapshot, several hashes for a target, documents without versions in their names. Nothing of a
