@@ -48,6 +48,15 @@ func within(t *testing.T, limit int, f func()) {
 // What is read as a header is written as the same bytes, and memory follows the input's length.
 func FuzzParseHeader(f *testing.F) {
 	seeds(f, "header")
+	for _, l := range both(f, sample(20, 21)) {
+		b := l.Header().Encode()
+		for i := range 16 {
+			f.Add(uint8(0), b[:len(b)*i/16])
+			flipped := bytes.Clone(b)
+			flipped[len(b)*i/16] ^= 1 << (i % 8)
+			f.Add(uint8(0), flipped)
+		}
+	}
 	f.Fuzz(func(t *testing.T, _ uint8, b []byte) {
 		within(t, 3*len(b)+64<<10, func() {
 			h, err := dbformat.ParseHeader(b)
@@ -163,7 +172,7 @@ func FuzzApplyDelta(f *testing.F) {
 
 // Whatever happened between two releases, applying the delta gives what building afresh gives.
 func FuzzDeltaOfHistories(f *testing.F) {
-	for seed := range uint64(8) {
+	for seed := range uint64(56) {
 		f.Add(seed, uint8(seed))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, steps uint8) {
@@ -174,6 +183,7 @@ func FuzzDeltaOfHistories(f *testing.F) {
 		}
 		to := makeRelease(t, h.c, h.params())
 		step(t, from, to)
+		checkLayers(t, to.light, to.rest)
 	})
 }
 

@@ -125,11 +125,7 @@ func TestCohortSharesAreExactAndNested(t *testing.T) {
 }
 
 func FuzzParseReleaseRecord(f *testing.F) {
-	good, err := sampleRecord().Encode()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(good)
+	seedDocument(f, releaseDocuments(f)...)
 	f.Add([]byte(`{"schema":2}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := dbformat.ParseReleaseRecord(b)
@@ -138,6 +134,9 @@ func FuzzParseReleaseRecord(f *testing.F) {
 				t.Fatalf("ParseReleaseRecord = %v, %v; want nil and a known error", r, err)
 			}
 			return
+		}
+		if v := r.For("install").Version; v != r.Stable.Version && v != r.Version() || !r.For("install").Offers(dbformat.VariantFull) {
+			t.Fatalf("an install uses release %d of %s", v, b)
 		}
 		if again, err := r.Encode(); err != nil || !bytes.Equal(again, b) {
 			t.Fatalf("re-encoded as %s, %v", again, err)

@@ -205,7 +205,21 @@ func TestVersionRange(t *testing.T) {
 }
 
 func FuzzParseRestrictions(f *testing.F) {
-	f.Add([]byte(fullSource))
+	seedDocument(f, fullSource)
+	s, err := dbformat.ParseRestrictionSource([]byte(fullSource))
+	if err != nil {
+		f.Fatal(err)
+	}
+	signed := dbformat.At(time.Unix(1e9, 0))
+	s.Signed = &signed
+	b, err := s.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	seedDocument(f, string(b))
+	for _, match := range []string{">=2.0.0", "<1.2.3.4", "<=1.0.0 >0.1.0", "!=3.0.0", "=3.0.0", ">=1.2.3.4.5", ">=01.0.0", "1.0.0", strings.Repeat(">=1.0.0 ", 9)} {
+		seedDocument(f, strings.Replace(fullSource, ">=2.0.0 <3.0.0", match, 1))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if s, err := dbformat.ParseRestrictionSet(b); err == nil {
 			if again, err := s.Encode(); err != nil || !bytes.Equal(again, b) {
@@ -218,6 +232,14 @@ func FuzzParseRestrictions(f *testing.F) {
 				t.Fatalf("ParseRestrictionSource = %v, %v; want nil and ErrCorrupt", s, err)
 			}
 			return
+		}
+		for _, r := range s.Records {
+			if v, err := dbformat.ParseVersionRange(r.Match.Versions); err != nil || v.Contains("no version") && r.Match.Versions != "" || v.Contains("2.0.0-rc1") != v.Contains("2.0.0") {
+				t.Fatalf("the range %q: %v", r.Match.Versions, err)
+			}
+		}
+		if !s.SameContent(s) {
+			t.Fatal("a set differs from itself")
 		}
 		signed := dbformat.At(time.Unix(1e9, 0))
 		s.Signed = &signed
