@@ -250,7 +250,7 @@ func FuzzParseHash(f *testing.F) {
 }
 
 func FuzzParseHashLine(f *testing.F) {
-	for _, s := range []string{hexMD5, hexSHA1 + ",N", hexSHA256 + "\tN", hexMD5 + " a b", ", ", " "} {
+	for _, s := range []string{hexMD5, hexSHA1 + ",N", hexSHA256 + "\tN", hexMD5 + " a b", ", ", " ", hexMD5 + "," + strings.Repeat("n", 300), hexSHA1 + ":N"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
@@ -263,7 +263,7 @@ func FuzzParseHashLine(f *testing.F) {
 }
 
 func FuzzParseIgnore(f *testing.F) {
-	for _, s := range []string{"Win.Test", "Win.Test:" + hexMD5, "a:b:c", ":", selfTestPrefix + "x"} {
+	for _, s := range []string{"Win.Test", "Win.Test:" + hexMD5, "a:b:c", ":", selfTestPrefix + "x", "a b", "Win.Test:" + hexSHA1, strings.Repeat("n", 300)} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
@@ -292,7 +292,7 @@ func FuzzParseIgnore(f *testing.F) {
 
 func FuzzParsePolicy(f *testing.F) {
 	for _, s := range []string{"", "variants: [full]", "whole: {names: ['Held.*'], hashes: f}\nguards: {removed_percent: 5}", "a: b", "- x", "whole: {names: [&a x, *a]}",
-		"whole: {names:!00 00000000}"} {
+		"whole: {names:!00 00000000}", "guards: {removed_percent: 101}"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -2,9 +2,9 @@ package store
 
 import (
 	"bytes"
-	"errors"
-	"os"
-	"path/filepath"
+	"net/url"
+	"regexp"
+	"strings"
 	"testing"
 
 	"example.org/avdb/dbformat"
@@ -22,6 +22,10 @@ func FuzzCurrent(f *testing.F) {
 		f.Add(b)
 	}
 	f.Add([]byte(`{"schema":2}`))
+	g := gen(3, 5, 6)
+	b, err := encodeCurrent(&Current{Generation: g, Others: []Generation{gen(2, 3, 4), gen(1, 7, 0)}, Hold: Hold{Version: 4, Since: day(9)}})
+	must(f, err)
+	spoil(f, b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := parseCurrent(b)
 		if (err == nil) != (c != nil) {
@@ -43,6 +47,10 @@ func FuzzSettings(f *testing.F) {
 	b, err := encodeJSON(v)
 	must(f, err)
 	f.Add(b)
+	v.Sources = []SettingsSource{{URL: "https://h/", Basic: &SettingsSecret{User: "u", Env: "X"}, Proxy: "direct", MaxAge: "36h"}}
+	b, err = encodeJSON(v)
+	must(f, err)
+	spoil(f, b)
 	f.Add([]byte(`{"schema":1,"install":"00112233445566778899aabbccddeeff","ksn":{"accepted":{"mode":"basic","time":"2026-01-01T00:00:00Z"}}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v := DefaultSettings()
@@ -62,36 +70,43 @@ func FuzzSettings(f *testing.F) {
 	})
 }
 
-// FuzzLayerFile changes bytes of a layer file: it reads as it was, or as damage. Each four bytes of the input are a
-// place (three bytes) and a new value.
-func FuzzLayerFile(f *testing.F) {
-	s := newMemoryStore(f)
-	r := newRelease(f, 1, 300, 1)
-	_, err := writeLayer(s, r.rest)
-	must(f, err)
-	d := r.rest.Header().Digest()
-	whole, err := os.ReadFile(s.layerPath(d))
-	must(f, err)
-	f.Add([]byte{})
-	f.Add([]byte{0, 0, 16, 1})
-	f.Add([]byte{0, 48, 8, 1, 0, 48, 10, 2, 0, 48, 40, 3})
-	path := filepath.Join(f.TempDir(), "layer.db")
-	f.Fuzz(func(t *testing.T, edits []byte) {
-		b := bytes.Clone(whole)
-		for ; len(edits) >= 4; edits = edits[4:] {
-			b[(int(edits[0])<<16|int(edits[1])<<8|int(edits[2]))%len(b)] = edits[3]
+var scalar = regexp.MustCompile(`("\\w+"): ?("[^"]*"|-?\\d+|true|false|\\[[^]{}[]*\\])`)
+
+// spoil adds a JSON document with each of its values absent, null, of a wrong type, negative, huge or twice, and cut.
+func spoil(f *testing.F, doc []byte) {
+	text := string(doc)
+	for _, at := range scalar.FindAllStringSubmatchIndex(text, -1) {
+		for _, v := range []string{"null", `""`, "-1", "0", "18446744073709551616", "9007199254740992", "[]", text[at[4]:at[5]] + "," + text[at[2]:at[3]] + ":1"} {
+			f.Add([]byte(text[:at[4]] + v + text[at[5]:]))
 		}
-		must(t, os.WriteFile(path, b, 0o600))
-		file, err := openLayer(path, d, dbformat.Rest)
-		if err == nil {
-			defer file.Close()
-			if err = file.Verify(nil); err == nil {
-				requireLayer(t, file, r.rest)
-				return
+		f.Add([]byte(strings.Replace(text[:at[0]]+text[at[1]:], ",,", ",", 1)))
+		f.Add([]byte(text[:at[1]]))
+	}
+}
+
+// FuzzSourceURL: what is taken for a source has a scheme that an updater knows, and is written without what stands in a place of a secret.
+func FuzzSourceURL(f *testing.F) {
+	for _, u := range []string{"", "http://h/", "https://h:443/a?b#c", "file:///srv/x", "ftp://h/", "HTTP://H", "http:", "//h", "https://u:p@h/", "http://[::1]:80/", "javascript:x",
+		"http://h/%zz", "https://\x00", "file://host/x", strings.Repeat("h", 5000)} {
+		for _, proxy := range []string{"", "direct", "http://p:3128", "socks5://p"} {
+			for _, age := range []string{"", "10d", "-1h", "9999d"} {
+				f.Add(u, proxy, age, "TOKEN")
 			}
 		}
-		if !errors.Is(err, ErrDamaged) {
-			t.Fatalf("%v, want ErrDamaged", err)
+	}
+	f.Fuzz(func(t *testing.T, u, proxy, age, env string) {
+		for _, v := range []SettingsSource{{URL: u}, {URL: u, Proxy: proxy, MaxAge: age}, {URL: u, Proxy: proxy, Bearer: &SettingsSecret{Env: env}},
+			{URL: u, Basic: &SettingsSecret{File: env}, ClientCert: &SettingsCert{Env: env}}} {
+			if v.Check() != nil {
+				continue
+			}
+			parsed, err := url.Parse(u)
+			if err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" && parsed.Scheme != "file" {
+				t.Fatalf("%q is taken", u)
+			}
+			if d, err := v.Age(); err != nil || d < 0 || d > maxAge {
+				t.Fatalf("%q is an age of %v, %v", age, d, err)
+			}
 		}
 	})
 }

@@ -1,0 +1,102 @@
+package publisher_test
+
+import (
+	"bytes"
+	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/matcher"
+	"example.org/avdb/publisher"
+)
+
+// nth is line i of the sources that fuzzing begins with: every kind of hash, size and name, and lines that are none.
+func nth(i int) string {
+	of := fmt.Appendf(nil, "content %d", i)
+	hash := []string{fmt.Sprintf("%x", md5.Sum(of)), fmt.Sprintf("%x", sha1.Sum(of)), fmt.Sprintf("%X", sha256.Sum256(of))}[i%3]
+	size := []string{"*", "1", "4294967294", "4294967295", "-1", ""}[i%6]
+	name := []string{"Win.A", "Hash.MD5." + hash[:16], "", strings.Repeat("n", 255), "a b", "x\x01"}[i%5]
+	level := []string{"", ":73", ":73:255", ":999"}[i%4]
+	return fmt.Sprintf("%s:%s:%s%s\n", hash, size, name, level)
+}
+
+// FuzzPublishConsume: whatever the sources say, what is compiled can be carried in bundles to another device, whose layers have the same
+// digests and which finds each record and nothing beside it.
+func FuzzPublishConsume(f *testing.F) {
+	for i := range 60 {
+		text := nth(i)
+		for j := range i % 7 {
+			text += nth(i*7 + j)
+		}
+		f.Add([]byte(text), []byte(nth(i+1)))
+	}
+	f.Add([]byte(""), []byte("#"))
+	f.Fuzz(func(t *testing.T, detect, allow []byte) {
+		dir := t.TempDir()
+		for name, b := range map[string][]byte{"a.hsb": detect, "b.sfp": allow, "c.hashes": allow} {
+			if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, err := publisher.Compile(t.Context(), []string{dir}, nil)
+		if err != nil {
+			if !errors.Is(err, publisher.ErrSources) {
+				t.Fatal(err)
+			}
+			return
+		}
+		light, rest, err := dbformat.Build(c.Content, dbformat.ChooseParams(c.Content, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		light, rest = carried(t, light), carried(t, rest)
+		if err := matcher.SelfTest(light, rest); err != nil {
+			t.Fatal(err)
+		}
+		e, err := matcher.OpenGeneration(light, rest, matcher.Options{PUA: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id, records := range c.Content.Sections {
+			for _, r := range records {
+				hash, size := r.Hash[:id.Algorithm().Size()], int64(r.Size)
+				if r.Size == dbformat.AnySize {
+					size = -1
+				}
+				if got, err := e.Lookup(id.Algorithm(), hash, size); err != nil || !got.Verdict.Finding() || got.Verdict == matcher.Suspected {
+					t.Fatalf("%x of %s: %+v, %v", hash, id, got, err)
+				}
+				hash[0] ^= 0xff
+				if got, err := e.Lookup(id.Algorithm(), hash, size); err != nil || got.Verdict != matcher.Clean && len(records) < 4 {
+					t.Fatalf("%x is not of %s: %+v, %v", hash, id, got, err)
+				}
+			}
+		}
+	})
+}
+
+// carried is the layer as another device decodes it from its bundle.
+func carried(t *testing.T, l *dbformat.MemLayer) *dbformat.MemLayer {
+	t.Helper()
+	var b bytes.Buffer
+	if err := dbformat.WriteBundle(&b, l); err != nil {
+		t.Fatal(err)
+	}
+	var sink dbformat.MemSink
+	h, err := dbformat.ReadBundle(&b, l.Header().Layer, &sink)
+	if err != nil || h.Digest() != l.Header().Digest() {
+		t.Fatalf("the %s layer is another one: %v", l.Header().Layer, err)
+	}
+	got, err := sink.Layer(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
