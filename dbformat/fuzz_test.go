@@ -144,6 +144,18 @@ func FuzzReadBundle(f *testing.F) {
 func FuzzApplyDelta(f *testing.F) {
 	seeds(f, "delta-light", "delta-rest")
 	w := goldenWorld(f)
+	for kind, name := range []string{"delta-light", "delta-rest"} {
+		for _, v := range fixtures.Vectors(f, name) {
+			if v.Expect != "ok" {
+				continue
+			}
+			for i := range 8 * len(v.Data) {
+				b := bytes.Clone(v.Data)
+				b[i/8] ^= 1 << (i % 8)
+				f.Add(uint8(kind), b)
+			}
+		}
+	}
 	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
 		var h *dbformat.Header
 		var err error
@@ -177,6 +189,9 @@ func FuzzDeltaOfHistories(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, steps uint8) {
 		h := newHistory(seed)
+		if steps&8 != 0 { // names enough for a dictionary
+			h.c = sample(40+int(seed%100), seed)
+		}
 		from := makeRelease(t, clone(h.c), h.params())
 		for range steps % 8 {
 			h.step()

@@ -138,6 +138,14 @@ func FuzzParseReleaseRecord(f *testing.F) {
 		if v := r.For("install").Version; v != r.Stable.Version && v != r.Version() || !r.For("install").Offers(dbformat.VariantFull) {
 			t.Fatalf("an install uses release %d of %s", v, b)
 		}
+		for _, l := range dbformat.VariantFull.Layers() {
+			since := r.Stable.Layer(l).Since
+			for _, name := range []string{dbformat.BundleTarget(l, r.Stable.Layer(l).Digest), dbformat.DeltaTarget(l, since, since+1)} {
+				if !strings.HasPrefix(name, l.String()+"/") || strings.ContainsAny(name, " \\:") {
+					t.Fatalf("the target of %s is %q", l, name)
+				}
+			}
+		}
 		if again, err := r.Encode(); err != nil || !bytes.Equal(again, b) {
 			t.Fatalf("re-encoded as %s, %v", again, err)
 		}
