@@ -24,14 +24,15 @@ const module = "example.org/avdb/"
 // imports is the design: what each package may import from this module. Arrows point down only.
 // A new arrow is a decision: it belongs into docs/ARCHITECTURE.md as well.
 var imports = map[string][]string{
+	"osfile":                       {},
 	"dbformat":                     {},
-	"signing":                      {"dbformat", "signing/internal/exchange"},
-	"store":                        {"dbformat", "signing"},
-	"matcher":                      {"dbformat", "store"},
+	"signing":                      {"dbformat", "osfile", "signing/internal/exchange"},
+	"store":                        {"dbformat", "osfile", "signing"},
+	"matcher":                      {"dbformat", "osfile", "store"},
 	"ksn":                          {"dbformat", "store"},
-	"updater":                      {"dbformat", "ksn", "matcher", "signing", "store"},
-	"publisher":                    {"dbformat", "signing"},
-	"cmd/avdb":                     {"dbformat", "ksn", "matcher", "publisher", "signing", "store", "updater"},
+	"updater":                      {"dbformat", "ksn", "matcher", "osfile", "signing", "store"},
+	"publisher":                    {"dbformat", "osfile", "signing"},
+	"cmd/avdb":                     {"dbformat", "ksn", "matcher", "osfile", "publisher", "signing", "store", "updater"},
 	"signing/internal/exchange":    {},
 	"signing/internal/conformance": {"signing/internal/exchange"},                                       // a program for tests only
 	"fixtures":                     {"dbformat", "publisher", "signing", "store", "matcher", "updater"}, // for tests only
@@ -49,6 +50,7 @@ var owners = map[string][]string{
 	"github.com/spf13/cobra":                  {"cmd/avdb"},
 	"github.com/goccy/go-yaml":                {"cmd/avdb", "publisher"},
 	"golang.org/x/term":                       {"cmd/avdb"},
+	"golang.org/x/sys":                        {"osfile"},
 	"github.com/hanwen/go-fuse/v2":            {"reliability/disk"}, // in tests only
 }
 
