@@ -114,7 +114,8 @@ func (b *bench) calls(t *testing.T) (list []call) {
 	return list
 }
 
-// TestKilled is row A1: the process is killed before each call that changes the disk.
+// TestKilled is row A1: the process is killed before each call that changes the disk. Each cell goes on with a next run and a
+// power cut at its end.
 func TestKilled(t *testing.T) {
 	y := newTally(t, "A1 SIGKILL before each call")
 	eachScenario(t, func(t *testing.T, b *bench) {
@@ -162,7 +163,31 @@ func (b *bench) killedAt(t *testing.T, n int, what verdict) error {
 	if ok {
 		return fmt.Errorf("was not killed: there was no call %d (%s%s)", n, a.Error, a.Panic)
 	}
-	return b.judge(t, b.m.take(c, now), false)
+	if err := b.judge(t, b.m.take(c, now), false); err != nil {
+		return err
+	}
+	return b.cutAfterNext(t, c, name)
+}
+
+// cutAfterNext lets another process take over where one was killed, and cuts the power when it says that it is done: what the
+// first one renamed and did not sync must be durable then, too.
+func (b *bench) cutAfterNext(t *testing.T, c *cell, name string) error {
+	b.m.mu.Lock()
+	c.dead, c.decide = false, nil
+	b.m.mu.Unlock()
+	w := newWorker(t)
+	defer w.end()
+	o := b.order
+	o.State = stateIn(b.m.path(name))
+	if a, ok := w.do(o); !ok || !a.Done {
+		return fmt.Errorf("the next run fails: %s%s", a.Error, a.Panic)
+	}
+	for _, l := range []look{durable, ahead} {
+		if err := b.judge(t, b.m.take(c, l), true); err != nil {
+			return fmt.Errorf("the next run, then a power cut: %w", err)
+		}
+	}
+	return nil
 }
 
 var errnos = []struct {
