@@ -20,11 +20,7 @@ var switched = []struct {
 	want                 string
 	within               int
 }{
-	{"floors hold", "signing/floors.go", "case value < v.Value:", "case false:", "I[14]", 100},
-	{"what expired is refused", "signing/refresh.go", "if x.reference.After(d.expires) {", "if false {", "I1", 100},
 	{"files are synced before they are renamed", "store/store.go", "err = f.Sync()", "err = nil", "I2", 10},
-	{"folders that a dead run left unsynced are synced", "signing/trust.go", "if t.settled[dir] {", "if true {", "I2", 10},
-	{"layers in use are proved by each update", "updater/cycle.go", "if asItIs {", "if false {", "I[23]", 100},
 }
 
 // With a guard of the code switched off, histories fail.
