@@ -50,7 +50,7 @@ var owners = map[string][]string{
 	"github.com/spf13/cobra":                  {"cmd/avdb"},
 	"github.com/goccy/go-yaml":                {"cmd/avdb", "publisher"},
 	"golang.org/x/term":                       {"cmd/avdb"},
-	"golang.org/x/sys":                        {"osfile"},
+	"golang.org/x/sys":                        {"osfile", "cmd/avdb"},
 	"github.com/hanwen/go-fuse/v2":            {"reliability/disk"}, // in tests only
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/avdb/ksn"
+	"example.org/avdb/osfile"
 	"example.org/avdb/signing"
 	"example.org/avdb/store"
 	"example.org/avdb/updater"
@@ -159,7 +160,7 @@ func (d *device) sources() []store.SettingsSource {
 // findRoot reads the root from a file, or fetches the one that has the fingerprint.
 func findRoot(ctx context.Context, o initOptions, sources []store.SettingsSource, getenv func(string) string) ([]byte, error) {
 	if o.rootFile != "" {
-		f, err := openRegular(o.rootFile)
+		f, err := osfile.Open(o.rootFile)
 		if err != nil {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/osfile"
 	"example.org/avdb/store"
 )
 
@@ -57,7 +58,7 @@ const maxDocument = 16 << 20
 
 func inspect(name string) (inspection, error) {
 	i := inspection{File: name, Fields: []string{}}
-	f, err := openRegular(name)
+	f, err := osfile.Open(name)
 	if err != nil {
 		return i, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/osfile"
 	"example.org/avdb/signing"
 )
 
@@ -139,7 +140,7 @@ func readRepoStatus(dir, keys string, now time.Time) (repoStatus, error) {
 
 // readRelease reads the signed release record from the public tree and holds it against its target.
 func readRelease(file string, t signing.Target) (*dbformat.ReleaseRecord, error) {
-	f, err := openRegular(file)
+	f, err := osfile.Open(file)
 	if err != nil {
 		return nil, err
 	}
