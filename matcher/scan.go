@@ -2,6 +2,7 @@ package matcher
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"sync"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/osfile"
 )
 
 // ScanOptions say how a scan runs; fields that are zero take the default.
@@ -132,19 +134,30 @@ func skipped(path string, size int64, why string) Result {
 	return Result{Path: path, Verdict: Clean, Source: SourceLocal, Size: size, Skipped: why}
 }
 
-// openRegular opens a regular file, and nothing else.
+// openRegular opens a regular file, and nothing else, without ever waiting. With follow unset a link is an error, so that an
+// entry of a folder that is swapped for one between the walk and here leads nowhere.
 func openRegular(path string, follow bool) (*os.File, fs.FileInfo, error) {
-	f, err := openFile(path, follow)
+	var (
+		f   *os.File
+		err error
+	)
+	if follow {
+		f, err = osfile.Open(path)
+	} else {
+		f, err = osfile.OpenOwn(path, os.O_RDONLY)
+	}
+	if e, ok := errors.AsType[*osfile.IrregularError](err); ok && follow {
+		return nil, nil, notRegular(path, e.Mode)
+	} else if ok {
+		return nil, nil, fmt.Errorf("%s is no regular file any more: %w", path, ErrChanged)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot scan: %w", err)
 	}
 	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
-		err = notRegular(path, fi.Mode())
-	}
 	if err != nil {
 		f.Close()
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("cannot scan: %w", err)
 	}
 	return f, fi, nil
 }

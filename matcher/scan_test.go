@@ -369,7 +369,7 @@ func TestLinksAreFollowedOnlyWhenNamed(t *testing.T) {
 	// An entry that becomes a link between the walk and the opening leads nowhere.
 	h := newHasher()
 	l := look{e: e, h: h}
-	if r := l.file(t.Context(), filepath.Join(in, "file-link"), false); r.Verdict != Failed {
+	if r := l.file(t.Context(), filepath.Join(in, "file-link"), false); r.Verdict != Failed || !errors.Is(r.Err, ErrChanged) {
 		t.Errorf("a link that was a file before: %+v", r)
 	}
 }
