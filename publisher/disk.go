@@ -8,8 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
+
+	"example.org/avdb/osfile"
 )
 
 // A disk makes every change to DIR/state and takes files off the mirror. Each change asks the hook first,
@@ -83,10 +84,10 @@ func (d disk) rename(from, to string) error {
 	if err := d.step("rename", to); err != nil {
 		return err
 	}
-	if err := os.Rename(from, to); err != nil {
+	if err := osfile.Rename(from, to); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(to))
+	return osfile.SyncDir(filepath.Dir(to))
 }
 
 // remove takes a file away; one that is not there is no error.
@@ -116,17 +117,4 @@ func (d disk) sweep(name string, unwanted func(name string) bool) error {
 		}
 	}
 	return nil
-}
-
-// syncFolder makes renames in a folder durable where the system can do that.
-func syncFolder(name string) error {
-	if runtime.GOOS == "windows" {
-		return nil // NTFS writes its own log; a folder cannot be opened for syncing
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/osfile"
 )
 
 // Limits of sources.
@@ -79,7 +80,7 @@ func (in *intake) read(ctx context.Context, files []sourceFile, progress func(do
 }
 
 func (in *intake) readFile(ctx context.Context, f sourceFile) error {
-	file, err := openRegular(f.path)
+	file, err := osfile.Open(f.path)
 	if err != nil {
 		return &SourceError{File: f.path, Reason: "cannot be read", Err: bare(err)}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/osfile"
 )
 
 // MaxPolicy is the greatest length of a policy file in bytes.
@@ -65,7 +66,7 @@ func (e *PolicyError) Is(target error) bool { return target == ErrPolicy }
 // ReadPolicy reads a policy file and the list of hashes that it names, whose path is relative to the
 // file's own folder. Errors match [ErrPolicy].
 func ReadPolicy(file string) (*Policy, error) {
-	f, err := openRegular(file)
+	f, err := osfile.Open(file)
 	if err != nil {
 		return nil, &PolicyError{File: file, Reason: "cannot be read: " + bare(err).Error(), Remedy: "check the path given with --policy"}
 	}
@@ -213,7 +214,7 @@ func fieldError(b []byte, key, reason, remedy string) *PolicyError {
 
 // readHashes reads the list of a policy: a .hashes file whose every line must be valid.
 func readHashes(file string) (map[reservedKey]bool, error) {
-	f, err := openRegular(file)
+	f, err := osfile.Open(file)
 	if err != nil {
 		return nil, &PolicyError{File: file, Reason: "cannot be read: " + bare(err).Error(), Remedy: "whole.hashes is a path relative to the policy file"}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/osfile"
 )
 
 // ErrRestrictions is matched by errors about a restriction file: one that cannot be read, breaks the format, does what a set must not, or has an epoch
@@ -111,7 +112,7 @@ func checkStep(file string, epoch uint64, previous *dbformat.RestrictionSet) err
 }
 
 func readSet(file string) (*dbformat.RestrictionSet, error) {
-	f, err := openRegular(file)
+	f, err := osfile.Open(file)
 	if err != nil {
 		return nil, &RestrictionsError{File: file, Reason: "cannot be read: ", Err: bare(err), Remedy: "check the path given with --restrictions, or give none to lift all restrictions"}
 	}

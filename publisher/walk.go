@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"example.org/avdb/osfile"
 )
 
 // ErrSources is matched by errors about sources as a whole: one that is missing or cannot be read, an
@@ -120,29 +122,11 @@ func findInFolder(root string) (files []sourceFile, rejects []Reject, err error)
 	return files, rejects, err
 }
 
-// errIrregular is what [openRegular] says of pipes, devices and folders.
-var errIrregular = errors.New("not a regular file")
-
-// openRegular opens a file that a user named, through links, and waits for nothing: a pipe without a writer would hold
-// the run, and a device may never end.
-func openRegular(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|nonBlocking, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errIrregular
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-// bare strips the path that the system's errors repeat.
+// bare strips the path that errors of opening and reading repeat.
 func bare(err error) error {
+	if _, ok := errors.AsType[*osfile.IrregularError](err); ok {
+		return errors.New("not a regular file")
+	}
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return fmt.Errorf("%s: %w", e.Op, e.Err)
 	}
