@@ -121,6 +121,11 @@ func (c *cycle) count(old, new *store.Generation) (dbformat.Changes, error) {
 	if err == nil || !damaged(err) {
 		return changes, err
 	}
+	// Only the old layers may be unreadable. The new ones are what was signed, block by block, but no digest proves that the rows of rest
+	// are those of light, in order: who could hide a deletion behind rows that cannot be compared would need no approval.
+	if _, err := c.countLayers(new, new, new.Rest != nil); err != nil {
+		return dbformat.Changes{}, fmt.Errorf("release %d cannot be held against what is in use: %w", new.Version, err)
+	}
 	c.note(NoteDamaged+": %v", err)
 	if both {
 		if changes, err = c.countLayers(old, new, false); err != nil && !damaged(err) {
