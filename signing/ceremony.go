@@ -208,6 +208,9 @@ func (c *ceremony) follows(role string) error {
 	switch {
 	case d.version <= was.version || d.version < c.least[role]:
 		return outdated("%s has version %d, and %d was signed meanwhile", role, d.version, max(was.version, c.least[role]-1))
+	case role == RoleRoot && d.version != was.version+1:
+		// Clients take roots one by one. A later one that was signed today would count once its turn comes.
+		return outdated("root has version %d after %d", d.version, was.version)
 	case d.version-was.version > maxStep:
 		return outdated("%s version %d is more than 2^32 above version %d", role, d.version, was.version)
 	case !c.now.Before(d.expires):
@@ -217,6 +220,30 @@ func (c *ceremony) follows(role string) error {
 			d.expires.Format(time.RFC3339), int(life.Hours()/24))
 	}
 	return nil
+}
+
+// says tells whether what waits would make next of the public state, and nothing else. Nothing in it is trusted: keys that are asked
+// for one change must not sign another that somebody put there under its name. What is due for renewal already does not count either.
+func (c *ceremony) says(next *set, kind ChangeKind, roles []string) bool {
+	if c.p.Kind != kind || c.p.Lost || !slices.Equal(c.p.Roles, newPending(kind, "", c.p.Since, roles).Roles) {
+		return false
+	}
+	for _, role := range c.p.Roles {
+		if !leaf(role) {
+			continue
+		}
+		d := *next.doc(role)
+		d.version, d.expires = c.p.docs[role].version, c.p.docs[role].expires
+		want, err := encode(&d, nil)
+		if err != nil || d.expires.Sub(c.now) < renewBelow(role) {
+			return false
+		}
+		// Byte for byte, so that no field that this version does not know is signed with it.
+		if have, err := addSignatures(role, []byte(c.p.Documents[role]), nil, nil); err != nil || !bytes.Equal(have, want) {
+			return false
+		}
+	}
+	return true
 }
 
 // allFollow tells why a leaf cannot follow. Snapshot and timestamp are made anew where they do not.

@@ -201,14 +201,15 @@ func (r *Repository) keep(c *ceremony) error {
 	return r.sweepPending(c.p)
 }
 
-// change has offline roles signed as next says, and what vouches for them. It goes on with the same change where that waits already.
+// change has offline roles signed as next says, and what vouches for them. It goes on with the same change where that waits already;
+// what only bears its name is replaced.
 func (r *Repository) change(s, next *set, kind ChangeKind, what string, roles []string, now time.Time) error {
 	ring, err := r.allKeys()
 	if err != nil {
 		return err
 	}
 	if was, err := r.readPending(s); err == nil && was != nil && was.What == what {
-		if c, err := r.ceremony(s, was, ring, now); err == nil && r.check(c) == nil {
+		if c, err := r.ceremony(s, was, ring, now); err == nil && c.says(next, kind, roles) && r.check(c) == nil {
 			c.pending = true
 			return r.settle(c)
 		}
