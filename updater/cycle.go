@@ -331,7 +331,7 @@ func (c *cycle) layers(ctx context.Context, src source, name string, v *signing.
 	c.reportSteps(plan)
 	c.step(stepClean)
 	cleanDownloads(c.u.c.Store.DownloadsDir(), nil)
-	if err := c.u.c.Store.Clean(); err != nil {
+	if err := c.clearLayers(); err != nil {
 		return err
 	}
 	if plan.Release == nil { // what is not in use is not accepted

@@ -381,6 +381,23 @@ func TestTwoUpdatesAtOnce(t *testing.T) {
 	w.mustBe("1 full")
 }
 
+// A light layer that waits for its rest outlives what the next source's turn clears away.
+func TestSpareLightOutlivesTheNextSource(t *testing.T) {
+	w := newWorld(t)
+	w.publish(signatures(0, 400))
+	old := filepath.Join(t.TempDir(), "public")
+	must(t, os.CopyFS(old, os.DirFS(filepath.Join(w.repo, "public"))))
+	first := newSite(t, old)
+	first.hostile(only(status(404), "rest.bundle"))
+	w.publish(signatures(0, 401))
+	w.hostile(only(status(404), "light.bundle"))
+	r, err := w.update(updater.Options{}, from(updater.Sources(first.URL, w.URL)...))
+	if !isOnly(err, updater.ErrUnavailable) || !hasNote(r, "rest_unavailable") {
+		t.Errorf("%v, notes %q", err, r.Notes)
+	}
+	w.mustBe("1 light")
+}
+
 // What light alone can give is given where it takes nothing away.
 func TestRestUnavailable(t *testing.T) {
 	gone := only(status(404), "rest.bundle", "rest.delta")

@@ -85,7 +85,7 @@ func (c *cycle) refusedBefore(p Plan, approved bool) error {
 // discard removes the layers that were brought for a release that a guard refused.
 func (c *cycle) discard() error {
 	cleanDownloads(c.u.c.Store.DownloadsDir(), nil)
-	return c.u.c.Store.Clean()
+	return c.clearLayers()
 }
 
 // refusedByGuard tells whether err is a guard's.

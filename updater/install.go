@@ -89,7 +89,15 @@ func (in *installation) clean() error {
 		}
 	}
 	cleanDownloads(in.u.c.Store.DownloadsDir(), keep)
-	return in.u.c.Store.Clean(layers...)
+	return in.clearLayers(layers...)
+}
+
+// clearLayers removes the layers that no generation has, except those named and the one that waits for its rest.
+func (c *cycle) clearLayers(keep ...dbformat.Digest) error {
+	if c.spare != nil {
+		keep = append(keep, c.spare.light.Digest)
+	}
+	return c.u.c.Store.Clean(keep...)
 }
 
 // space refuses to begin what cannot be ended: the files to be fetched and the new layers must fit beside
@@ -379,6 +387,7 @@ func (c *cycle) useSpare(ctx context.Context) error {
 	g := store.Generation{Version: sp.planned.Version, Published: sp.planned.Created.Time, Light: sp.light}
 	err := c.activate(g, sp.release, sp.approved)
 	if refusedByGuard(err) {
+		c.spare = nil
 		err = errors.Join(err, c.discard())
 	}
 	return err
