@@ -8,6 +8,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"example.org/avdb/osfile"
 )
 
 // boltTimeout bounds the wait for another process's lock on a bbolt file that is written.
@@ -111,7 +113,7 @@ func openFinished(path string) (*bolt.DB, error) {
 				return nil, err
 			}
 			defer f.Close()
-			return privateCopy(f)
+			return osfile.PrivateCopy(f)
 		})
 	}
 	return db, err

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/osfile"
 )
 
 var (
@@ -115,7 +116,7 @@ func (s *Store) sweep(dir string, doomed func(name string) bool) error {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
-		if err := s.files.Remove(path); err != nil && first == nil && !inUse(err) {
+		if err := s.files.Remove(path); err != nil && first == nil && !osfile.InUse(err) {
 			first = failed(path, "cannot be removed", err)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"example.org/avdb/osfile"
 )
 
 // files is every way in which the store changes the disk, so that tests can record the order of
@@ -80,10 +82,10 @@ func createExclusive(path string, mode fs.FileMode) (*os.File, error) {
 }
 
 func (osFiles) Rename(from, to string) error {
-	return retryInUse(func() error { return os.Rename(from, to) })
+	return osfile.Rename(from, to)
 }
 
-func (osFiles) SyncDir(path string) error { return syncDir(path) }
+func (osFiles) SyncDir(path string) error { return osfile.SyncDir(path) }
 
 // Remove does not try again: what is in use now is left for the next run.
 func (osFiles) Remove(path string) error {
@@ -99,26 +101,14 @@ func (osFiles) Transaction(_ string, change func() error) error { return change(
 // openRegular opens a file of ours for reading or writing: never a link, a folder, a device or a
 // FIFO (on which opening could wait for ever).
 func openRegular(path string, flag int) (*os.File, error) {
-	if err := refuseLink(path); err != nil {
-		return nil, err
+	f, err := osfile.OpenOwn(path, flag)
+	if osfile.IsLinkError(err) {
+		return nil, notRegular(path, "is a symbolic link")
 	}
-	f, err := os.OpenFile(path, flag|openFlags, 0)
-	if err != nil {
-		if isLinkError(err) {
-			return nil, notRegular(path, "is a symbolic link")
-		}
-		return nil, err
-	}
-	i, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	if !i.Mode().IsRegular() {
-		f.Close()
+	if _, ok := errors.AsType[*osfile.IrregularError](err); ok {
 		return nil, notRegular(path, "is not a regular file")
 	}
-	return f, nil
+	return f, err
 }
 
 func notRegular(path, what string) error {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"example.org/avdb/osfile"
 )
 
 // A Lock is the right to change what is in db. The operating system takes it back when the process ends,
@@ -61,9 +63,9 @@ func tryLock(path string) (*flock.Flock, bool, error) {
 	if i, err := os.Lstat(path); err == nil && !i.Mode().IsRegular() {
 		return nil, false, &Error{Kind: ErrStorage, Path: path, What: "is not a regular file", Remedy: "remove it"}
 	}
-	f := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDONLY|openFlags), flock.SetPermissions(modeSecret))
+	f := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDONLY|osfile.NoFollow), flock.SetPermissions(modeSecret))
 	ok, err := f.TryLock()
-	if isLinkError(err) {
+	if osfile.IsLinkError(err) {
 		err = notRegular(path, "is a symbolic link")
 	}
 	return f, ok, err

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"example.org/avdb/osfile"
 )
 
 // state.db is a record of what happened, no truth: nothing that is verified or decided depends on it, and
@@ -295,7 +297,7 @@ func openState(path string, readOnly bool) (db *bolt.DB, err error) {
 					return nil, err
 				}
 				// This is the one file that is written in place: under a second name it could be anybody's.
-				if i, err := f.Stat(); err != nil || links(i) > 1 {
+				if i, err := f.Stat(); err != nil || osfile.HardLinked(i) {
 					f.Close()
 					return nil, errors.Join(err, notRegular(path, "has a second name"))
 				}

@@ -223,9 +223,6 @@ func TestLock(t *testing.T) {
 }
 
 func TestNetworkFileSystemRefusal(t *testing.T) {
-	if kind, remote := remoteFileSystem(t.TempDir()); remote {
-		t.Errorf("the test's own folder counts as remote: %s", kind)
-	}
 	if got := existing(filepath.Join(t.TempDir(), "a", "b")); filepath.Base(got) == "b" {
 		t.Errorf("existing gives %s", got)
 	}
@@ -244,32 +241,5 @@ func TestNetworkFileSystemRefusal(t *testing.T) {
 	requireError(t, err, ErrNoDatabase, "run an update")
 	if _, err := os.Stat(filepath.Dir(dir)); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("Open made a folder")
-	}
-}
-
-func TestRetryInUse(t *testing.T) {
-	busy, other := errors.New("in use"), errors.New("other")
-	for _, c := range []struct {
-		name    string
-		results []error
-		want    error
-		calls   int
-	}{
-		{"at once", []error{nil}, nil, 1},
-		{"after a while", []error{busy, busy, busy, nil}, nil, 4},
-		{"another error is final", []error{busy, other}, other, 2},
-	} {
-		now, calls := day(0), 0
-		err := retry(func() error { calls++; return c.results[calls-1] }, func(err error) bool { return err == busy }, inUseLimit,
-			func() time.Time { return now }, func(d time.Duration) { now = now.Add(d) })
-		if err != c.want || calls != c.calls {
-			t.Errorf("%s: %v after %d calls, want %v after %d", c.name, err, calls, c.want, c.calls)
-		}
-	}
-	now := day(0)
-	err := retry(func() error { return busy }, func(error) bool { return true }, inUseLimit,
-		func() time.Time { return now }, func(d time.Duration) { now = now.Add(d) })
-	if waited := now.Sub(day(0)); err != busy || waited > inUseLimit || waited < inUseLimit-400*time.Millisecond {
-		t.Errorf("a file in use for ever: %v after %v, want the error after %v", err, waited, inUseLimit)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.org/avdb/osfile"
 	"example.org/avdb/signing"
 )
 
@@ -49,7 +50,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, failed(dir, "has no absolute path", err)
 	}
-	if kind, remote := remoteFileSystem(existing(abs)); remote {
+	if kind, remote := osfile.Remote(existing(abs)); remote {
 		return nil, &Error{Kind: ErrStorage, Path: abs, What: "is on a network file system (" + kind + ")",
 			Remedy: "choose a folder on a local disk with --state"}
 	}
@@ -192,7 +193,7 @@ func (s *Store) lockPath() string         { return filepath.Join(s.dir, "update.
 // FreeBytes is the room that this user has on the file system of the state folder, in bytes.
 func (s *Store) FreeBytes() (int64, error) {
 	dir := existing(s.dir)
-	n, err := freeBytes(dir)
+	n, err := osfile.FreeBytes(dir)
 	if err != nil {
 		return 0, failed(dir, "free space cannot be read", err)
 	}
