@@ -10,11 +10,11 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"runtime"
 	"strings"
 	"syscall"
 
+	"example.org/avdb/osfile"
 	"example.org/avdb/store"
 )
 
@@ -168,7 +168,11 @@ func (r *resolver) read(what string, s Secret) (text, place string) {
 // file reads a file of credentials: a plain one, of bounded length, and where it is secret one that the rest of the world cannot
 // read, as ssh demands. The group may: services run under one.
 func (r *resolver) file(what, path string, secret bool) []byte {
-	f, err := os.OpenFile(path, os.O_RDONLY|nonBlocking, 0)
+	f, err := osfile.Open(path)
+	if _, ok := errors.AsType[*osfile.IrregularError](err); ok {
+		r.fail(path, what+" is no regular file", "name a file")
+		return nil
+	}
 	if err != nil {
 		remedy := "make the file, or correct its name in the configuration"
 		if errors.Is(err, fs.ErrPermission) {
@@ -184,8 +188,8 @@ func (r *resolver) file(what, path string, secret bool) []byte {
 	defer f.Close()
 	st, err := f.Stat()
 	switch {
-	case err != nil || !st.Mode().IsRegular():
-		r.fail(path, what+" is no regular file", "name a file")
+	case err != nil:
+		r.fail(path, what+" cannot be read", "check the disk")
 		return nil
 	case secret && runtime.GOOS != "windows" && st.Mode().Perm()&0o007 != 0:
 		r.fail(path, fmt.Sprintf("%s can be read by every user of this machine (mode %04o) and is not used", what, st.Mode().Perm()), "run chmod o= "+path)

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 
+	"example.org/avdb/osfile"
 	"example.org/avdb/signing"
 )
 
@@ -102,13 +103,12 @@ func (s *fileSource) openFile(ctx context.Context, name string) (*os.File, error
 		}
 		s.root = root
 	}
-	f, err := s.root.OpenFile(name, os.O_RDONLY|nonBlocking, 0)
+	f, err := osfile.OpenIn(s.root, name)
+	if _, ok := errors.AsType[*osfile.IrregularError](err); ok {
+		return nil, &SourceError{Source: s.name, File: name, Reason: "no regular file"}
+	}
 	if err != nil {
 		return nil, &SourceError{Source: s.name, File: name, Err: err}
-	}
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		f.Close()
-		return nil, &SourceError{Source: s.name, File: name, Reason: "no regular file", Err: err}
 	}
 	return f, nil
 }

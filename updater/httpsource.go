@@ -17,6 +17,7 @@ import (
 	"github.com/cavaliergopher/grab/v3"
 	"github.com/hashicorp/go-retryablehttp"
 
+	"example.org/avdb/osfile"
 	"example.org/avdb/signing"
 	"example.org/avdb/store"
 )
@@ -245,7 +246,7 @@ func prepare(file string) (int64, error) {
 		return 0, nil
 	case err != nil:
 		return 0, storageError(file, "cannot be looked at", err)
-	case st.Mode().IsRegular() && st.Size() > 0 && !linked(st):
+	case st.Mode().IsRegular() && st.Size() > 0 && !osfile.HardLinked(st):
 		return st.Size(), nil
 	}
 	if err := os.Remove(file); err != nil {
@@ -316,7 +317,7 @@ func (s *httpSource) verify(ctx context.Context, t signing.Target, file string) 
 	if _, err := prepare(file); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	f, err := osfile.OpenOwn(file, os.O_RDWR)
 	if err != nil {
 		return nil, storageError(file, "the download cannot be opened", err)
 	}
