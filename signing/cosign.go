@@ -46,8 +46,8 @@ func (r *Repository) prepare(s, next *set, kind ChangeKind, what string, roles [
 		}
 		d := *next.doc(role)
 		d.version, d.expires = c.least[role], c.now.Add(Life(role))
-		if role != RoleRoot && was != nil && was.docs[role] != nil && was.docs[role].version >= d.version {
-			d.version = was.docs[role].version + 1 // two documents of one number must never both be signed; roots have no other number
+		if used := was.used(s, role); role != RoleRoot && used >= d.version {
+			d.version = used + 1 // two documents of one number must never both be signed; roots have no other number
 		}
 		var keys []ed25519.PrivateKey
 		for _, s := range []*set{next, s} {

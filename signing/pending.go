@@ -95,6 +95,23 @@ func (p *pending) done(s *set) bool {
 	return true
 }
 
+// used is the version under which a key of the role has signed the document that waits, 0 if none has: a number that anybody could
+// have written there uses nothing up, nor does one that endpoints would refuse.
+func (p *pending) used(s *set, role string) uint64 {
+	if p == nil || p.docs[role] == nil {
+		return 0
+	}
+	v, public := p.docs[role].version, s.doc(role).version
+	if v <= public || v-public >= maxStep {
+		return 0
+	}
+	a, keys := s.authorityOf(role)
+	if good, err := signedBy(role, []byte(p.Documents[role]), a, keys); err != nil || len(good) == 0 {
+		return 0
+	}
+	return v
+}
+
 func parsePending(b []byte) (*pending, error) {
 	p := &pending{docs: map[string]*document{}}
 	d := json.NewDecoder(bytes.NewReader(b))

@@ -95,6 +95,16 @@ func TestOfflineKeysSignWhatWasAsked(t *testing.T) {
 			targets.approved = []uint64{7}
 			x.leave(ChangeKeys, what, append([]string{RoleRoot}, all...), root, targets)
 		},
+		"a far number": func(x *stranger) {
+			targets := x.copyOf(RoleTargets)
+			targets.approved, targets.version = []uint64{8}, 1<<52
+			x.leave(ChangeKeys, what, all, targets)
+		},
+		"a used-up number": func(x *stranger) {
+			targets := x.copyOf(RoleTargets)
+			targets.approved, targets.version = []uint64{8}, 1<<31
+			x.leave(ChangeKeys, what, all, targets)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -109,7 +119,7 @@ func TestOfflineKeysSignWhatWasAsked(t *testing.T) {
 			want := x.copyOf(RoleTargets)
 			want.approved = []uint64{7}
 			said := after.docs[RoleTargets]
-			if !bytes.Equal(after.raw[RoleRoot], x.s.raw[RoleRoot]) || !slices.Equal(said.approved, want.approved) ||
+			if !bytes.Equal(after.raw[RoleRoot], x.s.raw[RoleRoot]) || !slices.Equal(said.approved, want.approved) || said.version != want.version ||
 				!said.expires.Equal(want.expires) || !maps.EqualFunc(said.roles, want.roles, sameAuthority) {
 				t.Errorf("the offline keys signed %+v", said)
 			}
