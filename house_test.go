@@ -34,7 +34,7 @@ var imports = map[string][]string{
 	"publisher":                    {"dbformat", "osfile", "signing"},
 	"cmd/avdb":                     {"dbformat", "ksn", "matcher", "osfile", "publisher", "signing", "store", "updater"},
 	"signing/internal/exchange":    {},
-	"signing/internal/conformance": {"signing/internal/exchange"},                                       // a program for tests only
+	"signing/internal/conformance": {"osfile", "signing/internal/exchange"},                             // a program for tests only
 	"fixtures":                     {"dbformat", "publisher", "signing", "store", "matcher", "updater"}, // for tests only
 }
 

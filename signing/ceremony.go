@@ -4,16 +4,17 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/osfile"
 )
 
 // A ceremony is a pending change on its way to enough signatures: what is public, what is to come, and the keys that are at hand.
@@ -297,13 +298,10 @@ func (r *Repository) proveTarget(t Target) error {
 		return &RepositoryError{Kind: ErrTarget, What: "target " + t.Path, Detail: detail, Err: err,
 			Remedy: "nothing was signed; restore " + name + " or prepare the change again"}
 	}
-	if s, err := os.Stat(name); err != nil {
-		return bad(err, "")
-	} else if !s.Mode().IsRegular() {
+	f, err := osfile.Open(name)
+	if _, ok := errors.AsType[*osfile.IrregularError](err); ok {
 		return bad(nil, "is not a regular file")
-	}
-	f, err := os.Open(name)
-	if err != nil {
+	} else if err != nil {
 		return bad(err, "")
 	}
 	defer f.Close()

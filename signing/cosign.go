@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/osfile"
 )
 
 // HoldBack makes later calls of AddTarget and Commit prepare a change instead of making it visible: its files go to DIR/pending until
@@ -127,7 +128,7 @@ func (r *Repository) publish(c *ceremony) error {
 			if err := r.f.mkdir(filepath.Dir(to), 0o755); err != nil {
 				return err
 			}
-			if err := r.f.do(DiskCall{Op: "rename", Path: to, From: from}, func() error { return r.f.rename(from, to) }); err != nil {
+			if err := r.f.do(DiskCall{Op: "rename", Path: to, From: from}, func() error { return osfile.Rename(from, to) }); err != nil {
 				return err
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"example.org/avdb/osfile"
 )
 
 const (
@@ -76,28 +78,15 @@ func readOwn(name string, limit int64) ([]byte, error) {
 }
 
 func openOwn(name string) (*os.File, error) {
-	err := refuseLink(name)
-	var file *os.File
-	if err == nil {
-		file, err = os.OpenFile(name, os.O_RDONLY|openFlags, 0)
-	}
-	if isLinkError(err) {
-		return nil, errLink
-	}
-	if err != nil {
-		return nil, err
-	}
-	s, err := file.Stat()
+	file, err := osfile.OpenOwn(name, os.O_RDONLY)
+	e, irregular := errors.AsType[*osfile.IrregularError](err)
 	switch {
-	case err != nil:
-	case s.IsDir():
-		err = errFolder
-	case !s.Mode().IsRegular():
-		err = errors.New("is not a regular file")
+	case osfile.IsLinkError(err):
+		return nil, errLink
+	case irregular && e.Mode.IsDir():
+		return nil, errFolder
+	case irregular:
+		return nil, errors.New("is not a regular file")
 	}
-	if err != nil {
-		file.Close()
-		return nil, err
-	}
-	return file, nil
+	return file, err
 }

@@ -7,7 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
+
+	"example.org/avdb/osfile"
 )
 
 // files does every change to a disk that this package makes, each primitive step by way of the [Disk], if there is one.
@@ -68,7 +69,7 @@ func (f files) replace(tmp, name string, r io.Reader, mode fs.FileMode) error {
 	if err == nil {
 		// The moment of change: a crash before it leaves the old file, after it the new one. A power cut may still bring the
 		// old one back until the caller has synced the folder: before that it must not build on the new one.
-		err = f.do(DiskCall{Op: "rename", Path: name, From: t.Name()}, func() error { return f.rename(t.Name(), name) })
+		err = f.do(DiskCall{Op: "rename", Path: name, From: t.Name()}, func() error { return osfile.Rename(t.Name(), name) })
 	}
 	if err != nil {
 		// A rename that failed and took effect has left no file to remove; name is the new one, which is as good.
@@ -78,21 +79,9 @@ func (f files) replace(tmp, name string, r io.Reader, mode fs.FileMode) error {
 	return nil
 }
 
-// rename retries for two seconds while another process holds the file open, which only Windows minds.
-func (f files) rename(from, to string) error {
-	wait := time.Millisecond
-	for deadline := time.Now().Add(2 * time.Second); ; wait *= 2 {
-		err := os.Rename(from, to)
-		if err == nil || !sharingViolation(err) || time.Now().After(deadline) {
-			return err
-		}
-		time.Sleep(min(wait, 100*time.Millisecond))
-	}
-}
-
 // syncDir makes the renames into a folder durable.
 func (f files) syncDir(name string) error {
-	return f.step("syncdir", name, func() error { return syncFolder(name) })
+	return f.step("syncdir", name, func() error { return osfile.SyncDir(name) })
 }
 
 func (f files) remove(name string) error {
@@ -120,12 +109,7 @@ func (f files) clean(tmp string) error {
 
 // readLimited reads a file of at most limit bytes; a longer one is an error, never cut.
 func readLimited(name string, limit int64) ([]byte, error) {
-	if s, err := os.Stat(name); err != nil {
-		return nil, err
-	} else if !s.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", name) // opening a FIFO would wait for ever
-	}
-	file, err := os.Open(name)
+	file, err := osfile.Open(name)
 	if err != nil {
 		return nil, err
 	}

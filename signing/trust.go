@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"example.org/avdb/osfile"
 )
 
 // A Trust is what an endpoint believes about one repository, in a folder of its own:
@@ -248,7 +250,7 @@ func (s *state) note(code, format string, args ...any) {
 func (t *Trust) checkFolders() error {
 	for _, sub := range []string{"", "roots", "tmp"} {
 		name := filepath.Join(t.dir, sub)
-		if i, err := os.Lstat(name); err == nil && i.Mode()&fs.ModeSymlink != 0 {
+		if i, err := os.Lstat(name); err == nil && osfile.IsLink(i.Mode()) {
 			return damaged(name, "move it away and make a folder in its place", errLink)
 		}
 	}

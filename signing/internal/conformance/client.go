@@ -18,6 +18,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
 
+	"example.org/avdb/osfile"
 	"example.org/avdb/signing/internal/exchange"
 )
 
@@ -103,15 +104,10 @@ func (c *client) keep(dir, name string, b []byte) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
+	if err := osfile.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
 		return err
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	_ = d.Sync() // some systems cannot sync a folder and say so
-	return d.Close()
+	return osfile.SyncDir(dir)
 }
 
 // A session is one exchange: it gives go-tuf checked documents and keeps what go-tuf verified.
