@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -38,9 +39,27 @@ type access struct {
 // hide takes secrets out of a text that a source had a part in.
 func (a *access) hide(text string) string {
 	for _, s := range a.secrets {
-		text = strings.ReplaceAll(text, s, hidden)
+		text = hideIn(text, s)
 	}
 	return text
+}
+
+// hideIn takes a secret out of a text, also one that was cut behind enough of it to be worth having.
+func hideIn(text, secret string) string {
+	start := secret[:min(len(secret), 12)]
+	for from := 0; ; {
+		i := strings.Index(text[from:], start)
+		if i < 0 {
+			return text
+		}
+		i += from
+		end := i + len(start)
+		for end < len(text) && end-i < len(secret) && text[end] == secret[end-i] {
+			end++
+		}
+		text = text[:i] + hidden + text[end:]
+		from = i + len(hidden)
+	}
 }
 
 // hideErr is err with its text hidden, and err itself where there is nothing to hide.
@@ -54,13 +73,18 @@ func (a *access) hideErr(err error) error {
 	return err
 }
 
-// keepSecret remembers what a header holds, and the password of a pair. What is shorter than four bytes stands everywhere, and hides nothing.
+// keepSecret remembers what a header holds, and the password of a pair, also as %q writes them. What is shorter than four bytes stands
+// everywhere, and hides nothing.
 func (a *access) keepSecret(header, pair string) {
 	_, password, _ := strings.Cut(pair, ":")
 	_, token, _ := strings.Cut(header, " ")
 	for _, s := range []string{token, password} {
-		if len(s) >= 4 {
-			a.secrets = append(a.secrets, s)
+		if len(s) < 4 {
+			continue
+		}
+		a.secrets = append(a.secrets, s)
+		if quoted := strconv.Quote(s); quoted != `"`+s+`"` {
+			a.secrets = append(a.secrets, quoted[1:len(quoted)-1])
 		}
 	}
 }
@@ -281,8 +305,8 @@ func (r *resolver) pem(what string, s Secret, secret bool) (b []byte, place stri
 	return []byte(text), place
 }
 
-// proxyOf chooses the proxy of a request. A value of the environment that is no URL is told without its text, which may hold a
-// password.
+// proxyOf chooses the proxy of a request. A value of the environment that is no URL is ignored; what is refused is told without it, since
+// it may hold a password.
 func (a *access) proxyOf(req *http.Request) (*url.URL, error) {
 	switch {
 	case a.direct:
@@ -292,7 +316,7 @@ func (a *access) proxyOf(req *http.Request) (*url.URL, error) {
 	}
 	p, err := http.ProxyFromEnvironment(req)
 	if err != nil {
-		return nil, &protocolError{"HTTP_PROXY or HTTPS_PROXY of the environment names no proxy; write http://HOST:PORT"}
+		return nil, &protocolError{"HTTP_PROXY is not used where REQUEST_METHOD is set, too: a client of a web server could have set it; set proxy for this source"}
 	}
 	if p != nil && p.Scheme == "https" && len(a.tls.Certificates) > 0 {
 		return nil, &protocolError{"the proxy of the environment speaks TLS and could ask for the client certificate; set proxy for this source"}

@@ -158,6 +158,26 @@ func TestSourcesPrintNoSecrets(t *testing.T) {
 	}
 }
 
+// What a source sends back is hidden as errors write it: quoted, and cut off.
+func TestHideWhatComesBack(t *testing.T) {
+	const long = `to"ken\of-more-than-sixty-four-letters-as-those-that-hold-claims-are-today`
+	a, err := Source{URL: "https://a.example", Bearer: Secret{Value: long}}.resolve(noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for said, want := range map[string]string{
+		"said " + long + " twice, " + long:               "said xxxxx twice, xxxxx",
+		fmt.Sprintf("said %q.", long):                    `said "xxxxx".`,
+		fmt.Sprintf("said %.32q.", long):                 `said "xxxxx".`,
+		fmt.Sprintf("said %.20s of it", long):            "said xxxxx of it",
+		"to another " + hidden + ", without any of them": "to another " + hidden + ", without any of them",
+	} {
+		if got := a.hide(said); got != want {
+			t.Errorf("%s\nbecomes %s\nwant    %s", said, got, want)
+		}
+	}
+}
+
 // The name of a source holds no secret, and is one for all spellings of its URL.
 func TestSourceName(t *testing.T) {
 	for s, want := range map[string]string{
