@@ -216,6 +216,8 @@ func (c *ceremony) follows(role string) error {
 		return outdated("%s version %d is more than 2^32 above version %d", role, d.version, was.version)
 	case !c.now.Before(d.expires):
 		return outdated("%s version %d expired at %s", role, d.version, d.expires.Format(time.RFC3339))
+	case role == RoleTimestamp && (d.signedAt.Add(clockTolerance).Before(was.signedAt) || d.signedAt.After(c.now.Add(clockTolerance))):
+		return outdated("timestamp version %d was signed at %s, the one before at %s", d.version, d.signedAt.Format(time.RFC3339), was.signedAt.Format(time.RFC3339))
 	case d.expires.After(c.now.Add(life + clockTolerance)):
 		return outdated("%s version %d expires at %s, later than its life of %d days allows", role, d.version,
 			d.expires.Format(time.RFC3339), int(life.Hours()/24))
@@ -274,7 +276,21 @@ func (r *Repository) check(c *ceremony) error {
 			}
 		}
 	}
-	n := c.next()
+	return r.checkContent(c, c.next())
+}
+
+// checkContent proves that release and epoch go forward, that none gets another content under its number, where nobody would look for
+// one, and that a change about something else leaves both alone.
+func (r *Repository) checkContent(c *ceremony, n *set) error {
+	bad := func(format string, args ...any) error {
+		return &RepositoryError{Kind: ErrChanged, What: "pending " + c.p.What, Detail: fmt.Sprintf(format, args...),
+			Remedy: "nothing was signed; find out who prepared it, and drop it with \"avdb repo sign --drop\""}
+	}
+	for _, role := range []string{RoleDatabase, RoleRestrictions} {
+		if c.p.Kind != ChangeRelease && !maps.Equal(c.s.docs[role].targets, n.docs[role].targets) {
+			return bad("names other files of %s, and is no release", role)
+		}
+	}
 	was, err := r.content(c.s)
 	if err != nil {
 		return err
@@ -283,10 +299,14 @@ func (r *Repository) check(c *ceremony) error {
 	if err != nil {
 		return err
 	}
-	if is.version() < was.version() || is.epoch() < was.epoch() {
-		return &RepositoryError{Kind: ErrChanged, What: "pending " + c.p.What,
-			Detail: fmt.Sprintf("release %d and restriction epoch %d, after release %d and epoch %d", is.version(), is.epoch(), was.version(), was.epoch()),
-			Remedy: "nothing was signed; find out who prepared it, and drop it with \"avdb repo sign --drop\""}
+	same := func(role, path string) bool { return c.s.docs[role].targets[path] == n.docs[role].targets[path] }
+	switch {
+	case is.version() < was.version() || is.epoch() < was.epoch():
+		return bad("release %d and restriction epoch %d, after release %d and epoch %d", is.version(), is.epoch(), was.version(), was.epoch())
+	case is.version() == was.version() && !same(RoleDatabase, dbformat.ReleaseTarget):
+		return bad("release %d is published with another content", is.version())
+	case is.epoch() == was.epoch() && !same(RoleRestrictions, dbformat.RestrictionsTarget):
+		return bad("restriction epoch %d is published with another content", is.epoch())
 	}
 	return nil
 }

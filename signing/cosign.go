@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -273,6 +274,9 @@ func (r *Repository) describe(c *ceremony) (*Pending, error) {
 		if is.version() > was.version() {
 			p.Release = &is.release.Stable
 		}
+		if is.release != nil && is.release.Candidate != nil {
+			p.Changes = append(p.Changes, fmt.Sprintf("release %d is a candidate for %d of 10000 endpoints", is.version(), is.release.Candidate.ShareBP))
+		}
 		if is.epoch() > was.epoch() {
 			p.Restrictions = is.epoch()
 		}
@@ -282,39 +286,73 @@ func (r *Repository) describe(c *ceremony) (*Pending, error) {
 			p.Targets, p.Bytes = p.Targets+1, p.Bytes+t.Length
 		}
 	}
-	p.Changes = differences(c.s, n)
+	p.Changes = append(p.Changes, differences(c.s, n)...)
 	if c.p.Lost {
 		p.Changes = append(p.Changes, "the old keys are lost and do not sign this change")
 	}
 	return p, nil
 }
 
-// differences lists what root and targets of n say otherwise than those of s.
+// differences lists what root and targets of n say otherwise than those of s. It leaves nothing out that a key could be made to sign.
 func differences(s, n *set) []string {
 	var lines []string
-	for _, role := range append([]string{RoleRoot}, setRoles...) {
-		was, _ := s.authorityOf(role)
-		is, _ := n.authorityOf(role)
-		if was.threshold != is.threshold {
-			lines = append(lines, fmt.Sprintf("%s needs %d signatures, until now %d", role, is.threshold, was.threshold))
-		}
-		for _, id := range is.keyids {
-			if !slices.Contains(was.keyids, id) {
-				lines = append(lines, fmt.Sprintf("%s may be signed by the new key %s", role, id))
+	line := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	// each compares two lists of names.
+	each := func(was, is []string, more, less string) {
+		for _, v := range is {
+			if !slices.Contains(was, v) {
+				line(more, v)
 			}
 		}
-		for _, id := range was.keyids {
-			if !slices.Contains(is.keyids, id) {
-				lines = append(lines, fmt.Sprintf("%s may not be signed any more by key %s", role, id))
+		for _, v := range was {
+			if !slices.Contains(is, v) {
+				line(less, v)
 			}
 		}
 	}
-	for _, v := range n.docs[RoleTargets].approved {
-		if !slices.Contains(s.docs[RoleTargets].approved, v) {
-			lines = append(lines, fmt.Sprintf("release %d may exceed the guards", v))
+	was, is := s.docs[RoleTargets], n.docs[RoleTargets]
+	for _, d := range []struct {
+		was, is *document
+		roles   []string
+	}{
+		{s.root, n.root, []string{RoleRoot, RoleTimestamp, RoleSnapshot, RoleTargets}},
+		{was, is, slices.Sorted(maps.Keys(joined(was.roles, is.roles)))},
+	} {
+		for _, role := range d.roles {
+			w, i := d.was.roles[role], d.is.roles[role]
+			if w.threshold != i.threshold {
+				line("%s needs %d signatures, until now %d", role, i.threshold, w.threshold)
+			}
+			each(w.keyids, i.keyids, role+" may be signed by the new key %s", role+" may not be signed any more by key %s")
+			each(w.paths, i.paths, role+" may name %s", role+" may not name %s any more")
 		}
 	}
+	each(paths(was), paths(is), "targets names %s", "targets does not name %s any more")
+	each(versions(was.approved), versions(is.approved), "release %s may exceed the guards", "release %s may not exceed the guards any more")
 	return lines
+}
+
+func joined(a, b map[string]authority) map[string]authority {
+	m := maps.Clone(a)
+	maps.Copy(m, b)
+	return m
+}
+
+// paths are the targets of a document with what they are.
+func paths(d *document) []string {
+	var list []string
+	for _, t := range sortedTargets(d.targets) {
+		list = append(list, fmt.Sprintf("%s (%d bytes, SHA-256 %s)", t.Path, t.Length, t.SHA256))
+	}
+	return list
+}
+
+func versions(list []uint64) []string {
+	var s []string
+	for _, v := range list {
+		s = append(s, strconv.FormatUint(v, 10))
+	}
+	return s
 }
 
 // Pending tells what waits for signatures, nil if nothing does. It changes nothing and needs no key.
@@ -407,8 +445,11 @@ func (r *Repository) Sign(now time.Time, look func(*Pending) error) (*Pending, e
 		return nil, err
 	}
 	if complete {
+		if err := r.publish(c); err != nil {
+			return nil, err
+		}
 		done.Visible = true
-		return done, r.publish(c)
+		return done, nil
 	}
 	if len(c.added) == 0 {
 		return done, nil

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"example.org/avdb/dbformat"
 )
@@ -22,6 +23,7 @@ const (
 	pendingFolder = "pending"
 	pendingFile   = "pending.json"
 	maxPending    = 8 << 20
+	maxWhat       = 200 // bytes of what a change is called
 )
 
 // A ChangeKind is what a pending change is about.
@@ -130,6 +132,12 @@ func parsePending(b []byte) (*pending, error) {
 	}
 	if len(p.Roles) == 0 || !slices.Equal(newPending(p.Kind, "", p.Since, p.Roles).Roles, p.Roles) {
 		return nil, fmt.Errorf("roles %.200q", p.Roles)
+	}
+	if strings.ContainsFunc(p.What, func(r rune) bool { return r < ' ' || r > '~' }) || len(p.What) > maxWhat {
+		return nil, fmt.Errorf("what is %.32q…, want at most %d printable characters", p.What, maxWhat)
+	}
+	if offline := p.has(RoleRoot) || p.has(RoleTargets); offline != (p.Kind == ChangeKeys) {
+		return nil, fmt.Errorf("a change of kind %s with the roles %q", p.Kind, p.Roles) // offline keys must know what they are asked for
 	}
 	for role := range p.Documents {
 		if !p.has(role) {
