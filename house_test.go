@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -293,4 +294,58 @@ func TestDocumentsAndTheirLinks(t *testing.T) {
 			}
 		}
 	}
+}
+
+// promised are the pages on which each claim names the tests that hold it.
+var promised = []string{"docs/THREATS.md"}
+
+// TestClaimsNameTestsThatExist: a claim is held by a test of that name in that package, or it is a wish. In a cell of a table, a folder in backquotes
+// is followed by the names of its tests.
+func TestClaimsNameTestsThatExist(t *testing.T) {
+	words := regexp.MustCompile("`[a-z/]+`|\\b(Test|Fuzz)[A-Z][A-Za-z0-9_]*")
+	for _, page := range promised {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for n, line := range strings.Split(string(b), "\n") {
+			if !strings.HasPrefix(line, "|") {
+				continue
+			}
+			folder := ""
+			for _, w := range words.FindAllString(line, -1) {
+				if name := strings.Trim(w, "`"); name != w {
+					folder = name
+					continue
+				}
+				found++
+				if !declares(t, folder, w) {
+					t.Errorf("%s:%d: no func %s in the tests of %q", page, n+1, w, folder)
+				}
+			}
+		}
+		if found < 20 {
+			t.Errorf("%s names %d tests: the page, or the way it names them, has changed", page, found)
+		}
+	}
+}
+
+// declares tells whether the tests of a folder have a function of that name.
+func declares(t *testing.T, folder, name string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(b, []byte("\nfunc "+name+"(")) {
+			return true
+		}
+	}
+	return false
 }
