@@ -1,5 +1,6 @@
 # make test   everything that must hold before a commit (some minutes)
 # make check  the thorough part: real corpora, kills, longer fuzzing (CI runs it too)
+# make reliability   every cell of the attack matrix, for the figures of docs/RELIABILITY.md (about two hours, as root)
 # make bench  the figures of docs/PERFORMANCE.md
 
 SHELL      := /bin/bash -o pipefail
@@ -8,7 +9,7 @@ FUZZTIME   ?= 2s
 PLATFORMS  := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 CROSS      := $(addprefix cross-,$(subst /,-,$(PLATFORMS)))
 
-.PHONY: all build test check bench format vet static tidy unit fuzz cross $(CROSS)
+.PHONY: all build test check reliability bench format vet static tidy unit fuzz cross $(CROSS)
 
 all: test
 
@@ -25,7 +26,7 @@ vet:
 	$(GO) vet -tags check ./...
 
 static:
-	$(GO) tool staticcheck ./...
+	$(GO) tool staticcheck -tags check ./...
 
 tidy:
 	$(GO) mod tidy -diff
@@ -53,6 +54,10 @@ $(CROSS):
 
 check:
 	$(GO) test -tags check -timeout 40m ./...
+
+# One package after the other, for some of them measure; the lines are what each row of the matrix came to.
+reliability:
+	AVDB_CELLS=all $(GO) test -tags check -count=1 -p 1 -timeout 6h -v ./reliability/... ./signing/... | grep -E 'cells|^(ok|FAIL|---|panic)|--- FAIL'
 
 bench:
 	$(GO) test -run '^$$' -bench '^Benchmark(Build|ReadBundle|ApplyDelta)$$' -benchtime 3x ./dbformat
