@@ -87,6 +87,9 @@ func (d *device) durable(s step, o outcome) {
 		}
 		return
 	}
+	if errors.Is(err, store.ErrDamaged) && o.err != nil && o.report.To == 0 {
+		return // a restriction set was stored; that no layer is in use was said
+	}
 	if err != nil {
 		d.violation("I2: after %s (%v): %v", o.report.Result, o.err, err)
 		return
