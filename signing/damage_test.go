@@ -111,3 +111,30 @@ func TestRootsAreNoFolder(t *testing.T) {
 	_, err := OpenTrust(tr.dir)
 	wantDamage(t, err, roots, "move it away")
 }
+
+// A flipped bit must never become a floor that no source reaches: the checksum tells, and the floors are made again from the stored set.
+func TestFlippedBitInFloors(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t, RepositoryOptions{})
+	publish(t, r, 1, day0)
+	tr := newTrust(t, r)
+	refresh(t, tr, serve(r), day0)
+	name := filepath.Join(tr.dir, floorsFile)
+	good, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range good {
+		for bit := range 8 {
+			bad := bytes.Clone(good)
+			bad[i] ^= 1 << bit
+			if f, err := parseFloors(bad); err == nil {
+				t.Fatalf("byte %d, bit %d: taken as %v", i, bit, f.Floors)
+			}
+		}
+	}
+	if err := os.WriteFile(name, bytes.Replace(good, []byte(`"value": 1,`), []byte(`"value": 9,`), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refresh(t, tr, serve(r), day0)
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"math"
 	"slices"
@@ -44,9 +45,13 @@ type floor struct {
 
 // floors is floors.json: what must never go back. It is kept apart from the metadata so that losing one does not lose
 // the other.
+//
+// It has a checksum because a flipped bit could make a floor that is well formed and too high: no source could reach it, and
+// the device would refuse every update. A file whose checksum is wrong counts as lost.
 type floors struct {
 	Schema int              `json:"schema"` // 1
 	Floors map[string]floor `json:"floors"`
+	CRC    string           `json:"crc32c"` // hex, of the same document with an empty string here
 }
 
 func newFloors() *floors { return &floors{Schema: 1, Floors: map[string]floor{}} }
@@ -58,6 +63,12 @@ func (f *floors) equal(o *floors) bool {
 }
 
 func (f *floors) encode() []byte {
+	out := floors{Schema: f.Schema, Floors: f.Floors}
+	out.CRC = fmt.Sprintf("%08x", crc32.Checksum(out.document(), crc32.MakeTable(crc32.Castagnoli)))
+	return out.document()
+}
+
+func (f *floors) document() []byte {
 	b, err := json.MarshalIndent(f, "", " ")
 	if err != nil {
 		panic(err) // no type in it can fail
@@ -91,8 +102,9 @@ func parseFloors(b []byte) (*floors, error) {
 		}
 	}
 	if !bytes.Equal(f.encode(), b) {
-		return nil, fmt.Errorf("not in the form that is written")
+		return nil, fmt.Errorf("not in the form that is written, or its checksum is wrong")
 	}
+	f.CRC = ""
 	return f, nil
 }
 
