@@ -96,9 +96,11 @@ func Create(dir string, o Options) (*Store, error) {
 		if err := s.files.Mkdir(s.dir, modeFolder); err != nil {
 			return nil, failed(s.dir, "cannot be made", err)
 		}
-		if err := s.files.SyncDir(filepath.Dir(s.dir)); err != nil {
-			return nil, failed(filepath.Dir(s.dir), "cannot be synced", err)
-		}
+	}
+	// Also where the folder was there: a Create that died after it had made it may not have come to this. A parent that this user
+	// may not open was not made by a run of this user that died.
+	if err := s.files.SyncDir(filepath.Dir(s.dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return nil, failed(filepath.Dir(s.dir), "cannot be synced", err)
 	}
 	for _, f := range s.folders() {
 		if err := s.folder(f.path, f.mode); err != nil {
