@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -280,14 +281,16 @@ func (x *refreshing) tolerate(d *document) {
 	x.lenient = true
 }
 
-// raiseFloors holds a verified set against the floors and raises them.
+// raiseFloors holds a verified set against the floors and raises them. A set that is refused changes none: whose keys it takes away is no
+// better proved than the rest of it, and with a new root the floors are saved all the same.
 func (x *refreshing) raiseFloors(s *set) error {
 	numbers, err := s.numbers()
 	if err != nil {
 		return err
 	}
-	floors := x.state.floors
-	for name, role := range floorNames {
+	floors := x.state.floors.clone()
+	for _, name := range slices.Sorted(maps.Keys(floorNames)) {
+		role := floorNames[name]
 		a, _ := s.authorityOf(role)
 		if v, ok := floors.Floors[name]; ok && role != RoleRoot && !v.credible(a) {
 			x.state.note(NoteFloorReset, "the keys that vouched for %s %d were taken away", name, v.Value)
@@ -316,5 +319,6 @@ func (x *refreshing) raiseFloors(s *set) error {
 	if at := signedFloor(signedAt, x.reference, x.o.Now); at.After(newest) {
 		floors.raise(floorSigned, uint64(max(at.Unix(), 1)), numbers[floorSigned].Keys)
 	}
+	x.state.floors = floors
 	return nil
 }
