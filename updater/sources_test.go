@@ -71,11 +71,12 @@ func TestSlowSourcesLeaveTimeForTheGoodOne(t *testing.T) {
 	}()
 	slow := []string{"http://" + mute.Addr().String(), "https://" + mute.Addr().String(), "http://" + header.Addr().String(),
 		drip("timestamp", whole).URL, drip("release", whole).URL, drip("light.delta", whole).URL}
+	const limit = 14 * time.Second // of which the good one has a seventh: enough on a busy machine
 	start := time.Now()
 	r := w.mustUpdate(updater.Options{}, from(updater.Sources(append(slow, w.URL)...)...), func(c *updater.Config) {
-		c.Limits = updater.Limits{Update: 10500 * time.Millisecond, Header: time.Hour, Idle: time.Hour, HeaderBytes: 1 << 30, Retries: -1, Resumes: -1}
+		c.Limits = updater.Limits{Update: limit, Header: time.Hour, Idle: time.Hour, HeaderBytes: 1 << 30, Retries: -1, Resumes: -1}
 	})
-	if took := time.Since(start); r.Source != w.URL || r.To != 2 || took > 12*time.Second {
+	if took := time.Since(start); r.Source != w.URL || r.To != 2 || took > limit+5*time.Second {
 		t.Errorf("%+v after %s", r, took)
 	}
 	failed := 0

@@ -83,7 +83,8 @@ func TestHolderKilled(t *testing.T) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { // so that it never waits for us
+	t.Cleanup(func() { _ = c.Process.Kill() }) // where the test ends early
+	go func() {                                // so that it never waits for us
 		for s := bufio.NewScanner(errs); s.Scan(); {
 			_ = strings.TrimSpace(s.Text())
 		}
