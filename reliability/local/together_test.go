@@ -73,6 +73,7 @@ func TestUpdatesAtOnce(t *testing.T) {
 func TestHolderKilled(t *testing.T) {
 	w := newWorld(t)
 	w.Tamper("/targets/light/", fixtures.Stall(10))
+	w.ForgetRequests() // those of release 1
 	w.own()
 	c := exec.Command(avdb, "--state", w.e.Dir, "-v", "update")
 	c.Env = []string{"HOME=/nonexistent"}
