@@ -266,7 +266,7 @@ func (r *Repository) withTargets(s *set, change map[string][]Target) (*set, []st
 				return nil, nil, err
 			}
 			d.targets[t.Path] = t
-			folders[filepath.Dir(r.anyTarget(t))] = true
+			folders[filepath.Dir(r.addedTarget(t))] = true
 		}
 		next = next.withDoc(&d)
 	}
@@ -295,7 +295,7 @@ func (r *Repository) checkTarget(role string, t Target, others map[string]Target
 	if t.Length < 0 || t.Length > MaxTargetLength {
 		return bad("has %d bytes", t.Length)
 	}
-	file, err := os.Stat(r.anyTarget(t))
+	file, err := os.Stat(r.addedTarget(t))
 	if err != nil {
 		return &RepositoryError{Kind: ErrTarget, What: "target " + t.Path, Err: err, Remedy: "add its file first"}
 	}

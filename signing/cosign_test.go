@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"crypto/sha256"
 	"errors"
 	"maps"
 	"math"
@@ -191,6 +192,26 @@ func TestPendingIsSuperseded(t *testing.T) {
 	sign(t, r, cosigner, false)
 	sign(t, r, "", true)
 	if got := servedRelease(t, r); got != 3 {
+		t.Errorf("release %d is served", got)
+	}
+}
+
+// A commit that is visible at once names no file that only waits in DIR/pending: clients would not find it.
+func TestCommitOfAHeldFile(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t, RepositoryOptions{})
+	publishHeld(t, r, 1, day0)
+	held, err := r.Pending(day0)
+	if err != nil || held.Release == nil {
+		t.Fatalf("%+v, %v", held, err)
+	}
+	b := releaseBytes(t, 1)
+	target := Target{Path: dbformat.ReleaseTarget, Length: int64(len(b)), SHA256: sha256.Sum256(b)}
+	if err := r.Commit(map[string][]Target{RoleDatabase: {target}}, day0); !errors.Is(err, ErrTarget) {
+		t.Errorf("got %v, want %v", err, ErrTarget)
+	}
+	publish(t, r, 1, day0)
+	if got := servedRelease(t, r); got != 1 {
 		t.Errorf("release %d is served", got)
 	}
 }

@@ -176,6 +176,15 @@ func (r *Repository) anyTarget(t Target) string {
 	return r.TargetFile(t)
 }
 
+// addedTarget is where a commit of now finds a target's bytes. What is only held back does not count for one that is visible at once: no
+// client would find it.
+func (r *Repository) addedTarget(t Target) string {
+	if r.holdsBack() {
+		return r.anyTarget(t)
+	}
+	return r.TargetFile(t)
+}
+
 func fileExists(name string) bool {
 	_, err := os.Lstat(name)
 	return err == nil
