@@ -33,7 +33,7 @@ func (s *shop) sign(keys string) *signing.Pending {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	p, err := repo.Sign(s.now, nil)
+	p, err := repo.Sign(s.now)
 	if err != nil || !p.Visible {
 		s.t.Fatalf("%+v, %v", p, err)
 	}

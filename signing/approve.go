@@ -31,17 +31,11 @@ func (r *Repository) Approved() ([]uint64, error) {
 //
 // Errors match [ErrTarget] for a version below the published one, or more than 2^32 above it, [ErrNoKey], [ErrBusy], [ErrRepository].
 func (r *Repository) Approve(version uint64, now time.Time) error {
-	r.op.Lock()
-	defer r.op.Unlock()
-	unlock, err := r.Lock()
+	s, end, err := r.begin()
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	s, err := r.load()
-	if err != nil {
-		return err
-	}
+	defer end()
 	targets := *s.docs[RoleTargets]
 	if slices.Contains(targets.approved, version) {
 		return nil

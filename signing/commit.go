@@ -169,17 +169,11 @@ func signDocument[T metadata.Roles](m *metadata.Metadata[T], keys []ed25519.Priv
 // target that its role may not name or whose file is not there, [ErrChanged] when another process published
 // since this repository's state was last read by the caller, [ErrBusy], [ErrClock].
 func (r *Repository) Commit(change map[string][]Target, now time.Time) error {
-	r.op.Lock()
-	defer r.op.Unlock()
-	unlock, err := r.Lock()
+	s, end, err := r.begin()
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	s, err := r.load()
-	if err != nil {
-		return err
-	}
+	defer end()
 	if err := s.signable(now); err != nil {
 		return err
 	}
@@ -411,17 +405,11 @@ type Renewed struct {
 // and needs no offline key. Nothing due: nil, and nothing is written. Where a role needs keys of another host, what can be signed here is,
 // and the rest waits for [Repository.Sign]: the error then matches [ErrPending], beside what was renewed. Other errors as [Repository.Commit].
 func (r *Repository) Renew(now time.Time) ([]Renewed, error) {
-	r.op.Lock()
-	defer r.op.Unlock()
-	unlock, err := r.Lock()
+	s, end, err := r.begin()
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	s, err := r.load()
-	if err != nil {
-		return nil, err
-	}
+	defer end()
 	if err := s.signable(now); err != nil {
 		return nil, err
 	}

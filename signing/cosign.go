@@ -2,6 +2,7 @@ package signing
 
 import (
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -369,8 +370,7 @@ func (r *Repository) Pending(now time.Time) (*Pending, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.allFollow(); err != nil {
-		e := err.(*RepositoryError)
+	if e, ok := errors.AsType[*RepositoryError](c.allFollow()); ok {
 		return &Pending{Kind: p.Kind, What: p.What, Since: p.Since.Time, Outdated: e.Detail}, nil
 	}
 	return r.describe(c)
@@ -378,22 +378,16 @@ func (r *Repository) Pending(now time.Time) (*Pending, error) {
 
 // Sign adds the signatures of the keys at hand to what is pending, after proving that it follows what is public, that it lives no longer
 // than it may, and that the files that it names are there. When it has all signatures, it is made visible, the timestamp last. A run
-// that was killed is gone on with. look, if not nil, is shown what is to be signed; its error ends the run before any key is used.
+// that was killed is gone on with. [Repository.Pending] shows beforehand what is to be signed.
 //
 // Errors match [ErrNothingPending], [ErrNoKey] when no key at hand may sign any of it, [ErrChanged] when something was signed
 // meanwhile that it does not follow, [ErrTarget] for files that are not what is to be signed, [ErrClock], [ErrBusy].
-func (r *Repository) Sign(now time.Time, look func(*Pending) error) (*Pending, error) {
-	r.op.Lock()
-	defer r.op.Unlock()
-	unlock, err := r.Lock()
+func (r *Repository) Sign(now time.Time) (*Pending, error) {
+	s, end, err := r.begin()
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	s, err := r.load()
-	if err != nil {
-		return nil, err
-	}
+	defer end()
 	p, err := r.readPending(s)
 	if err != nil {
 		return nil, err
@@ -418,15 +412,6 @@ func (r *Repository) Sign(now time.Time, look func(*Pending) error) (*Pending, e
 	c.pending = true
 	if err := r.check(c); err != nil {
 		return nil, err
-	}
-	if look != nil {
-		shown, err := r.describe(c)
-		if err == nil {
-			err = look(shown)
-		}
-		if err != nil {
-			return nil, err
-		}
 	}
 	complete, err := c.advance()
 	if err != nil {

@@ -64,7 +64,7 @@ func trySign(t *testing.T, r *Repository, keys string, now time.Time) (*Pending,
 	if err != nil {
 		return nil, err
 	}
-	return host.Sign(now, nil)
+	return host.Sign(now)
 }
 
 func sign(t *testing.T, r *Repository, keys string, visible bool) *Pending {
@@ -470,7 +470,7 @@ func TestKillBetweenAnyTwoStepsOfCosigning(t *testing.T) {
 		},
 		"sign": {
 			func(t *testing.T, r *Repository) { publishHeld(t, r, 2, day0) },
-			func(t *testing.T, r *Repository) error { _, err := r.Sign(day0, nil); return err },
+			func(t *testing.T, r *Repository) error { _, err := r.Sign(day0); return err },
 		},
 		"drop": {
 			func(t *testing.T, r *Repository) { publishHeld(t, r, 2, day0) },
@@ -513,11 +513,11 @@ func TestKillBetweenAnyTwoStepsOfCosigning(t *testing.T) {
 					if _, err := again.Pending(day0); err != nil {
 						t.Fatalf("killed at %s: %v", step, err)
 					}
-					if _, err := again.Sign(day0, nil); err != nil && !errors.Is(err, ErrNothingPending) {
+					if _, err := again.Sign(day0); err != nil && !errors.Is(err, ErrNothingPending) {
 						t.Fatalf("killed at %s: sign: %v", step, err)
 					}
 					publishHeld(t, again, 4, day0)
-					if p, err := again.Sign(day0, nil); err != nil || !p.Visible {
+					if p, err := again.Sign(day0); err != nil || !p.Visible {
 						t.Fatalf("killed at %s: next release: %v", step, err)
 					}
 					if got := servedRelease(t, again); got != 4 {

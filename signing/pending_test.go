@@ -159,7 +159,7 @@ func TestRootsAreSignedOneByOne(t *testing.T) {
 	root.version++
 	x.leave(ChangeKeys, "renewal of root", []string{RoleRoot}, root)
 	before := tree(t, r.dir)
-	if _, err := r.Sign(day0, nil); !errors.Is(err, ErrChanged) {
+	if _, err := r.Sign(day0); !errors.Is(err, ErrChanged) {
 		t.Errorf("root 3 after root 1: %v", err)
 	}
 	if !maps.Equal(tree(t, r.dir), before) {
@@ -207,7 +207,7 @@ func TestSignRefusesWhatHides(t *testing.T) {
 			publish(t, r, 1, day0)
 			c.leave(newStranger(t, r))
 			before := tree(t, r.dir)
-			_, err := r.Sign(day0, nil)
+			_, err := r.Sign(day0)
 			if !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v", err, c.want)
 			}

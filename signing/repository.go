@@ -293,6 +293,22 @@ func (r *Repository) Lock() (unlock func(), err error) {
 	}), nil
 }
 
+// begin takes the locks of one change, until end is called, and reads the state that it starts from.
+func (r *Repository) begin() (s *set, end func(), err error) {
+	r.op.Lock()
+	unlock, err := r.Lock()
+	if err != nil {
+		r.op.Unlock()
+		return nil, nil, err
+	}
+	end = func() { unlock(); r.op.Unlock() }
+	if s, err = r.load(); err != nil {
+		end()
+		return nil, nil, err
+	}
+	return s, end, nil
+}
+
 func (r *Repository) note(s *set) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

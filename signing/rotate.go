@@ -58,17 +58,11 @@ func (r *Repository) RotateKeys(role string, o RotateOptions) (*Rotation, error)
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
-	r.op.Lock()
-	defer r.op.Unlock()
-	unlock, err := r.Lock()
+	s, end, err := r.begin()
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	s, err := r.load()
-	if err != nil {
-		return nil, err
-	}
+	defer end()
 	old, _ := s.authorityOf(role)
 	if o.Threshold == 0 {
 		o.Threshold = old.threshold
@@ -198,17 +192,11 @@ func keyFolder(role string, i, threshold int) string {
 // A role none of whose keys is at hand is left as it is. Where the keys at hand are too few, the change is kept for other hosts to
 // sign: [ErrPending].
 func (r *Repository) RenewOffline(now time.Time) ([]Renewed, error) {
-	r.op.Lock()
-	defer r.op.Unlock()
-	unlock, err := r.Lock()
+	s, end, err := r.begin()
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	s, err := r.load()
-	if err != nil {
-		return nil, err
-	}
+	defer end()
 	if err := s.clock(now); err != nil {
 		return nil, err
 	}

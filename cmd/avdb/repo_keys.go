@@ -148,7 +148,7 @@ co-signing host have keys of their own, sign on the one, then on the other.`,
 					err = &signing.RepositoryError{Kind: signing.ErrNothingPending, What: args[0]}
 				}
 			} else {
-				p, err = repo.Sign(time.Now(), nil)
+				p, err = repo.Sign(time.Now())
 			}
 			if err != nil {
 				return err
