@@ -307,6 +307,10 @@ func (s *set) signable(now time.Time) error {
 				Detail: "expired at " + d.expires.Format(time.RFC3339), Remedy: "endpoints keep what they have; run \"avdb repo renew --offline\" where the offline keys are"}
 		}
 	}
+	if s.lost {
+		return &RepositoryError{Kind: ErrOfflineKeys, What: "role " + RoleTargets, Detail: "a rotation of its keys without the old ones was interrupted",
+			Remedy: "endpoints keep what they have; run \"avdb repo renew --offline\" where the offline keys are"}
+	}
 	return s.clock(now)
 }
 
@@ -467,7 +471,7 @@ func (s *set) due(now time.Time, roles ...string) []string {
 	var due []string
 	above := s.torn
 	for _, role := range roles {
-		if s.doc(role).expires.Sub(now) < renewBelow(role) || above && (role == RoleSnapshot || role == RoleTimestamp) {
+		if s.doc(role).expires.Sub(now) < renewBelow(role) || s.lost && role == RoleTargets || above && (role == RoleSnapshot || role == RoleTimestamp) {
 			due = append(due, role)
 			above = above || role != RoleRoot
 		}

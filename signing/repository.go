@@ -446,7 +446,7 @@ func (r *Repository) load() (*set, error) {
 }
 
 // loadTorn reads what a rotation without the old keys left that was killed between its root and its timestamp: documents that only the
-// root before the newest vouches for. The next signature is one under the newest.
+// root before the newest vouches for. The next signature is one under the newest; where the keys of targets changed, that must be theirs.
 func (r *Repository) loadTorn(n uint64, root []byte, raw map[string][]byte) (*set, error) {
 	before, err := readLimited(r.public("metadata", fmt.Sprintf("%d.root.json", n-1)), MaxRoot)
 	if err != nil {
@@ -461,7 +461,10 @@ func (r *Repository) loadTorn(n uint64, root []byte, raw map[string][]byte) (*se
 		return nil, err
 	}
 	s.root, s.raw[RoleRoot], s.torn = newest, root, true
-	return s, nil
+	a, keys := s.authorityOf(RoleTargets)
+	good, err := signedBy(RoleTargets, raw[RoleTargets], a, keys)
+	s.lost = len(good) < a.threshold
+	return s, err
 }
 
 // newest is the highest N of the files N.ROLE.json, 0 if there is none. A killed Commit may have left some that no

@@ -324,3 +324,58 @@ func TestRotateLostKeys(t *testing.T) {
 		})
 	}
 }
+
+// What an interrupted rotation without the old keys leaves is put right by whatever is signed next; only where the keys of targets were
+// rotated must it be something that targets sign, and the others say so.
+func TestHealInterruptedRotation(t *testing.T) {
+	t.Parallel()
+	heal := map[string]func(t *testing.T, r *Repository) error{
+		"a release": func(t *testing.T, r *Repository) error { return tryPublish(t, r, 2, day0) },
+		"a renewal": func(_ *testing.T, r *Repository) error { _, err := r.Renew(day0); return err },
+		"an offline renewal": func(_ *testing.T, r *Repository) error {
+			_, err := r.RenewOffline(day0)
+			return err
+		},
+		"an approval": func(_ *testing.T, r *Repository) error { return r.Approve(2, day0) },
+	}
+	for _, role := range []string{RoleTimestamp, RoleSnapshot, RoleTargets} {
+		for name, heal := range heal {
+			t.Run(role+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				r := newRepository(t, RepositoryOptions{})
+				publish(t, r, 1, day0)
+				dead := errors.New("killed")
+				dying, err := openRepository(r.dir, "", files{disk: hook(func(op, name string) (bool, error) {
+					if op == "rename" && filepath.Base(name) == "timestamp.json" {
+						return false, dead
+					}
+					return withoutSync(op, name)
+				})})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := dying.RotateKeys(role, RotateOptions{Lost: true, Now: day0, Rand: &stream{seed: 6}}); !errors.Is(err, dead) {
+					t.Fatal(err)
+				}
+				if _, err := newTrust(t, r).Refresh(t.Context(), serve(r), RefreshOptions{Now: day0}); !errors.Is(err, ErrUntrusted) {
+					t.Fatalf("the state is not torn: %v", err)
+				}
+				again, err := openRepository(r.dir, "", noSync)
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = heal(t, again)
+				if online := name == "a release" || name == "a renewal"; role == RoleTargets && online {
+					if !errors.Is(err, ErrOfflineKeys) || !strings.Contains(err.Error(), "avdb repo renew --offline") {
+						t.Errorf("got %v, want %v with a remedy", err, ErrOfflineKeys)
+					}
+					_, err = again.RenewOffline(day0)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				refresh(t, newTrust(t, r), serve(r), day0)
+			})
+		}
+	}
+}

@@ -20,6 +20,7 @@ type set struct {
 	docs map[string]*document
 	raw  map[string][]byte // what was verified, byte for byte; with RoleRoot
 	torn bool              // of a repository: the root before this one vouches for it
+	lost bool              // torn, and targets is among what this root does not vouch for
 }
 
 // guarded runs code of go-tuf and turns a panic into an error.
