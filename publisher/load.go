@@ -13,6 +13,7 @@ import (
 	"regexp"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/osfile"
 	"example.org/avdb/signing"
 )
 
@@ -59,7 +60,7 @@ func (r *run) signedFile(role, path string, limit int64) (b []byte, ok bool, err
 	broken := func(reason any) error {
 		return &signing.RepositoryError{Kind: signing.ErrRepository, What: name, Detail: fmt.Sprint(reason), Remedy: "restore the file from a mirror"}
 	}
-	f, err := os.Open(name)
+	f, err := osfile.Open(name)
 	if err != nil {
 		return nil, false, broken(bare(err))
 	}
@@ -186,7 +187,7 @@ func (r *run) layer(l dbformat.Layer, d dbformat.Digest) (*dbformat.MemLayer, er
 }
 
 func readBundle(name string, l dbformat.Layer, want dbformat.Digest) (*dbformat.MemLayer, error) {
-	f, err := os.Open(name)
+	f, err := osfile.Open(name)
 	if err != nil {
 		return nil, err
 	}

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/osfile"
 )
 
 // Limits of what a publisher keeps for itself.
@@ -124,7 +124,7 @@ func bundleName(l dbformat.Layer, d dbformat.Digest) string {
 
 // readState reads a state file; nil without an error if it does not exist.
 func readState(name string) (*state, error) {
-	f, err := os.Open(name)
+	f, err := osfile.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {

@@ -11,6 +11,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/osfile"
 )
 
 // A file named by an option or by the policy may be a link, but what it leads to is a regular file: a pipe without a writer would
@@ -62,6 +65,29 @@ func TestNamedFilesAreRegular(t *testing.T) {
 			}
 		case <-time.After(10 * time.Second):
 			t.Fatalf("%s %s: still waiting", c.what, c.file)
+		}
+	}
+}
+
+// Nor does a pipe in the place of a file of the repository hold a run.
+func TestPipesInTheRepositoryAreRefused(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for what, read := range map[string]func() error{
+		"state":  func() error { _, err := readState(pipe); return err },
+		"bundle": func() error { _, err := readBundle(pipe, dbformat.Light, dbformat.Digest{}); return err },
+	} {
+		done := make(chan error, 1)
+		go func() { done <- read() }()
+		select {
+		case err := <-done:
+			if _, ok := errors.AsType[*osfile.IrregularError](err); !ok {
+				t.Errorf("%s: error %v", what, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: still waiting", what)
 		}
 	}
 }

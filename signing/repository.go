@@ -20,6 +20,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/osfile"
 )
 
 // How long a signature counts, from the moment it is made.
@@ -335,7 +336,7 @@ func (r *Repository) Targets(role string) ([]Target, error) {
 // AddTarget copies a file to the place below public/targets that its hash and path give. The file is synced; its folder is
 // by the Commit that names it. Until then no client sees it. A file that is there already is replaced by equal bytes.
 func (r *Repository) AddTarget(path, file string) (Target, error) {
-	in, err := os.Open(file)
+	in, err := osfile.Open(file)
 	if err != nil {
 		return Target{}, err
 	}
