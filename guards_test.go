@@ -3,19 +3,19 @@
 package avdb_test
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.org/avdb/fixtures"
 )
 
 // A guard is a line of code that stops an attack, and the test that is named after the attack. Switched off is the same line
 // without its effect. Where one guard stands behind another, both are switched off.
 type guard struct {
 	attack string
-	edits  []edit
+	edits  []fixtures.Edit
 	pkg    string
 	test   string // for -run
 }
@@ -30,109 +30,110 @@ func (g guard) limit() string {
 
 const endless = "an endless body"
 
-type edit struct{ file, guard, off string }
-
 var guards = []guard{
-	{"a byte of a bundle or delta flipped", []edit{
+	{"a byte of a bundle or delta flipped", []fixtures.Edit{
 		{"updater/source.go", "n != t.Length || got != t.SHA256", "n != t.Length || got.IsZero()"},
 		{"updater/httpsource.go", "\treq.SetChecksum(sha256.New(), t.SHA256[:], true)\n", "\t_ = sha256.New\n"},
 	}, "./updater", "^TestDownloadNotWhatWasSigned$/^flipped_byte$"},
-	{"the release record of another mirror", []edit{
+	{"the release record of another mirror", []fixtures.Edit{
 		{"signing/verified.go", "sha256.Sum256(b) != [32]byte(t.SHA256)", "sha256.Sum256(b) == [32]byte{}"},
 	}, "./signing", "^TestReleaseOfAnotherMirror$"},
-	{"a layer that is not what the release names", []edit{
+	{"a layer that is not what the release names", []fixtures.Edit{
 		{"store/layerwriter.go", "h.Layer != w.layer || got != want", "h.Layer != w.layer || got.IsZero()"},
 	}, "./store", "^TestWriterRefuses$"},
-	{endless, []edit{
+	{endless, []fixtures.Edit{
 		{"updater/meter.go", "if b.left == 0 && !b.soft {", "if false {"},
 		{"updater/meter.go", "return 0, errTooLong", "b.left = 1 << 20"},
 	}, "./updater", "^TestEndlessBody$"},
-	{"rollback of metadata", []edit{
+	{"rollback of metadata", []fixtures.Edit{
 		{"signing/floors.go", "case value < v.Value:", "case false:"},
 	}, "./signing", "^TestRollback$"},
-	{"freeze", []edit{
+	{"freeze", []fixtures.Edit{
 		{"signing/refresh.go", "x.At(x.reference)\n\treturn x.unexpired(RoleRoot)", "x.At(time.Unix(0, 0))\n\treturn nil"},
 		{"signing/refresh.go", "if x.reference.After(d.expires) {", "if false {"},
 	}, "./updater", "^TestFreeze$"},
-	{"roots kept back until a device is too far behind", []edit{
+	{"roots kept back until a device is too far behind", []fixtures.Edit{
 		{"signing/refresh.go", "const maxRootSteps = 4096", "const maxRootSteps = 256"},
 	}, "./signing", "^TestRootsBehind$"},
-	{"signed but malformed", []edit{
+	{"signed but malformed", []fixtures.Edit{
 		{"signing/shape.go", "if s.Err != nil {", "if s.Err != nil && len(b) == 0 {"},
 	}, "./signing", "^TestEachFieldOfEachRole$"},
-	{"an old mirror's targets", []edit{
+	{"an old mirror's targets", []fixtures.Edit{
 		{"signing/refresh.go", "if x.reference.After(d.expires) {", "if false {"},
 	}, "./signing", "^TestMaxAgeLeavesOtherExpiries$"},
-	{"a clock set back to revive what expired", []edit{
+	{"a clock set back to revive what expired", []fixtures.Edit{
 		{"signing/refresh.go", "x.reference = x.state.referenceTime(x.root, x.o.Now)", "x.reference = x.o.Now"},
 	}, "./signing", "^TestClockSetBack$"},
-	{"fast-forward", []edit{
+	{"fast-forward", []fixtures.Edit{
 		{"signing/floors.go", "case value-v.Value > maxStep:", "case false:"},
 	}, "./signing", "^TestFastForward$"},
-	{"a rest layer on another light layer", []edit{
+	{"a rest layer on another light layer", []fixtures.Edit{
 		{"store/activate.go", "if err := dbformat.CheckPair(light, rest); err != nil {", "if err := dbformat.CheckPair(light, rest); err != nil && false {"},
 	}, "./store", "^TestPairsBelongTogether$"},
-	{"200 where a range was asked for", []edit{
+	{"200 where a range was asked for", []fixtures.Edit{
 		{"updater/meter.go", "if resp.StatusCode != http.StatusPartialContent {", "if resp.StatusCode == 0 {"},
 		{"updater/meter.go", "if !ok || got.First != from || got.Last != e.length-1 || got.Total != -1 && got.Total != e.length {", "if !ok && got.Total == -2 {"},
 	}, "./updater", "^TestDownloadWrongAnswersToARange$"},
-	{"a stalled body", []edit{
+	{"a stalled body", []fixtures.Edit{
 		{"updater/meter.go", "timer := time.AfterFunc(limits.Idle, func() { b.cancel(stalled) })", "timer := time.AfterFunc(time.Hour, func() { b.cancel(stalled) })"},
 	}, "./updater", "^TestStalledBody$"},
-	{"a damaged block on disk", []edit{
+	{"a damaged block on disk", []fixtures.Edit{
 		{"store/layer.go", "if dbformat.BlockDigest(f.header.Layer, s.ID, i, b) != s.Blocks[i].Digest {", "if len(b) == 1<<30 {"},
 	}, "./store", "^TestDamageIsNoticedAtFirstTouch$"},
-	{"a stolen database key that takes the database away", []edit{
+	{"a stolen database key that takes the database away", []fixtures.Edit{
 		{"updater/guard.go", "if broken == nil || approved {", "if true {"},
 	}, "./updater", "^TestStolenDatabaseKeyTakesNoDatabaseAway$"},
-	{"a stolen database key that allows malware", []edit{
+	{"a stolen database key that allows malware", []fixtures.Edit{
 		{"dbformat/changes_guards.go", "c.AllowAdded > g.AllowAdded {", "false {"},
 	}, "./updater", "^TestStolenDatabaseKeyAllowsLittle$"},
-	{"a stolen database key that ignores every name", []edit{
+	{"a stolen database key that ignores every name", []fixtures.Edit{
 		{"dbformat/changes.go", "if len(s.ignore) == 0 {", "if true {"},
 	}, "./dbformat", "^TestWhatCountsAsRemoved$"},
-	{"a publisher's mistake that removes most records", []edit{
+	{"a stolen database key that hides a deletion behind rows out of order", []fixtures.Edit{
+		{"updater/guard.go", "new.Rest != nil); err != nil {", "new.Rest != nil); err != nil && false {"},
+	}, "./updater", "^TestGuardWithRowsThatCannotBeCompared$"},
+	{"a publisher's mistake that removes most records", []fixtures.Edit{
 		{"publisher/guards.go", "case broken != nil:", "case false:"},
 	}, "./publisher", "^TestApprovalLetsAReleasePass$"},
-	{"a redirect that collects passwords", []edit{
+	{"a redirect that collects passwords", []fixtures.Edit{
 		{"updater/meter.go", "if !m.access.own(req.URL) {", "if false {"},
 	}, "./updater", "^TestCredentialsStayWithTheirHost$"},
-	{"a redirect that collects client certificates", []edit{
+	{"a redirect that collects client certificates", []fixtures.Edit{
 		{"updater/meter.go", "if !m.access.own(req.URL) {", "if false {"},
 	}, "./updater", "^TestClientCertificateStaysWithItsHost$"},
-	{"a redirect to the metadata service of a cloud", []edit{
+	{"a redirect to the metadata service of a cloud", []fixtures.Edit{
 		{"updater/client.go", "case isLink(req.URL.Hostname()), isLoopback(", "case isLoopback("},
 	}, "./updater", "^TestRedirectPolicy$"},
-	{"a password in every output", []edit{
+	{"a password in every output", []fixtures.Edit{
 		{"updater/config_source.go", "v.User = url.UserPassword(u.User.Username(), hidden)", "_ = hidden"},
 	}, "./cmd/avdb", "^TestSecretsAreNeverSeen$"},
-	{"credentials that every user may read", []edit{
+	{"credentials that every user may read", []fixtures.Edit{
 		{"updater/credentials.go", "st.Mode().Perm()&0o007 != 0", "st == nil"},
 	}, "./updater", "^TestCredentialsThatCannotBeUsed$"},
-	{"a slow source that eats the time of the others", []edit{
+	{"a slow source that eats the time of the others", []fixtures.Edit{
 		{"updater/cycle.go", "time.Duration(len(c.list)-i)", "time.Duration(len(c.list[i:i+1]))"},
 	}, "./updater", "^TestSlowSourcesLeaveTimeForTheGoodOne$"},
-	{"a cool-down that the next run forgets", []edit{
+	{"a cool-down that the next run forgets", []fixtures.Edit{
 		{"updater/state.go", "		if c.cools(until) {", "		if c.cools(until) && false {"},
 	}, "./updater", "^TestCoolDownIsTheSources$"},
-	{"a cool-down that a clock makes longer", []edit{
+	{"a cool-down that a clock makes longer", []fixtures.Edit{
 		{"updater/state.go", " && !until.After(c.now().Add(c.u.c.Limits.CoolDown))", ""},
 	}, "./updater", "^TestCoolDownAndAClockSetBack$"},
-	{"a publishing host that has a co-signer sign for years", []edit{
+	{"a publishing host that has a co-signer sign for years", []fixtures.Edit{
 		{"signing/ceremony.go", "case d.expires.After(c.now.Add(life + clockTolerance)):", "case false:"},
 	}, "./signing", "^TestCosignerVerifies$/^lives_too_long$"},
-	{"a publishing host that has a co-signer sign an older release", []edit{
+	{"a publishing host that has a co-signer sign an older release", []fixtures.Edit{
 		{"signing/ceremony.go", "if is.version() < was.version() || is.epoch() < was.epoch() {", "if false {"},
 	}, "./signing", "^TestCosignerVerifies$/^release_back$"},
-	{"a publishing host that shows a co-signer other files", []edit{
+	{"a publishing host that shows a co-signer other files", []fixtures.Edit{
 		{"signing/ceremony.go", "if n != t.Length || !bytes.Equal(h.Sum(nil), t.SHA256[:]) {", "if n > t.Length+1 && bytes.Equal(nil, nil) {"},
 	}, "./signing", "^TestCosignerVerifies$/^file_cut$"},
-	{"a stolen database key that approves its own release", []edit{
+	{"a stolen database key that approves its own release", []fixtures.Edit{
 		{"signing/shape.go", "s.targets(d, signed)\n", "s.targets(d, signed)\n\t\tif role != RoleTargets {\n\t\t\ts.approved(d, signed)\n\t\t}\n"},
 		{"signing/approve.go", "return slices.Contains(v.set.docs[RoleTargets].approved, version)",
 			"return slices.Contains(append(v.set.docs[RoleTargets].approved, v.set.docs[RoleDatabase].approved...), version)"},
 	}, "./signing", "^TestApprovedByDatabaseCountsNothing$"},
-	{"poison that passes every signature", []edit{
+	{"poison that passes every signature", []fixtures.Edit{
 		{"matcher/selftest.go", "case string(got) != want.String():", "case false:"},
 	}, "./matcher", "^TestSelfTestStopsPoison$"},
 }
@@ -141,38 +142,7 @@ var guards = []guard{
 func TestAttackTestsNeedTheirGuards(t *testing.T) {
 	for _, g := range guards {
 		t.Run(g.attack, func(t *testing.T) {
-			replace := map[string]string{}
-			for _, e := range g.edits {
-				path, err := filepath.Abs(filepath.FromSlash(e.file))
-				if err != nil {
-					t.Fatal(err)
-				}
-				from := path
-				if changed, again := replace[path]; again {
-					from = changed
-				}
-				b, err := os.ReadFile(from)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if n := strings.Count(string(b), e.guard); n != 1 {
-					t.Fatalf("%s has the guard %d times, want once: it has moved, follow it", e.file, n)
-				}
-				changed := filepath.Join(t.TempDir(), filepath.Base(path))
-				if err := os.WriteFile(changed, []byte(strings.Replace(string(b), e.guard, e.off, 1)), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				replace[path] = changed
-			}
-			overlay, err := json.Marshal(map[string]any{"Replace": replace})
-			if err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(t.TempDir(), "overlay.json")
-			if err := os.WriteFile(file, overlay, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			cmd := exec.Command("go", "test", "-vet=off", "-count=1", "-timeout="+g.limit(), "-overlay="+file, "-run="+g.test, g.pkg)
+			cmd := exec.Command("go", "test", "-vet=off", "-count=1", "-timeout="+g.limit(), "-overlay="+fixtures.Overlay(t, g.edits...), "-run="+g.test, g.pkg)
 			cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir()) // what a test leaves that was ended goes with this one
 			out, err := cmd.CombinedOutput()
 			if err == nil {

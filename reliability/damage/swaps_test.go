@@ -274,7 +274,7 @@ func TestA11ReadersDuringSwaps(t *testing.T) {
 	if os.Getenv("AVDB_CELLS") == "all" {
 		swaps = 1000
 	}
-	dir := memory(t)
+	dir := fixtures.MemoryDir(t)
 	p := fixtures.NewPublisher(t, fixtures.PublisherOptions{})
 	p.Publish(swapSources(1))
 	s := &swapper{t: t, p: p, e: fixtures.NewEndpoint(t, filepath.Join(dir, "state"), p.Root(), nil, p.FileURL()), published: 1}

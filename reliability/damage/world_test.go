@@ -113,16 +113,6 @@ func newContent(of string, n int) *content {
 	return c
 }
 
-// memory is a folder whose bytes no disk holds back; where there is none, a test's own folder.
-func memory(t testing.TB) string {
-	t.Helper()
-	if dir, err := os.MkdirTemp("/dev/shm", "avdb-damage-"); err == nil {
-		t.Cleanup(func() { os.RemoveAll(dir) })
-		return dir
-	}
-	return t.TempDir()
-}
-
 // A block is a stretch of a file whose bytes only certain look-ups read: a block of a layer, or a piece of the index.
 type block struct {
 	start, end int64 // in the file
@@ -156,7 +146,7 @@ func newGeneration(t testing.TB, n int) *generation {
 	if r := p.Publish(c.files, p.WithPolicy(policy)); r.Rejected != 0 || r.Duplicates != 0 {
 		t.Fatalf("the publisher takes %d lines for bad, %d for double", r.Rejected, r.Duplicates)
 	}
-	home := memory(t)
+	home := fixtures.MemoryDir(t)
 	g := &generation{dir: filepath.Join(home, "state"), all: c.entries}
 	e := fixtures.NewEndpoint(t, g.dir, p.Root(), nil, p.FileURL())
 	if _, err := e.Update(updater.Options{}); err != nil {

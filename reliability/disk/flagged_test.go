@@ -4,13 +4,13 @@ package disk
 
 import (
 	"cmp"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.org/avdb/fixtures"
 )
 
 // lies are syncs that a disk says to have done and does not. Each must be flagged in the scenario "delta": without that sync the
@@ -94,32 +94,29 @@ func TestImagesFlagADiskThatLies(t *testing.T) {
 	}
 }
 
-// An edit takes out what makes a product durable.
-type edit struct{ file, good, bad string }
-
 // weakened are products in which one thing that makes them durable was taken out, with what stands behind it, and the row that must
 // fail then.
 var weakened = []struct {
 	name        string
 	test, cells string
-	edits       []edit
+	edits       []fixtures.Edit
 }{
-	{"CURRENT and settings are not synced before the rename", "TestPowerCut", "all", []edit{
+	{"CURRENT and settings are not synced before the rename", "TestPowerCut", "all", []fixtures.Edit{
 		{"store/store.go", "\t\terr = f.Sync()", "\t\terr = nil"}}},
-	{"their folder is not synced after the rename", "TestPowerCut", "all", []edit{
+	{"their folder is not synced after the rename", "TestPowerCut", "all", []fixtures.Edit{
 		{"store/store.go", "if err := s.files.SyncDir(filepath.Dir(path)); err != nil {", "if err := error(nil); err != nil {"}}},
-	{"layers of a dead run are not synced when they are used", "TestKilled", "all", []edit{
+	{"layers of a dead run are not synced when they are used", "TestKilled", "all", []fixtures.Edit{
 		{"store/activate.go", "if err := s.syncLayers(); err != nil {", "if err := error(nil); err != nil {"},
 		{"store/clean.go", "if err := s.syncLayers(); err != nil {", "if err := error(nil); err != nil {"}}},
-	{"layers are not synced", "TestPowerCut", "all", []edit{
+	{"layers are not synced", "TestPowerCut", "all", []fixtures.Edit{
 		{"store/bolt.go", "\t\terr = b.file.Sync()", "\t\terr = nil"}}},
-	{"CURRENT is written under its own name", "TestTornWrites", "all", []edit{
+	{"CURRENT is written under its own name", "TestTornWrites", "all", []fixtures.Edit{
 		{"store/store.go", "\ttemp, err := s.tempPath(path)", "\ttemp, err := path, s.files.Remove(path)"}}},
-	{"floors are not synced before the rename", "TestPowerCut", "all", []edit{
+	{"floors are not synced before the rename", "TestPowerCut", "all", []fixtures.Edit{
 		{"signing/files.go", `err = f.step("sync", name, t.Sync)`, "err = nil"}}},
-	{"a failed write is not noticed", "TestFailingCalls", "delta * ENOSPC", []edit{
+	{"a failed write is not noticed", "TestFailingCalls", "delta * ENOSPC", []fixtures.Edit{
 		{"store/store.go", "\t_, err = f.Write(b)", "\t_, _ = f.Write(b)"}}},
-	{"the old CURRENT is removed first", "TestKilled", "all", []edit{
+	{"the old CURRENT is removed first", "TestKilled", "all", []fixtures.Edit{
 		{"store/store.go", "\tf, err := s.files.Create(temp, mode)", "\t_ = s.files.Remove(path)\n\tf, err := s.files.Create(temp, mode)"}}},
 }
 
@@ -131,7 +128,7 @@ func TestRowsFlagWeakenedProducts(t *testing.T) {
 			continue // building them is most of what this costs
 		}
 		t.Run(strings.ReplaceAll(w.name, " ", "_"), func(t *testing.T) {
-			cmd := exec.Command("go", "test", "-tags=check", "-vet=off", "-count=1", "-timeout=300s", "-overlay="+overlay(t, w.edits), "-v",
+			cmd := exec.Command("go", "test", "-tags=check", "-vet=off", "-count=1", "-timeout=300s", "-overlay="+fixtures.Overlay(t, w.edits...), "-v",
 				"-run=^"+w.test+"$/^scenarios$/^delta$", ".")
 			cmd.Env = append(os.Environ(), "AVDB_CELLS="+w.cells, "TMPDIR="+t.TempDir())
 			out, err := cmd.CombinedOutput()
@@ -147,26 +144,4 @@ func TestRowsFlagWeakenedProducts(t *testing.T) {
 			}
 		})
 	}
-}
-
-// overlay writes the edited files and a list of them for the go command.
-func overlay(t *testing.T, edits []edit) string {
-	t.Helper()
-	replace := map[string]string{}
-	for _, e := range edits {
-		file, err := filepath.Abs(filepath.Join("..", "..", filepath.FromSlash(e.file)))
-		must(t, err)
-		b, err := os.ReadFile(file)
-		must(t, err)
-		if n := strings.Count(string(b), e.good); n != 1 {
-			t.Fatalf("%s has %q %d times, want once: it has moved, follow it", e.file, e.good, n)
-		}
-		replace[file] = filepath.Join(t.TempDir(), filepath.Base(file))
-		must(t, os.WriteFile(replace[file], []byte(strings.Replace(string(b), e.good, e.bad, 1)), 0o600))
-	}
-	b, err := json.Marshal(map[string]any{"Replace": replace})
-	must(t, err)
-	list := filepath.Join(t.TempDir(), "overlay.json")
-	must(t, os.WriteFile(list, b, 0o600))
-	return list
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"example.org/avdb/fixtures"
 )
 
 // A kind of file system that power cuts are shown on, with how to make and mount a small one.
@@ -68,7 +70,7 @@ func newLoopDisk(t *testing.T, k kind) *loopDisk {
 	if _, err := exec.LookPath(k.mkfs[0]); err != nil {
 		t.Skipf("%s is not installed", k.mkfs[0])
 	}
-	empty := filepath.Join(memoryDir(t), "image")
+	empty := filepath.Join(fixtures.MemoryDir(t), "image")
 	must(t, os.WriteFile(empty, nil, 0o600))
 	must(t, os.Truncate(empty, k.size))
 	if out, err := exec.Command(k.mkfs[0], append(k.mkfs[1:], empty)...).CombinedOutput(); err != nil {
@@ -120,7 +122,7 @@ func (d *loopDisk) replay(b *bench, list []call, journal bool, y *tally) {
 // moments is replay for cells that wants names.
 func (d *loopDisk) moments(b *bench, list []call, journal bool, wants func(cell string, n int) bool, found func(cell string, err error)) {
 	t := d.t
-	home := memoryDir(t)
+	home := fixtures.MemoryDir(t)
 	image := filepath.Join(home, "image")
 	must(t, os.WriteFile(image, d.empty, 0o600))
 	dir := d.folder()

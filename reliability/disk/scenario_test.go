@@ -163,7 +163,7 @@ func newScenario(t *testing.T, name string, build func(w *world)) *scenario {
 
 func scenarioOf(t *testing.T, name string, window int, build func(w *world)) *scenario {
 	t.Helper()
-	w := &world{window: window, Publisher: fixtures.NewPublisher(t, fixtures.PublisherOptions{}), t: t, dir: filepath.Join(memoryDir(t), "state"), order: order{Op: opUpdate}}
+	w := &world{window: window, Publisher: fixtures.NewPublisher(t, fixtures.PublisherOptions{}), t: t, dir: filepath.Join(fixtures.MemoryDir(t), "state"), order: order{Op: opUpdate}}
 	build(w)
 	sc := &scenario{name: name, order: w.order, window: window, origin: w.Publisher, known: map[[32]byte]error{}}
 	sc.order.Now, sc.order.Root, sc.order.Sources = w.Now(), w.Root(), []string{w.URL()}
@@ -204,15 +204,6 @@ func (w *world) installed() fixtures.Installed {
 	i, err := w.device.Installed()
 	must(w.t, err)
 	return i
-}
-
-// memoryDir is a new folder in memory.
-func memoryDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "avdb-disk-")
-	must(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }
 
 // treeOf reads a folder.

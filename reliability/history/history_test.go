@@ -14,25 +14,12 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"example.org/avdb/fixtures"
 )
 
 // sample is how many histories run without AVDB_CELLS: the same ones each time.
 const sample = 300
-
-// memoryDir is a new folder, in memory where there is such a place.
-func memoryDir(t *testing.T) string {
-	t.Helper()
-	parent := "/dev/shm"
-	if i, err := os.Stat(parent); err != nil || !i.IsDir() {
-		return t.TempDir()
-	}
-	dir, err := os.MkdirTemp(parent, "avdb-history-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
 
 // A result is what came of one history.
 type result struct {
@@ -98,7 +85,7 @@ func reduced(g *graph, dir string, h history) string {
 // TestHistories runs histories by their seeds. AVDB_SEED=N runs that one, with all that comes of it.
 func TestHistories(t *testing.T) {
 	g := newGraph(t)
-	dir := memoryDir(t)
+	dir := fixtures.MemoryDir(t)
 	if v := os.Getenv("AVDB_SEED"); v != "" {
 		seed, err := strconv.ParseUint(v, 10, 64)
 		if err != nil {
@@ -184,7 +171,7 @@ func run(t *testing.T, g *graph, dir string, first, last int) (failures, updates
 // A seed is a history: what happens in it and what comes of it is the same each time.
 func TestSameSeedSameHistory(t *testing.T) {
 	g := newGraph(t)
-	dir := memoryDir(t)
+	dir := fixtures.MemoryDir(t)
 	for seed := uint64(1); seed <= 10; seed++ {
 		h := newHistory(seed, len(g.trees))
 		if again := newHistory(seed, len(g.trees)); h.String() != again.String() {

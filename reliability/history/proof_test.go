@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.org/avdb/fixtures"
 	"example.org/avdb/signing"
 )
 
@@ -76,7 +77,7 @@ func (d *device) must(err error) {
 // The oracle can fail: with any of the guards broken, some history finds it.
 func TestOracleFindsBrokenGuards(t *testing.T) {
 	g := newGraph(t)
-	dir := memoryDir(t)
+	dir := fixtures.MemoryDir(t)
 	for _, guard := range guards {
 		t.Run(guard.name, func(t *testing.T) {
 			for seed := 1; seed <= guard.within; seed++ {

@@ -3,14 +3,13 @@
 package history
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
+
+	"example.org/avdb/fixtures"
 )
 
 // switched are guards in the code itself: a line, and the same line without its effect. Histories must find that it is
@@ -27,30 +26,7 @@ var switched = []struct {
 func TestGuardsAreNeeded(t *testing.T) {
 	for _, c := range switched {
 		t.Run(c.guard, func(t *testing.T) {
-			path, err := filepath.Abs(filepath.Join("..", "..", filepath.FromSlash(c.file)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := strings.Count(string(b), c.on); n != 1 {
-				t.Fatalf("%s has the guard %d times, want once: it has moved, follow it", c.file, n)
-			}
-			dir := t.TempDir()
-			changed, overlay := filepath.Join(dir, filepath.Base(path)), filepath.Join(dir, "overlay.json")
-			j, err := json.Marshal(map[string]any{"Replace": map[string]string{path: changed}})
-			if err == nil {
-				err = os.WriteFile(changed, []byte(strings.Replace(string(b), c.on, c.off, 1)), 0o600)
-			}
-			if err == nil {
-				err = os.WriteFile(overlay, j, 0o600)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			cmd := exec.Command("go", "test", "-tags=check", "-short", "-vet=off", "-count=1", "-overlay="+overlay, "-run=^TestHistories$", ".")
+			cmd := exec.Command("go", "test", "-tags=check", "-short", "-vet=off", "-count=1", "-overlay="+fixtures.Overlay(t, fixtures.Edit{c.file, c.on, c.off}), "-run=^TestHistories$", ".")
 			cmd.Env = append(os.Environ(), "AVDB_SEED=", fmt.Sprintf("AVDB_CELLS=%d", c.within))
 			out, err := cmd.CombinedOutput()
 			found := regexp.MustCompile(`seed (\d+): [^:]*: (I\d): .*`).FindSubmatch(out)
