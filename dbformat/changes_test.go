@@ -199,10 +199,15 @@ func FuzzCountChanges(f *testing.F) {
 
 // one is a release of one record, or of two.
 func one(t *testing.T, prefix uint8, class dbformat.Class, tail byte, ignore ...string) release {
+	return oneOf(t, prefix, class, 15, tail, ignore...)
+}
+
+// oneOf is one whose hash differs at a byte.
+func oneOf(t *testing.T, prefix uint8, class dbformat.Class, at int, by byte, ignore ...string) release {
 	r := dbformat.Record{Size: 7, Name: "N"}
 	hash, _ := hex.DecodeString("00112233445566778899aabbccddeeff")
 	copy(r.Hash[:], hash)
-	r.Hash[15] ^= tail
+	r.Hash[at] ^= by
 	id := class.Section(dbformat.MD5)
 	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{id: {r}}, Ignore: ignore}
 	return makeRelease(t, c, dbformat.Params{Prefix: prefix})
@@ -219,6 +224,7 @@ func TestWhatCountsAsRemoved(t *testing.T) {
 		{"nothing changes", one(t, 24, hash, 0), one(t, 24, hash, 0), 0, 0, 0},
 		{"other widths", one(t, 24, hash, 0), one(t, 8, hash, 0), 0, 0, 0},
 		{"the same prefix with other bits after it: light cannot see it", one(t, 24, hash, 0), one(t, 24, hash, 1), 1, 1, 0},
+		{"a longer prefix: light cannot see whether its new bits are right", one(t, 24, hash, 0), oneOf(t, 40, hash, 4, 1), 1, 1, 0},
 		{"split becomes whole: rest has it no more, and light alone cannot know that it is the same", one(t, 24, hash, 0), one(t, 24, whole, 0), 0, 1, 1},
 		{"whole becomes split", one(t, 24, whole, 0), one(t, 24, hash, 0), 0, 0, 0},
 		{"whole becomes split with other bits", one(t, 24, whole, 0), one(t, 24, hash, 1), 1, 0, 0},

@@ -40,7 +40,7 @@ type device struct {
 	most    int // requests of one update
 }
 
-// zeroRead gives names and an install id without chance.
+// seeded gives names and an install id that are the same for each run of a seed.
 type seeded struct{ r *rand.Rand }
 
 func (s seeded) Read(p []byte) (int, error) {
