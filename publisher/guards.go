@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -145,7 +146,7 @@ func (r *run) warnOfStrides(version, previous uint64) {
 	if len(refused) == 0 {
 		return
 	}
-	oldest := slices.MinFunc(refused, func(a, b stride) int { return int(min(max(int64(a.from)-int64(b.from), -1), 1)) })
+	oldest := slices.MinFunc(refused, func(a, b stride) int { return cmp.Compare(a.from, b.from) })
 	said := make([]string, len(oldest.broken))
 	for i, b := range oldest.broken {
 		said[i] = b.String()

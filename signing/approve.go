@@ -27,9 +27,11 @@ func (r *Repository) Approved() ([]uint64, error) {
 
 // Approve has the offline keys of targets name a release that exceeds the guards, before it is published or when it is the one that is
 // published now. It needs the keys of targets, snapshot and timestamp. A version that is approved already changes nothing and
-// needs no key. Where the keys at hand are too few, the change is kept for other hosts to sign: [ErrPending]. When targets would name more than [MaxApproved] releases, the lowest are dropped.
+// needs no key. Where the keys at hand are too few, the change is kept for other hosts to sign: [ErrPending]. When targets would name
+// more than [MaxApproved] releases, the lowest are dropped.
 //
-// Errors match [ErrTarget] for a version below the published one, or more than 2^32 above it, [ErrNoKey], [ErrBusy], [ErrRepository].
+// Errors match [ErrTarget] for a version below the published one, or more than 2^32 above it, [ErrNoKey], [ErrOtherPending], [ErrClock], [ErrBusy],
+// [ErrRepository].
 func (r *Repository) Approve(version uint64, now time.Time) error {
 	s, end, err := r.begin()
 	if err != nil {
@@ -39,6 +41,9 @@ func (r *Repository) Approve(version uint64, now time.Time) error {
 	targets := *s.docs[RoleTargets]
 	if slices.Contains(targets.approved, version) {
 		return nil
+	}
+	if err := s.clock(now); err != nil {
+		return err
 	}
 	if err := r.approvable(s, version); err != nil {
 		return err

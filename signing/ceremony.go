@@ -50,8 +50,8 @@ type Quorum struct {
 	Signed    []string // ids of those whose signature is good
 }
 
-// Met tells whether there are enough.
-func (q Quorum) Met() bool { return len(q.Signed) >= q.Threshold }
+// met tells whether there are enough.
+func (q Quorum) met() bool { return len(q.Signed) >= q.Threshold }
 
 // quorums are who must sign a role: those who may from now on, and, as clients come from the root before, those who may until now.
 func (c *ceremony) quorums(role string) ([]Quorum, error) {
@@ -111,7 +111,7 @@ func (c *ceremony) sign(role string) (complete bool, err error) {
 			return false, err
 		}
 	}
-	return !slices.ContainsFunc(quorums, func(q Quorum) bool { return !q.Met() }), nil
+	return !slices.ContainsFunc(quorums, func(q Quorum) bool { return !q.met() }), nil
 }
 
 // addSignatures signs a document as it is. Signatures that are not good are left out.

@@ -466,7 +466,7 @@ func (p *Pending) Lacks() string {
 			break
 		}
 		for _, q := range role.Quorums {
-			if !q.Met() {
+			if !q.met() {
 				missing := slices.DeleteFunc(slices.Clone(q.Keys), func(id string) bool { return slices.Contains(q.Signed, id) })
 				lacks = append(lacks, fmt.Sprintf("%s has %d of %d signatures, keys %s have not signed", role.Role, len(q.Signed), q.Threshold,
 					strings.Join(shortIDs(missing), " ")))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -401,5 +402,53 @@ func TestDamagedRepositoryIsNotSigned(t *testing.T) {
 		if err := r.Commit(nil, day0); !errors.Is(err, ErrRepository) || !strings.Contains(err.Error(), "restore") {
 			t.Errorf("%s: %v, want ErrRepository with a remedy", name, err)
 		}
+	}
+}
+
+// A host whose clock is behind signs nothing and makes no key: endpoints would take its timestamp for a replay.
+func TestClockBehindSignsNothing(t *testing.T) {
+	t.Parallel()
+	late := day0.Add(-2 * day)
+	for name, do := range map[string]func(r *Repository) error{
+		"commit":          func(r *Repository) error { return r.Commit(nil, late) },
+		"renew":           func(r *Repository) error { _, err := r.Renew(late); return err },
+		"renew --offline": func(r *Repository) error { _, err := r.RenewOffline(late); return err },
+		"approve":         func(r *Repository) error { return r.Approve(2, late) },
+		"sign":            func(r *Repository) error { _, err := r.Sign(late); return err },
+		"rotate": func(r *Repository) error {
+			_, err := r.RotateKeys(RoleTimestamp, RotateOptions{Now: late, Rand: &stream{seed: 7}})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRepository(t, RepositoryOptions{})
+			publish(t, r, 1, day0)
+			publishHeld(t, r, 2, day0)
+			before := tree(t, r.dir)
+			if err := do(r); !errors.Is(err, ErrClock) {
+				t.Errorf("got %v, want %v", err, ErrClock)
+			}
+			if !maps.Equal(tree(t, r.dir), before) {
+				t.Error("something was written")
+			}
+		})
+	}
+}
+
+// Where what waits cannot be read, a rotation fails before it makes keys that nobody would ever name.
+func TestRotateBesideADamagedPending(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t, RepositoryOptions{})
+	publishHeld(t, r, 1, day0)
+	if err := os.WriteFile(r.pending(pendingFile), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, r.dir)
+	if _, err := r.RotateKeys(RoleTimestamp, RotateOptions{Now: day0, Rand: &stream{seed: 7}}); !errors.Is(err, ErrRepository) {
+		t.Errorf("got %v, want %v", err, ErrRepository)
+	}
+	if !maps.Equal(tree(t, r.dir), before) {
+		t.Error("something was written")
 	}
 }

@@ -45,9 +45,12 @@ func (r *Repository) Rotate(role string, now time.Time, random io.Reader) error 
 //
 // What the new keys sign is signed by the old ones as well, and the new root is written last: a crash leaves a repository that
 // verifies under the old root. Without the old keys (Lost) that cannot be: the new root is written just before the timestamp, and a
-// crash between the two leaves a state that endpoints refuse until the rotation is run again; they keep what they have. Where the keys at hand are too few, the change is kept for other hosts to sign: the error then matches
-// [ErrPending], beside the rotation. Without any key of the role that says so (root, or targets for database and restrictions) it is
-// [ErrNoKey], and no key is made.
+// crash between the two leaves a state that endpoints refuse until something is signed again (by targets, if it is their keys that were lost);
+// they keep what they have.
+//
+// Where the keys at hand are too few, the change is kept for other hosts to sign: the error then matches [ErrPending], beside the
+// rotation. Without any key of the role that says so (root, or targets for database and restrictions) it is [ErrNoKey], and no key is
+// made. Other errors as [Repository.Approve].
 func (r *Repository) RotateKeys(role string, o RotateOptions) (*Rotation, error) {
 	if role != RoleRoot && !slices.Contains(setRoles, role) {
 		return nil, fmt.Errorf("no role %q: want %s or one of %v", role, RoleRoot, setRoles)
@@ -63,6 +66,12 @@ func (r *Repository) RotateKeys(role string, o RotateOptions) (*Rotation, error)
 		return nil, err
 	}
 	defer end()
+	if err := s.clock(o.Now); err != nil {
+		return nil, err
+	}
+	if _, err := r.readPending(s); err != nil {
+		return nil, err
+	}
 	old, _ := s.authorityOf(role)
 	if o.Threshold == 0 {
 		o.Threshold = old.threshold
