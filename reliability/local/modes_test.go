@@ -113,7 +113,7 @@ func TestReadersWithoutRights(t *testing.T) {
 				out  string
 				args []string
 			}{
-				{1, "Test.Sample.7 FOUND", []string{"scan", sample}},
+				{1, "Test.sample.7 FOUND", []string{"scan", sample}},
 				{0, "release 1", []string{"status"}},
 				{0, "", []string{"verify"}},
 			} {

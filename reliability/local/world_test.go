@@ -5,7 +5,6 @@ package local
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -139,14 +138,10 @@ func openTempDir(t *testing.T) string {
 
 func (w *world) release(n int) {
 	w.t.Helper()
-	var b strings.Builder
-	for i := range 200 + n {
-		fmt.Fprintf(&b, "%x,Test.Sample.%d\n", sha256.Sum256(fmt.Appendf(nil, "sample %d", i)), i)
-	}
 	w.Advance(time.Hour)
 	set := fmt.Sprintf(`{"schema":1,"epoch":%d,"records":[{"id":"r%d","action":"disable","expires":%q}]}`, n, n,
 		time.Now().Add(48*time.Hour).UTC().Format("2006-01-02T15:04:05Z"))
-	r := w.Publish(map[string]string{"a.hashes": b.String()}, w.WithRestrictions(set))
+	r := w.Publish(fixtures.Samples("sample", 200+n), w.WithRestrictions(set))
 	w.known[fixtures.Installed{Version: r.Version, Light: r.Layers.Light.Digest, Rest: r.Layers.Rest.Digest}] = true
 }
 

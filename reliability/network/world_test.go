@@ -3,7 +3,6 @@
 package network
 
 import (
-	"crypto/sha256"
 	"flag"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -84,15 +82,6 @@ func begin(t *testing.T) *world {
 	return theWorld.world
 }
 
-// signatures are n lines of a list of hashes that no other series shares.
-func signatures(series string, n int) map[string]string {
-	var b strings.Builder
-	for i := range n {
-		fmt.Fprintf(&b, "%x,Test.%s.%d\n", sha256.Sum256(fmt.Appendf(nil, "%s %d", series, i)), series, i)
-	}
-	return map[string]string{"a.hashes": b.String()}
-}
-
 // bundleRows makes bundles large enough for 64 KiB to be less than twice their length.
 const bundleRows = 6000
 
@@ -100,7 +89,7 @@ func newWorld(t *testing.T, rows int) *world {
 	p := fixtures.NewPublisher(t, fixtures.PublisherOptions{Start: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)})
 	w := new(world)
 	publish := func(series string) *fixtures.Tree {
-		p.Publish(signatures(series, rows)) // nothing in common with the one before: a bundle is the only way
+		p.Publish(fixtures.Samples(series, rows)) // nothing in common with the one before: a bundle is the only way
 		return p.Snapshot()
 	}
 	w.stale = publish("Stale")

@@ -45,7 +45,7 @@ func TestFreezeIsTold(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			begin := time.Now().Add(-r.frozen)
 			p := fixtures.NewPublisher(t, fixtures.PublisherOptions{Start: begin})
-			p.Publish(map[string]string{"a.hashes": lines("sample", 10)})
+			p.Publish(fixtures.Samples("sample", 10))
 			sample := filepath.Join(t.TempDir(), "sample")
 			if err := os.WriteFile(sample, []byte("sample 3"), 0o600); err != nil {
 				t.Fatal(err)

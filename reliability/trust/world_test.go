@@ -3,11 +3,9 @@
 package trust
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -59,7 +57,7 @@ func newCell(t *testing.T, ph phase, threshold int) *cell {
 func (c *cell) release(n int) {
 	c.t.Helper()
 	c.Advance(time.Hour)
-	r := c.Publish(map[string]string{"a.hashes": lines("sample", 300+n)}, c.WithRestrictions(set(n, c.Now().Add(20*24*time.Hour))))
+	r := c.Publish(fixtures.Samples("sample", 300+n), c.WithRestrictions(set(n, c.Now().Add(20*24*time.Hour))))
 	c.made[r.Version] = true
 	i := fixtures.Installed{Version: r.Version, Light: r.Layers.Light.Digest, Rest: r.Layers.Rest.Digest}
 	c.genuine[i] = true
@@ -73,19 +71,11 @@ func set(n int, expires time.Time) string {
 	return fmt.Sprintf(`{"schema":1,"epoch":%d,"records":[{"id":"r%d","action":"disable","expires":%q}]}`, n, n, stamp(expires))
 }
 
-func lines(what string, n int) string {
-	var b strings.Builder
-	for i := range n {
-		fmt.Fprintf(&b, "%x,Test.%s.%d\n", sha256.Sum256(fmt.Appendf(nil, "%s %d", what, i)), what, i)
-	}
-	return b.String()
-}
-
 // evil is a publisher of the thief's whose release has the number that would come next.
 func (c *cell) evil(version uint64) *fixtures.Publisher {
 	c.t.Helper()
 	p := fixtures.NewPublisher(c.t, fixtures.PublisherOptions{Start: c.Now()})
-	p.Publish(map[string]string{"a.hashes": lines("evil", 10)}, func(o *publisher.Options) { o.Version = version })
+	p.Publish(fixtures.Samples("evil", 10), func(o *publisher.Options) { o.Version = version })
 	return p
 }
 
