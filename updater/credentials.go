@@ -67,10 +67,17 @@ func (a *access) hideErr(err error) error {
 	if err == nil {
 		return nil
 	}
-	if text := err.Error(); a.hide(text) != text {
-		return &bareError{a.hide(text), err}
+	text := err.Error()
+	if a.hide(text) == text {
+		return err
 	}
-	return err
+	if joined := apart(err); len(joined) > 1 { // they stay apart: each has a kind
+		for i := range joined {
+			joined[i] = a.hideErr(joined[i])
+		}
+		return errors.Join(joined...)
+	}
+	return &bareError{a.hide(text), err}
 }
 
 // keepSecret remembers what a header holds, and the password of a pair, also as %q writes them. What is shorter than four bytes stands

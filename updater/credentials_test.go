@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/avdb/signing"
 	"example.org/avdb/store"
 )
 
@@ -174,6 +175,24 @@ func TestHideWhatComesBack(t *testing.T) {
 	} {
 		if got := a.hide(said); got != want {
 			t.Errorf("%s\nbecomes %s\nwant    %s", said, got, want)
+		}
+	}
+}
+
+// What is hidden keeps its kind, and of several errors each its own.
+func TestHiddenErrorsKeepTheirKinds(t *testing.T) {
+	a, err := Source{URL: "https://a.example", Bearer: Secret{Value: secret}}.resolve(noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden := a.hideErr(errors.Join(&TargetError{Target: "light/a.bundle", Reason: "says " + secret}, &SourceError{Reason: "no " + secret}))
+	err = worst([]error{hidden}, 0)
+	if !errors.Is(err, signing.ErrUntrusted) || errors.Is(err, ErrUnavailable) || strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), "says xxxxx") {
+		t.Errorf("error %v, want one that is untrusted and nothing else", err)
+	}
+	for _, plain := range []error{nil, errors.New("nothing to hide")} {
+		if got := a.hideErr(plain); got != plain {
+			t.Errorf("%v becomes %v", plain, got)
 		}
 	}
 }
