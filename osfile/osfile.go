@@ -64,13 +64,13 @@ func (e *IrregularError) Error() string {
 // an [*IrregularError]; other errors are those of the system.
 func Open(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|noWait, 0)
-	return regular(path, f, err)
+	return regular(path, f, irregularity(path, err, os.Stat))
 }
 
 // OpenIn is [Open] for a name inside root: links are followed as long as they stay there.
 func OpenIn(root *os.Root, name string) (*os.File, error) {
 	f, err := root.OpenFile(name, os.O_RDONLY|noWait, 0)
-	return regular(name, f, err)
+	return regular(name, f, irregularity(name, err, root.Stat))
 }
 
 // OpenOwn opens the regular file at path, which must exist, with flag (O_RDONLY, O_RDWR, …). A link there is an
@@ -80,7 +80,19 @@ func OpenOwn(path string, flag int) (*os.File, error) {
 	if isLinkError(err) {
 		return nil, &IrregularError{path, fs.ModeSymlink}
 	}
-	return regular(path, f, err)
+	return regular(path, f, irregularity(path, err, os.Lstat))
+}
+
+// irregularity makes an [*IrregularError] of what systems say of a socket, or of a device that nothing drives: they give no descriptor to
+// look at.
+func irregularity(path string, err error, look func(string) (fs.FileInfo, error)) error {
+	if !errors.Is(err, syscall.ENXIO) && !errors.Is(err, syscall.EOPNOTSUPP) {
+		return err
+	}
+	if i, e := look(path); e == nil && !i.Mode().IsRegular() {
+		return &IrregularError{path, i.Mode().Type()}
+	}
+	return err
 }
 
 // regular closes what turns out to be something else.

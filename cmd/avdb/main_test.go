@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -85,9 +86,25 @@ func TestScripts(t *testing.T) {
 			"restrict":     cmdRestrict,
 			"serve":        cmdServe,
 			"signature":    cmdSignature,
+			"socket":       cmdSocket,
 			"tamper":       cmdTamper,
 		},
 	})
+}
+
+// cmdSocket leaves a socket that nobody listens at: socket FILE.
+func cmdSocket(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: socket FILE")
+	}
+	dir, err := os.MkdirTemp("", "s") // the path of a socket has about a hundred bytes
+	ts.Check(err)
+	defer os.RemoveAll(dir)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s")})
+	ts.Check(err)
+	l.SetUnlinkOnClose(false)
+	ts.Check(l.Close())
+	ts.Check(os.Rename(filepath.Join(dir, "s"), ts.MkAbs(args[0])))
 }
 
 // cmdCode runs a command and wants its exit code: code 12 avdb update.

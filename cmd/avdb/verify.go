@@ -30,7 +30,7 @@ damaged is healed by the next update: exit code 15.`,
   avdb verify --deep`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			d, err := a.device(true)
+			d, err := a.protecting() // what is proved does not depend on settings
 			if err != nil {
 				return err
 			}
