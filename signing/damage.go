@@ -13,6 +13,7 @@ import (
 const (
 	adviceRoot   = "restore it from a copy, or run avdb init with --replace-trust and the root that you trust"
 	adviceAway   = "move it away, then " + adviceRoot
+	adviceFolder = "move it away, then restore the folder from a copy, or run avdb init with the root that you trust"
 	adviceRemove = "remove it and update again, which makes it anew"
 )
 
@@ -55,8 +56,9 @@ func plain(err error) string {
 
 // What can lie in the place of a file of ours.
 var (
-	errLink   = errors.New("is a symbolic link")
-	errFolder = errors.New("is a folder")
+	errLink     = errors.New("is a symbolic link")
+	errFolder   = errors.New("is a folder")
+	errNoFolder = errors.New("is not a folder")
 )
 
 // inTheWay tells whether an update cannot, or must not, put a new file in the place of what a reader found there.

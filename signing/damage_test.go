@@ -138,3 +138,34 @@ func TestFlippedBitInFloors(t *testing.T) {
 	}
 	refresh(t, tr, serve(r), day0)
 }
+
+// Guard: checkFolders. A link in the place of a folder is named before anything is read or written behind it, and the remedy works.
+func TestLinkInThePlaceOfATrustFolder(t *testing.T) {
+	r := newRepository(t, RepositoryOptions{})
+	publish(t, r, 1, day0)
+	for _, sub := range []string{"roots", "tmp"} {
+		t.Run(sub, func(t *testing.T) {
+			tr := newTrust(t, r)
+			refresh(t, tr, serve(r), day0)
+			name, victim := filepath.Join(tr.dir, sub), t.TempDir()
+			if err := errors.Join(os.RemoveAll(name), os.Symlink(victim, name)); err != nil {
+				t.Skip(err)
+			}
+			_, err := OpenTrust(tr.dir)
+			wantDamage(t, err, name, "is a symbolic link; move it away")
+			for _, replace := range []bool{false, true} {
+				wantDamage(t, initTrust(tr.dir, firstRoot(t, r), replace, noSync), name, "is a symbolic link; move it away")
+			}
+			if list, err := os.ReadDir(victim); err != nil || len(list) > 0 {
+				t.Errorf("behind the link are %v, %v", list, err)
+			}
+			if err := os.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+			if err := initTrust(tr.dir, firstRoot(t, r), false, noSync); err != nil {
+				t.Fatalf("the remedy: %v", err)
+			}
+			refresh(t, tr, serve(r), day0)
+		})
+	}
+}

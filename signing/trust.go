@@ -55,6 +55,9 @@ func initTrust(dir string, root []byte, replace bool, f files) error {
 		return err
 	}
 	t := &Trust{dir: dir, f: f}
+	if err := t.checkFolders(); err != nil {
+		return err
+	}
 	have, err := t.rootVersions()
 	if err != nil {
 		return err
@@ -122,6 +125,9 @@ func OpenTrust(dir string) (*Trust, error) { return OpenTrustOn(nil, dir) }
 // OpenTrustOn is [OpenTrust] with a [Disk] under the folder, nil for none.
 func OpenTrustOn(disk Disk, dir string) (*Trust, error) {
 	t := &Trust{dir: dir, f: files{disk: disk}}
+	if err := t.checkFolders(); err != nil {
+		return nil, err
+	}
 	have, err := t.rootVersions()
 	if err != nil {
 		return nil, err
@@ -246,12 +252,18 @@ func (s *state) note(code, format string, args ...any) {
 	s.notes = append(s.notes, Note{code, fmt.Sprintf(format, args...)})
 }
 
-// checkFolders refuses a link in the place of a folder: what is written below it would land in a folder that is not ours.
+// checkFolders refuses a link, or what else is no folder, in the place of a folder: what is written below it would land in a folder that
+// is not ours.
 func (t *Trust) checkFolders() error {
-	for _, sub := range []string{"", "roots", "tmp"} {
+	for sub, advice := range map[string]string{"": adviceFolder, "roots": adviceFolder, "tmp": "move it away and update again, which makes the folder anew"} {
 		name := filepath.Join(t.dir, sub)
-		if i, err := os.Lstat(name); err == nil && osfile.IsLink(i.Mode()) {
-			return damaged(name, "move it away and make a folder in its place", errLink)
+		i, err := os.Lstat(name)
+		switch {
+		case err != nil: // for its reader to tell
+		case osfile.IsLink(i.Mode()):
+			return damaged(name, advice, errLink)
+		case !i.IsDir():
+			return damaged(name, advice, errNoFolder)
 		}
 	}
 	return nil
