@@ -113,7 +113,7 @@ func (r Restrictions) Bytes() []byte { return slices.Clone(r.raw) }
 
 func (r Restrictions) number() number { return r.n }
 
-// Release takes the bytes of release.json if their length and hash are what this state names, the record is well formed, and
+// Release takes the bytes of release.json, nil where this state names none, if their length and hash are what this state names, the record is well formed, and
 // its version is not below the floor. Errors match [ErrUntrusted] (and [ErrStale]), dbformat.ErrVersion or dbformat.ErrCorrupt.
 func (v *Verified) Release(b []byte) (Release, error) {
 	if err := v.checkBytes(floorRelease, dbformat.ReleaseTarget, b); err != nil {
@@ -150,6 +150,9 @@ func (v *Verified) Restrictions(b []byte) (Restrictions, error) {
 func (v *Verified) checkBytes(role, path string, b []byte) error {
 	t, ok := v.Target(path)
 	if !ok {
+		if _, err := v.judge(role, 0); err != nil {
+			return err // a publisher that has made one never takes it back
+		}
 		return &UntrustedError{Role: role, Reason: ReasonMismatch, Detail: "the repository names no " + path, Remedy: remedySource}
 	}
 	if int64(len(b)) != t.Length || sha256.Sum256(b) != [32]byte(t.SHA256) {

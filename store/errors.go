@@ -70,6 +70,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 const (
 	remedyUpdate = "run an update, which fetches what is damaged again"
+	remedyFolder = "move it away and update again, which makes the folder anew"
 	remedyDisk   = "make room or make the folder writable, then update again; the database in use stays as it is"
 )
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"path/filepath"
 	"regexp"
 	"sync/atomic"
@@ -30,6 +31,21 @@ var ErrNoIndex = errors.New("no index")
 
 func (s *Store) indexPath(key string) string { return filepath.Join(s.indexDir(), key+".idx") }
 
+// indexFolder refuses a link, or what else is no folder, in the place of a folder on the way to the indexes: no lock is taken
+// before them, which would do it, and below a link lie files that are not ours.
+func (s *Store) indexFolder() error {
+	for _, dir := range []string{s.dbDir(), s.indexDir()} {
+		i, err := os.Lstat(dir)
+		if err != nil {
+			return failed(dir, "cannot be looked at", err)
+		}
+		if !i.IsDir() {
+			return &Error{Kind: ErrStorage, Path: dir, What: "is not a folder", Remedy: remedyFolder}
+		}
+	}
+	return nil
+}
+
 // PutIndex stores an index that was derived from layers, in place of one under the same key. The key is made of
 // parts joined by "-", among them the digest (64 hex digits) of each layer that the index was made from: Clean
 // removes it with the first of these. Pieces have 1 to MaxPiece bytes and are not kept. No lock is needed: the
@@ -37,6 +53,9 @@ func (s *Store) indexPath(key string) string { return filepath.Join(s.indexDir()
 func (s *Store) PutIndex(key string, pieces iter.Seq[[]byte]) (err error) {
 	if !indexKey.MatchString(key) {
 		return fmt.Errorf("store: %.200q cannot name an index", key)
+	}
+	if err := s.indexFolder(); err != nil {
+		return err
 	}
 	path := s.indexPath(key)
 	temp, err := s.tempPath(path)
@@ -145,6 +164,9 @@ func (s *Store) OpenIndex(key string) (*IndexFile, error) {
 	path := s.indexPath(key)
 	noIndex := func(err error) error {
 		return &Error{Kind: ErrNoIndex, Path: path, What: "cannot be used", Err: err, Remedy: "build it again"}
+	}
+	if err := s.indexFolder(); err != nil {
+		return nil, noIndex(err)
 	}
 	db, err := openFinished(path)
 	if err != nil {

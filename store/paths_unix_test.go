@@ -29,6 +29,11 @@ func TestModesWhateverTheUmask(t *testing.T) {
 		must(t, s.PutRestrictions([]byte("{}"), 1))
 		must(t, s.AppendHistory(Event{Kind: "update"}))
 		must(t, s.UpdateSettings(func(v *Settings) error { v.CloudMode = true; return nil }))
+		for _, path := range []string{s.indexDir(), s.DownloadsDir()} {
+			must(t, os.RemoveAll(path))
+		}
+		must(t, s.MakeFolders())
+		must(t, s.PutIndex("k", func(yield func([]byte) bool) { yield([]byte("x")) }))
 		want := map[string]fs.FileMode{
 			".": 0o755, "db": 0o755, "db/layers": 0o755, "db/index": 0o755, "trust": 0o700, "downloads": 0o700,
 			"db/CURRENT": 0o644, "db/restrictions.json": 0o644, "db/index/k.idx": 0o644,
@@ -50,6 +55,32 @@ func TestModesWhateverTheUmask(t *testing.T) {
 		for name := range want {
 			t.Errorf("umask %03o: %s is missing", mask, name)
 		}
+	}
+}
+
+// An index, which is written without a lock, does not get behind a link in the place of its folder, nor does one come from there.
+func TestIndexBehindALink(t *testing.T) {
+	piece := func(yield func([]byte) bool) { yield([]byte("x")) }
+	for what, path := range map[string]func(*Store) string{"index": (*Store).indexDir, "db": (*Store).dbDir} {
+		t.Run(what, func(t *testing.T) {
+			s := newStore(t)
+			must(t, s.PutIndex("theirs", piece))
+			victim := filepath.Join(t.TempDir(), "victim")
+			must(t, os.Rename(path(s), victim))
+			must(t, os.Symlink(victim, path(s)))
+			if err := s.PutIndex("k", piece); !errors.Is(err, ErrStorage) || !strings.Contains(err.Error(), path(s)) {
+				t.Errorf("put: %v", err)
+			}
+			if f, err := s.OpenIndex("theirs"); !errors.Is(err, ErrNoIndex) {
+				t.Errorf("open: %v, %v", f, err)
+			}
+			must(t, filepath.WalkDir(victim, func(path string, d fs.DirEntry, err error) error {
+				if !d.IsDir() && d.Name() != "theirs.idx" {
+					t.Errorf("%s was written", path)
+				}
+				return err
+			}))
+		})
 	}
 }
 

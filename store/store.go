@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -102,20 +103,38 @@ func Create(dir string, o Options) (*Store, error) {
 	if err := s.files.SyncDir(filepath.Dir(s.dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return nil, failed(filepath.Dir(s.dir), "cannot be synced", err)
 	}
-	for _, f := range s.folders() {
-		if err := s.folder(f.path, f.mode); err != nil {
-			return nil, err
-		}
-	}
-	for _, dir := range []string{s.dbDir(), s.dir} {
-		if err := s.files.SyncDir(dir); err != nil {
-			return nil, failed(dir, "cannot be synced", err)
-		}
+	if err := s.makeFolders(s.folders()); err != nil {
+		return nil, err
 	}
 	if err := s.createSettings(); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// MakeFolders makes the folders of the layout again that somebody removed, as [Create] made them, but for the trust folder: what
+// is lost there no update brings back. What stands in the place of a folder is refused by [Store.Lock]. The caller must hold the
+// update lock.
+func (s *Store) MakeFolders() error {
+	if err := s.needLock(); err != nil {
+		return err
+	}
+	return s.makeFolders(slices.DeleteFunc(s.folders(), func(f layoutFolder) bool { return f.path == s.TrustDir() }))
+}
+
+func (s *Store) makeFolders(list []layoutFolder) error {
+	for _, f := range list {
+		if err := s.folder(f.path, f.mode); err != nil {
+			return err
+		}
+	}
+	// Also where nothing was missing: a run that died may have made a folder and not have come to this.
+	for _, dir := range []string{s.dbDir(), s.dir} {
+		if err := s.files.SyncDir(dir); err != nil {
+			return failed(dir, "cannot be synced", err)
+		}
+	}
+	return nil
 }
 
 // A layoutFolder is a folder of the layout, and its mode.
@@ -133,7 +152,7 @@ func (s *Store) folders() []layoutFolder {
 }
 
 // checkFolders refuses what stands in the place of a folder of the layout, above all a link: it would have us write, and remove
-// what looks like a leftover, in a folder that is not ours. One that is missing is for its user to tell.
+// what looks like a leftover, in a folder that is not ours. One that is missing is for [Store.MakeFolders].
 func (s *Store) checkFolders() error {
 	for _, f := range s.folders() {
 		i, err := os.Lstat(f.path)
@@ -142,7 +161,11 @@ func (s *Store) checkFolders() error {
 		case err != nil:
 			return failed(f.path, "cannot be looked at", err)
 		case !i.IsDir():
-			return &Error{Kind: ErrStorage, Path: f.path, What: "is not a folder", Remedy: "move it away and make a folder in its place"}
+			remedy := remedyFolder
+			if f.path == s.TrustDir() {
+				remedy = "move it away, then restore the folder from a copy, or run avdb init with the root that you trust"
+			}
+			return &Error{Kind: ErrStorage, Path: f.path, What: "is not a folder", Remedy: remedy}
 		}
 	}
 	return nil

@@ -104,6 +104,11 @@ func (c *cycle) read() error {
 	if c.trust, err = s.OpenTrust(); err != nil {
 		return c.trustError(err, "the trusted metadata cannot be read")
 	}
+	if !c.looking() {
+		if err := s.MakeFolders(); err != nil {
+			return err
+		}
+	}
 	c.readCoolDowns()
 	cur, err := s.Current()
 	switch {
@@ -154,7 +159,7 @@ func (c *cycle) sources(ctx context.Context) error {
 		}
 		causes = append(causes, err)
 		if ctx.Err() != nil {
-			return worst(append(causes, context.Cause(ctx)), c.report.From)
+			return c.worst(append(causes, context.Cause(ctx)), c.report.From)
 		}
 		if kindOf(err) == nil || kindOf(err) == store.ErrStorage {
 			break // this machine's fault: another source changes nothing
@@ -169,9 +174,31 @@ func (c *cycle) sources(ctx context.Context) error {
 		causes = append(causes, err)
 	}
 	if c.looking() {
-		return worst(causes, c.report.From) // To is what would be
+		return c.worst(causes, c.report.From) // To is what would be
 	}
-	return worst(causes, c.report.To)
+	return c.worst(causes, c.report.To)
+}
+
+// worst joins what the sources did into one error, which promises no protection that there is not.
+func (c *cycle) worst(causes []error, installed uint64) error {
+	err := worst(causes, installed)
+	if e, ok := err.(*UpdateError); ok && installed != 0 {
+		e.Unusable = c.opens()
+	}
+	return err
+}
+
+// opens tells why the current generation cannot be opened; nil if it can, as scans do it.
+func (c *cycle) opens() error {
+	_, light, rest, err := c.u.c.Store.OpenCurrent()
+	if err != nil {
+		return err
+	}
+	light.Release()
+	if rest != nil {
+		rest.Release()
+	}
+	return nil
 }
 
 // visit is one source's turn, and keeps what came of it.
@@ -297,7 +324,7 @@ func (c *cycle) layers(ctx context.Context, src source, name string, v *signing.
 	c.step(stepRelease)
 	t, ok := v.Target(dbformat.ReleaseTarget)
 	if !ok {
-		return &SourceError{Source: name, File: dbformat.ReleaseTarget, Reason: "the repository has no release yet"}
+		return c.noRelease(name, v)
 	}
 	b, err := src.small(ctx, t, dbformat.MaxReleaseRecord)
 	if err != nil {
@@ -305,7 +332,7 @@ func (c *cycle) layers(ctx context.Context, src source, name string, v *signing.
 	}
 	rel, err := v.Release(b)
 	if err != nil {
-		return err
+		return &MetadataError{Source: name, Err: err}
 	}
 	c.step(stepPlan)
 	plan := MakePlan(c.planInput(rel, v))
@@ -339,6 +366,19 @@ func (c *cycle) layers(ctx context.Context, src source, name string, v *signing.
 	}
 	c.step(stepAccept)
 	return c.accept(rel)
+}
+
+// noRelease is the error about a repository without a release. Where one was seen before, none is older: no publisher takes it back.
+func (c *cycle) noRelease(name string, v *signing.Verified) error {
+	_, err := v.Release(nil)
+	switch {
+	case errors.Is(err, signing.ErrStale):
+		return &MetadataError{Source: name, Err: err}
+	case c.current != nil: // its floor was lost
+		return &MetadataError{Source: name, Err: &signing.UntrustedError{Role: "release", Floor: c.current.Version, Reason: signing.ReasonRollback,
+			Detail: fmt.Sprintf("the repository names none, and release %d is installed", c.current.Version)}}
+	}
+	return &SourceError{Source: name, File: dbformat.ReleaseTarget, Reason: "the repository has no release yet"}
 }
 
 // planInput gathers what the plan looks at.

@@ -117,6 +117,7 @@ type UpdateError struct {
 	Kind      error     // signing.ErrUntrusted, dbformat.ErrVersion, store.ErrStorage, ErrCoolDown or ErrUnavailable
 	Until     time.Time // for ErrCoolDown: when the first source may be asked again
 	Installed uint64    // the release that stays in use; 0 for none
+	Unusable  error     // why that one cannot be opened, nil if it can
 	Causes    []error
 }
 
@@ -126,9 +127,13 @@ func (e *UpdateError) Error() string {
 	for _, c := range e.Causes {
 		b.WriteString("\n  " + c.Error())
 	}
-	if e.Installed != 0 {
+	switch {
+	case e.Installed != 0 && e.Unusable != nil:
+		fmt.Fprintf(&b, "\n  release %d is installed and cannot be opened: %s", e.Installed, firstLine(e.Unusable))
+		b.WriteString("\nnothing protects here until an update succeeds; ")
+	case e.Installed != 0:
 		fmt.Fprintf(&b, "\nrelease %d stays in use and keeps protecting; ", e.Installed)
-	} else {
+	default:
 		b.WriteString("\nno database is installed yet; ")
 	}
 	b.WriteString(e.remedy())

@@ -116,7 +116,7 @@ func TestSignedAndWrong(t *testing.T) {
 		}, signing.ErrUntrusted, "release"},
 		{"no record", func(w *world, rec *dbformat.ReleaseRecord, f files, old []byte) {
 			f[dbformat.ReleaseTarget] = nil
-		}, updater.ErrUnavailable, "no release"},
+		}, signing.ErrUntrusted, "was seen before"},
 		{"bundle that is none", func(w *world, rec *dbformat.ReleaseRecord, f files, old []byte) {
 			f[dbformat.BundleTarget(dbformat.Rest, rec.Stable.Rest.Digest)] = []byte("garbage")
 		}, signing.ErrUntrusted, "rest/"},
