@@ -83,6 +83,18 @@ var guards = []guard{
 	{"a stolen database key that takes the database away", []fixtures.Edit{
 		{"updater/guard.go", "if broken == nil || approved {", "if true {"},
 	}, "./updater", "^TestStolenDatabaseKeyTakesNoDatabaseAway$"},
+	{"a refused release that comes again as light", []fixtures.Edit{
+		{"updater/guard.go", "if ok && known.Version == rel.Version && known.Light == rel.Light.Digest && known.Rest == rel.Rest.Digest {", "if ok && known.Version == 0 {"},
+	}, "./updater", "^TestRefusedReleaseTakesNoDetourOverLight$"},
+	{"other tails while a device has light alone", []fixtures.Edit{
+		{"updater/guard.go", "if g.Rest == nil || cur.Rest != nil {", "if true {"},
+	}, "./updater", "^TestOtherTailsTakeNoDetourOverLight$"},
+	{"releases in light until the full generation is forgotten", []fixtures.Edit{
+		{"store/activate.go", "next.keepMeasure(old, r)", "_ = r"},
+	}, "./updater", "^TestOtherTailsTakeNoDetourOverLight$"},
+	{"a release that leaves light no way but an unproved rest", []fixtures.Edit{
+		{"updater/guard.go", "if forced && guarded(cur) && c.newestFull() == nil {", "if forced && false {"},
+	}, "./updater", "^TestLightIsNotForcedToARestThatNothingProves$"},
 	{"a stolen database key that allows malware", []fixtures.Edit{
 		{"dbformat/changes_guards.go", "c.AllowAdded > g.AllowAdded {", "false {"},
 	}, "./updater", "^TestStolenDatabaseKeyAllowsLittle$"},

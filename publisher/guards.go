@@ -161,3 +161,19 @@ func (r *run) warnOfStrides(version, previous uint64) {
 	r.warn("endpoints %s will refuse release %d: from release %d %s; have the offline keys approve it with %s",
 		who, version, oldest.from, strings.Join(said, "; "), approval(r.o.Dir, version))
 }
+
+// warnOfLight tells that endpoints with light alone will refuse the release that takes light from them: nothing on them shows what its
+// rest would take away.
+func (r *run) warnOfLight(next *dbformat.Release) error {
+	p := r.previous()
+	if p == nil || !p.Offers(dbformat.VariantLight) || next.Offers(dbformat.VariantLight) || p.Light.Records < dbformat.DefaultGuards().MinRecords {
+		return nil
+	}
+	approved, err := r.repo.Approved()
+	if err != nil || slices.Contains(approved, next.Version) {
+		return err
+	}
+	r.warn("endpoints with light alone will refuse release %d, which is not offered as light, and those after it, unless their users ask for full; have the offline keys approve it with %s",
+		next.Version, approval(r.o.Dir, next.Version))
+	return nil
+}

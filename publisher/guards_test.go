@@ -165,3 +165,33 @@ func TestEndpointsThatMissedReleasesAreCounted(t *testing.T) {
 	}
 	s.check()
 }
+
+// Endpoints with light alone cannot judge a rest. The report tells once that they wait for an approval.
+func TestTakingLightAwayIsToldLoudly(t *testing.T) {
+	t.Parallel()
+	fullOnly := "variants: [full]"
+	for _, c := range []struct {
+		rows     int
+		approved bool
+		want     string
+	}{
+		{12000, false, "endpoints with light alone will refuse release 2, which is not offered as light, and those after it"},
+		{12000, true, ""},
+		{9000, false, ""},
+	} {
+		s := newShop(t)
+		s.put("a.hsb", lines(0, c.rows, "A"))
+		s.publish()
+		if c.approved {
+			s.approve(2)
+		}
+		got := strings.Join(guardWarnings(s.publish(withPolicy(t, fullOnly))), "|")
+		if !strings.HasPrefix(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("%+v: warnings %q", c, got)
+		}
+		s.put("a.hsb", lines(0, c.rows+1, "A"))
+		if got := guardWarnings(s.publish(withPolicy(t, fullOnly))); len(got) > 0 {
+			t.Errorf("%+v, the next one: warnings %q", c, got)
+		}
+	}
+}

@@ -207,6 +207,9 @@ func (r *run) publish(ctx context.Context, report *Report) error {
 		slices.Equal(p.Variants, next.Variants) {
 		return r.tidy()
 	}
+	if err := r.warnOfLight(next); err != nil {
+		return err
+	}
 	targets, err := r.layerTargets(ctx, next, light, rest)
 	if err != nil {
 		return err

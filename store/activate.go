@@ -12,7 +12,7 @@ import (
 // Activate makes g, a variant of a release that rel names, current, durably: when it returns nil the release survives a power
 // cut at that instant, and when it fails (or the process dies in it) the old generation or the new one is current and
 // whole. g needs only Version and the digests of its layers, which must be in the store; the rest is taken from rel
-// and from the layers. Previous generations of up to keep earlier releases stay. A release with the digests of the current
+// and from the layers. Previous generations of up to keep earlier releases stay, and beside a light one the full one that a [Refusal] names. A release with the digests of the current
 // generation only renews its number. What nothing names any more is removed. The caller must hold the update lock.
 //
 // Errors match [ErrDigestMismatch] if rel does not name g or its layers do not belong together, [ErrHeld] if a hold forbids the
@@ -81,7 +81,11 @@ func (s *Store) makeCurrent(g Generation, keep int) error {
 	g.Installed = dbformat.At(s.o.Now()).Time
 	// A crash before the rename inside leaves the old generation current and the new layers unreferenced: the next
 	// run uses them again or Clean removes them. After it the new generation is current.
-	if err := s.putCurrent(succeed(old, g, keep)); err != nil {
+	next := succeed(old, g, keep)
+	if r, ok := s.Refusal(); ok && old != nil {
+		next.keepMeasure(old, r)
+	}
+	if err := s.putCurrent(next); err != nil {
 		return err
 	}
 	// A crash from here on leaves files that no generation names; the next Clean removes them. So does a

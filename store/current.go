@@ -386,3 +386,19 @@ func succeed(old *Current, g Generation, keep int) *Current {
 	c.setPrevious()
 	return c
 }
+
+// keepMeasure keeps the full generation of old that a refusal names beside a light one, beyond the number that is kept otherwise: it is
+// the only thing on this device that shows what a later rest takes away.
+func (c *Current) keepMeasure(old *Current, r Refusal) {
+	measure := Generation{Light: LayerRef{Digest: r.FullLight}, Rest: &LayerRef{Digest: r.FullRest}}
+	if c.Rest != nil || len(c.Others) >= maxOthers || slices.ContainsFunc(c.Others, func(o Generation) bool { return o.SameContent(&measure) }) {
+		return
+	}
+	for _, o := range append([]Generation{old.Generation}, old.Others...) {
+		if o.SameContent(&measure) {
+			c.Others = append(c.Others, o) // the oldest: what was dropped was the end of the list
+			c.setPrevious()
+			return
+		}
+	}
+}

@@ -106,6 +106,31 @@ func TestGenerationsKept(t *testing.T) {
 	}
 }
 
+// What a refused release was held against outlives light generations, whatever their number, and nothing else does.
+func TestMeasureOfARefusalIsKept(t *testing.T) {
+	measure := gen(1, 1, 2)
+	r := Refusal{FullLight: measure.Light.Digest, FullRest: measure.Rest.Digest}
+	for keep, want := range map[int]string{0: "4:7 1:1+2 previous 1", 1: "4:7 3:5 1:1+2 previous 3", 3: "4:7 3:5 2:3 1:1+2 previous 3"} {
+		cur := succeed(nil, measure, keep)
+		for _, g := range []Generation{gen(2, 3, 0), gen(3, 5, 0), gen(4, 7, 0)} {
+			next := succeed(cur, g, keep)
+			next.keepMeasure(cur, r)
+			cur = next
+		}
+		if got := shape(cur); got != want {
+			t.Errorf("keep %d: %s, want %s", keep, got, want)
+		}
+		next := succeed(cur, gen(5, 9, 10), 0)
+		if next.keepMeasure(cur, r); shape(next) != "5:9+10" {
+			t.Errorf("a full generation: %s", shape(next))
+		}
+		next = succeed(cur, gen(5, 9, 0), 0)
+		if next.keepMeasure(cur, Refusal{}); shape(next) != "5:9" {
+			t.Errorf("a refusal without a full generation: %s", shape(next))
+		}
+	}
+}
+
 // TestRollbackHolds: what was left does not come back by itself, a higher release ends the hold.
 func TestRollbackHolds(t *testing.T) {
 	cur := succeed(succeed(succeed(nil, gen(1, 1, 2), 2), gen(2, 3, 4), 2), gen(3, 5, 6), 2)

@@ -12,13 +12,18 @@ const (
 )
 
 // A Refusal is what an update found when it had brought the layers of a release here and the guards refused the step to them: with it the next
-// update need not fetch them again to find the same. It names the content of both sides; a rest that is not there is zero.
+// update need not fetch them again to find the same. It stays with the release, in whatever variant that is asked for.
 type Refusal struct {
-	OldLight dbformat.Digest  `json:"old_light"`
-	OldRest  dbformat.Digest  `json:"old_rest"`
-	NewLight dbformat.Digest  `json:"new_light"`
-	NewRest  dbformat.Digest  `json:"new_rest"`
-	Changes  dbformat.Changes `json:"changes"`
+	Version uint64           `json:"version"` // of the release, with its digests
+	Light   dbformat.Digest  `json:"light"`
+	Rest    dbformat.Digest  `json:"rest"`
+	Against uint64           `json:"against"` // the release that it was held against
+	Changes dbformat.Changes `json:"changes"`
+
+	// The newest full generation that was on disk, zero for none. Activate keeps it beside light ones while the refusal stands, so that a
+	// release in the place of the refused one meets the same measure.
+	FullLight dbformat.Digest `json:"full_light"`
+	FullRest  dbformat.Digest `json:"full_rest"`
 }
 
 // Refusal gives what [Store.PutRefusal] kept last; false where nothing is kept or it cannot be read, which costs a download and no more.
@@ -47,5 +52,15 @@ func (s *Store) PutRefusal(r Refusal) error {
 			return err
 		}
 		return b.Put([]byte(refusalKey), v)
+	})
+}
+
+// ForgetRefusal removes what [Store.PutRefusal] kept, durably.
+func (s *Store) ForgetRefusal() error {
+	return s.changeState(func(tx *bolt.Tx) error {
+		if tx.Bucket([]byte(refusalBucket)) == nil {
+			return nil
+		}
+		return tx.DeleteBucket([]byte(refusalBucket))
 	})
 }

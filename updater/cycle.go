@@ -27,8 +27,9 @@ type cycle struct {
 	traffic  traffic
 	report   Report
 
-	coolDowns map[string]time.Time // of sources, by name
-	spare     *spare               // a light layer whose rest could not be had
+	approved  func(version uint64) bool // by the offline keys, beyond the guards
+	coolDowns map[string]time.Time      // of sources, by name
+	spare     *spare                    // a light layer whose rest could not be had
 }
 
 // A spare is a light layer of a release, ready on disk, whose rest no source has given so far.
@@ -335,10 +336,11 @@ func (c *cycle) layers(ctx context.Context, src source, name string, v *signing.
 		return &MetadataError{Source: name, Err: err}
 	}
 	c.step(stepPlan)
+	c.approved = v.Approved
 	plan := MakePlan(c.planInput(rel, v))
 	c.planNotes(plan)
 	if plan.Change && plan.Err == nil {
-		if err := c.refusedBefore(plan, v.Approved(plan.Release.Version)); err != nil {
+		if err := c.refusedBefore(plan); err != nil {
 			if c.looking() {
 				return err
 			}

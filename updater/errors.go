@@ -144,7 +144,11 @@ func (e *UpdateError) remedy() string {
 	switch e.Kind {
 	case signing.ErrUntrusted:
 		if slices.ContainsFunc(e.Causes, refusedByGuard) {
-			return "ask who runs the repository whether that is meant; once their offline keys approve the release (avdb repo approve), the next update installs it"
+			s := "ask who runs the repository whether that is meant; once their offline keys approve the release (avdb repo approve), the next update installs it"
+			if slices.ContainsFunc(e.Causes, unproved) {
+				s += "; to take its rest unproved, ask for it with --variant full"
+			}
+			return s
 		}
 		return "update from another source, or tell who runs this one that its files are not what was signed"
 	case dbformat.ErrVersion:

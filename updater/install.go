@@ -314,7 +314,7 @@ func (in *installation) bases(s Step, o Option) (list []dbformat.LayerReader, cl
 // activate proves a new generation by the guards and by its own vectors and makes it current.
 func (c *cycle) activate(g store.Generation, rel signing.Release, approved bool) error {
 	s := c.u.c.Store
-	if err := c.guard(&g, approved); err != nil {
+	if err := c.guard(&g, rel, approved); err != nil {
 		return err
 	}
 	c.step(stepSelfTest)
@@ -337,6 +337,7 @@ func (c *cycle) activate(g store.Generation, rel signing.Release, approved bool)
 		return err
 	}
 	c.report.Result = ResultUpdated
+	c.forget(&g, approved)
 	// The floor follows what is in use and never leads it: a crash here leaves the new generation current with the floor of
 	// the old one, and the next run, which finds the release in place, accepts it.
 	c.step(stepAccept)

@@ -64,6 +64,7 @@ const (
 	NoteHeld                = "held"                 // a hold keeps the installed generation
 	NoteInstalledNewer      = "installed_newer"      // the installed release is above the one that is offered
 	NoteRestUnavailable     = "rest_unavailable"     // light was updated without rest, which no source gave
+	NoteRestUnproved        = "rest_unproved"        // light became full, and no earlier rest was here to hold the new one against
 	NoteDeltaRefused        = "delta_refused"        // a delta could not be used: the bundle was taken
 	NoteSourceFailed        = "source_failed"        // a source was not good; the next one was tried
 	NoteSourceStale         = "source_stale"         // a source lags behind what was seen before; the next one was tried
