@@ -368,7 +368,7 @@ func TestFreeze(t *testing.T) {
 			f := newForge(t, r)
 			for _, other := range append([]string{RoleRoot}, setRoles...) {
 				if other != role {
-					f.signed[other]["expires"] = "2099-01-01T00:00:00Z"
+					f.signed[other]["expires"] = day0.Add(life + Life(other)).Format(time.RFC3339)
 				}
 			}
 			tr := newTrust(t, r)
@@ -425,13 +425,17 @@ func TestClockSetBack(t *testing.T) {
 	}
 }
 
-// Guard: signedFloor. A publisher's clock that was ahead once, by years, must not shut its clients out when it is right again.
+// Guards: lives, signedFloor. A publisher's clock that was ahead once must not shut its clients out when it is right again: by years, and what it
+// signed is not believed; by two days, and it is, with a note.
 func TestPublisherClockAheadOnce(t *testing.T) {
 	r := newRepository(t, RepositoryOptions{})
 	publish(t, r, 1, day0)
 	tr := newTrust(t, r)
 	f := newForge(t, r)
 	f.signed[RoleTimestamp]["signed_at"], f.signed[RoleTimestamp]["expires"] = "2036-03-01T00:00:00Z", "2036-03-08T00:00:00Z"
+	refuse(t, tr, f.source(), day0, RoleTimestamp, ReasonLifetime)
+	ahead := day0.Add(2 * day)
+	f.signed[RoleTimestamp]["signed_at"], f.signed[RoleTimestamp]["expires"] = ahead.Format(time.RFC3339), ahead.Add(LifeTimestamp).Format(time.RFC3339)
 	v := refresh(t, tr, f.source(), day0)
 	if n := v.Notes(); len(n) != 1 || n[0].Code != NoteSignedInFuture {
 		t.Errorf("notes %v, want %s", n, NoteSignedInFuture)
@@ -512,5 +516,24 @@ func TestEndlessSnapshotWithASignedLength(t *testing.T) {
 	refuse(t, newTrust(t, r), src, day0, RoleSnapshot, ReasonTooLong)
 	if src.most > MaxSnapshot {
 		t.Errorf("asked for %d bytes, want at most %d", src.most, MaxSnapshot)
+	}
+}
+
+// Guard: lives. Who stole every online key signs documents that do not end, so that the freeze outlasts their lives.
+func TestFreezeWithoutEnd(t *testing.T) {
+	for _, role := range []string{RoleTimestamp, RoleSnapshot, RoleDatabase, RoleRestrictions} {
+		t.Run(role, func(t *testing.T) {
+			t.Parallel()
+			r := newRepository(t, RepositoryOptions{})
+			publish(t, r, 1, day0)
+			tr := newTrust(t, r)
+			refresh(t, tr, serve(r), day0)
+			f := newForge(t, r)
+			f.bump(1, RoleTimestamp, RoleSnapshot, role)
+			f.signed[role]["expires"] = day0.Add(Life(role) + 3*day).Format(time.RFC3339)
+			unchanged(t, tr, func() { refuse(t, tr, f.source(), day0, role, ReasonLifetime) })
+			f.signed[role]["expires"] = day0.Add(Life(role) + day).Format(time.RFC3339) // clocks differ
+			refresh(t, tr, f.source(), day0)
+		})
 	}
 }

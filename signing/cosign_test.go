@@ -81,7 +81,12 @@ func sign(t *testing.T, r *Repository, keys string, visible bool) *Pending {
 
 func servedRelease(t *testing.T, r *Repository) uint64 {
 	t.Helper()
-	v := refresh(t, newTrust(t, r), serve(r), day0)
+	return servedReleaseAt(t, r, day0)
+}
+
+func servedReleaseAt(t *testing.T, r *Repository, now time.Time) uint64 {
+	t.Helper()
+	v := refresh(t, newTrust(t, r), serve(r), now)
 	rel, err := v.Release(targetBytes(t, r, v, dbformat.ReleaseTarget))
 	if err != nil {
 		t.Fatal(err)
@@ -447,7 +452,7 @@ func TestRenewWhileAReleaseWaits(t *testing.T) {
 	if p, err := trySign(t, r, "", later); err != nil || !p.Visible {
 		t.Fatalf("%+v, %v", p, err)
 	}
-	if got := servedRelease(t, r); got != 2 {
+	if got := servedReleaseAt(t, r, later); got != 2 {
 		t.Errorf("release %d is served", got)
 	}
 }

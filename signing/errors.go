@@ -80,6 +80,7 @@ const (
 	ReasonTooLong     Reason = "too long"     // above the limit of the role
 	ReasonSignature   Reason = "signature"    // fewer good signatures than the threshold
 	ReasonExpired     Reason = "expired"      // a freeze, or a publisher that does not renew
+	ReasonLifetime    Reason = "lifetime"     // lives longer than its role may: a freeze in the making
 	ReasonRollback    Reason = "rollback"     // older than what was seen before
 	ReasonFastForward Reason = "fast-forward" // a step that no publisher makes
 	ReasonMismatch    Reason = "mismatch"     // not what the role above it names: length, hash, version

@@ -281,6 +281,24 @@ func (x *refreshing) tolerate(d *document) {
 	x.lenient = true
 }
 
+// lives refuses documents of the online roles that would live longer than such a document may: a thief of a key would otherwise sign a freeze
+// without an end, and what a stolen key gives would not end by itself. It says nothing where this device's clock is known to be behind, for then
+// what is signed properly seems to live too long as well.
+func (x *refreshing) lives(s *set) error {
+	if x.o.Now.Before(engineEpoch) || x.reference.After(x.o.Now) {
+		return nil
+	}
+	for _, role := range []string{RoleTimestamp, RoleSnapshot, RoleDatabase, RoleRestrictions} {
+		d := s.docs[role]
+		if d.expires.After(x.o.Now.Add(Life(role) + 2*clockTolerance)) {
+			return &UntrustedError{Role: role, Version: d.version, Expires: d.expires, Reason: ReasonLifetime,
+				Detail: fmt.Sprintf("expires at %s, and lives at most %.0f days", d.expires.Format(time.RFC3339), Life(role).Hours()/24),
+				Remedy: fmt.Sprintf("check this device's clock, which says %s; if it is right, ask the publisher whether a key was stolen", x.o.Now.UTC().Format(time.RFC3339))}
+		}
+	}
+	return nil
+}
+
 // raiseFloors holds a verified set against the floors and raises them. A set that is refused changes none: whose keys it takes away is no
 // better proved than the rest of it, and with a new root the floors are saved all the same.
 func (x *refreshing) raiseFloors(s *set) error {
@@ -312,6 +330,9 @@ func (x *refreshing) raiseFloors(s *set) error {
 	}
 	if signedAt.After(x.o.Now.Add(clockTolerance)) && !x.reference.After(x.o.Now) {
 		x.state.note(NoteSignedInFuture, "the clock says %s, the newest signature is of %s", x.o.Now.UTC().Format(time.RFC3339), signedAt.Format(time.RFC3339))
+	}
+	if err := x.lives(s); err != nil {
+		return err
 	}
 	for _, role := range append([]string{RoleRoot}, setRoles...) {
 		floors.raise(role, numbers[role].Value, numbers[role].Keys)
