@@ -179,3 +179,26 @@ func TestGuardCountsTheTailsOnly(t *testing.T) {
 	}
 	update("full", 6)
 }
+
+// A full generation that a rollback left is a measure as well, where no other one is kept.
+func TestRestIsHeldAgainstWhatARollbackLeft(t *testing.T) {
+	t.Parallel()
+	h := newHeist(t)
+	h.Publish(content(0, 12000))
+	e := h.device("light")
+	h.Publish(content(0, 12100))
+	h.accepts(e, "full")
+	lock, err := e.Store.Lock()
+	must(t, err)
+	back, err := e.Store.Rollback(false)
+	lock.Unlock()
+	if err != nil || back.Rest != nil || back.RolledBack == nil {
+		t.Fatalf("%+v, %v; want light, and full left", back, err)
+	}
+	h.Publish(tails(0, 12100), h.thief)
+	h.refusesAgainst(e, "full", 3, 2)
+	h.Publish(content(0, 12200), h.thief) // the owner is back, with the same policy
+	if r := h.accepts(e, "full"); hasNote(r, updater.NoteRestUnproved) {
+		t.Errorf("notes %q", r.Notes)
+	}
+}
