@@ -33,7 +33,7 @@
 //
 // # Room and place
 //
-// [FreeBytes] is the room that this user has. [Remote] knows network file systems by their kind on Linux, by a flag on macOS, and by
+// [FreeBytes] is the room that this user has. [DiskFailed] knows what systems say when there is none. [Remote] knows network file systems by their kind on Linux, by a flag on macOS, and by
 // share or drive on Windows; on other systems none.
 package osfile
 
@@ -43,6 +43,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -132,6 +133,15 @@ func Rename(from, to string) error {
 
 // InUse tells whether err says that another process holds a file at the moment, in a way that others cannot get round.
 func InUse(err error) bool { return runtime.GOOS == "windows" && windowsInUse(err) }
+
+// DiskFailed tells whether err is about a disk that is full, not writable or broken, and not about whoever may do what there.
+func DiskFailed(err error) bool {
+	if runtime.GOOS == "windows" {
+		return windowsDiskFailed(err)
+	}
+	n, ok := errors.AsType[syscall.Errno](err)
+	return ok && slices.Contains([]syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EROFS, syscall.EIO}, n)
+}
 
 // inUseLimit bounds the wait for a file in use.
 const inUseLimit = 2 * time.Second

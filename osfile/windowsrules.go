@@ -15,7 +15,18 @@ const (
 	accessDenied     = syscall.Errno(5)
 	sharingViolation = syscall.Errno(32)
 	lockViolation    = syscall.Errno(33)
+	writeProtect     = syscall.Errno(19)
+	crc              = syscall.Errno(23)
+	handleDiskFull   = syscall.Errno(39)
+	diskFull         = syscall.Errno(112)
+	ioDevice         = syscall.Errno(1117)
+	notEnoughQuota   = syscall.Errno(1816)
 )
+
+func windowsDiskFailed(err error) bool {
+	n, ok := errors.AsType[syscall.Errno](err)
+	return ok && slices.Contains([]syscall.Errno{writeProtect, crc, handleDiskFull, diskFull, ioDevice, notEnoughQuota}, n)
+}
 
 func windowsInUse(err error) bool {
 	n, ok := errors.AsType[syscall.Errno](err)

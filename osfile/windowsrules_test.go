@@ -121,3 +121,11 @@ func TestRemoteVolumes(t *testing.T) {
 		}
 	}
 }
+
+func TestWindowsDiskFailed(t *testing.T) {
+	for n, want := range map[syscall.Errno]bool{19: true, 23: true, 39: true, 112: true, 1117: true, 1816: true, 5: false, 32: false, 2: false} {
+		if got := windowsDiskFailed(fmt.Errorf("write: %w", n)); got != want {
+			t.Errorf("error %d: %v, want %v", n, got, want)
+		}
+	}
+}

@@ -117,7 +117,7 @@ func createRepository(dir string, o RepositoryOptions, f files) (*Repository, er
 	}
 	for _, name := range []string{filepath.Join(dir, "public"), filepath.Join(r.keys, "offline"), filepath.Join(r.keys, "online"), filepath.Join(r.keys, "cosign")} {
 		if left, err := os.ReadDir(name); err == nil && len(left) > 0 {
-			return nil, &RepositoryError{Kind: ErrExists, What: name, Remedy: "use it, name another folder, or remove it if its creation was interrupted"}
+			return nil, r.exists(name)
 		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -138,6 +138,16 @@ func createRepository(dir string, o RepositoryOptions, f files) (*Repository, er
 		return nil, err
 	}
 	return openRepository(dir, o.KeysDir, f)
+}
+
+// exists is the error about a folder in which something lies: a repository, or one whose creation was interrupted, since the
+// timestamp is what is written last.
+func (r *Repository) exists(name string) error {
+	e := &RepositoryError{Kind: ErrExists, What: name, Remedy: "use it, name another folder, or remove it if its creation was interrupted"}
+	if fileExists(r.public("metadata")) && fileExists(r.public("targets")) && !fileExists(r.public("metadata", "timestamp.json")) {
+		e.Detail, e.Remedy = "its creation was interrupted", fmt.Sprintf("nobody trusts its root yet: remove %s and %s, then create it again", r.public(), r.keys)
+	}
+	return e
 }
 
 func (r *Repository) makeFolders(cosign bool) error {

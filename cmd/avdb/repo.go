@@ -1,14 +1,19 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"example.org/avdb/osfile"
 	"example.org/avdb/publisher"
 	"example.org/avdb/signing"
+	"example.org/avdb/store"
 )
 
 func newRepo(a *app) *cobra.Command {
@@ -25,7 +30,42 @@ and renewing need. What waits for the signatures of other hosts is in DIR/pendin
   avdb repo status /srv/avdb`,
 	})
 	c.AddCommand(newRepoInit(a), newRepoPublish(a), newRepoSign(a), newRepoRenew(a), newRepoApprove(a), newRepoRotate(a), newRepoStatus(a))
+	for _, sub := range c.Commands() {
+		run, remedy := sub.RunE, diskRemedy
+		if sub.Name() == "init" {
+			remedy = diskRemedyInit
+		}
+		sub.RunE = func(c *cobra.Command, args []string) error { return onDisk(run(c, args), remedy) }
+	}
 	return c
+}
+
+// What still holds when the disk of a repository fails: what is published is whole at any moment, and each run goes on where one
+// ended early.
+const (
+	diskRemedy     = "what DIR/public serves is whole; make room or repair the disk, then run the command again, which tidies up and goes on"
+	diskRemedyInit = "nothing is published yet; make room or repair the disk, remove DIR/public and DIR/keys, then run the command again"
+)
+
+// A diskError is a failure of the disk under a repository. It matches [store.ErrStorage].
+type diskError struct {
+	error
+	remedy string
+}
+
+func (e *diskError) Is(target error) bool { return target == store.ErrStorage }
+func (e *diskError) Unwrap() error        { return e.error }
+func (e *diskError) Remedy() string       { return e.remedy }
+
+// onDisk tells failures of a repository's disk from other errors, among them those of standard output.
+func onDisk(err error, remedy string) error {
+	if p, ok := errors.AsType[*fs.PathError](err); !osfile.DiskFailed(err) || ok && p.Path == os.Stdout.Name() {
+		return err
+	}
+	if _, known := errors.AsType[*diskError](err); known {
+		return err
+	}
+	return &diskError{err, remedy}
 }
 
 // A repoReport is what `repo init` prints.
@@ -139,7 +179,7 @@ With --unsigned the release is prepared and signed by this host only; it is not 
 			o.Progress = func(step string, done, total int) { p.set(fmt.Sprintf("%s %d of %d", step, done, total), 0, 0) }
 			r, err := publisher.Publish(c.Context(), o)
 			p.end()
-			return a.published(r, err)
+			return a.published(r, onDisk(err, diskRemedy))
 		},
 	}
 	f := c.Flags()
