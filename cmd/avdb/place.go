@@ -92,18 +92,26 @@ func (a *app) machine() machine {
 	return machine{os: runtime.GOOS, root: privileged(), home: home, env: a.env}
 }
 
+// closed tells whether a folder on the way to name may not be entered: what a file there says was meant for another user, as with a HOME
+// that sudo or a service manager left as it was.
+func closed(name string) bool {
+	_, err := os.Stat(name)
+	return errors.Is(err, os.ErrPermission)
+}
+
 // choose picks the state and the config file among the defaults. A command that only reads
 // takes the system's state, and with it the system's policy, when the process has no state of its own.
 // The config file is "" when there is none; it is looked for in the user's and the
-// system's place, never in the working folder.
-func (p places) choose(reading bool, exists func(string) bool) (state, conf string) {
+// system's place, never in the working folder. A user's that lies in a closed folder counts as absent; the system's never does, lest
+// whoever may not read it does without its policy.
+func (p places) choose(reading bool, exists, closed func(string) bool) (state, conf string) {
 	state = p.state
 	list := []string{p.conf, p.syscnf}
 	if reading && !exists(p.state) && exists(p.system) {
 		state, list = p.system, []string{p.syscnf}
 	}
 	for _, name := range list {
-		if exists(name) {
+		if exists(name) && (name == p.syscnf || !closed(name)) {
 			return state, name
 		}
 	}
@@ -117,7 +125,10 @@ func (a *app) find(reading bool) (state, conf string, err error) {
 	named := firstOf(a.stateFlag, a.env("AVDB_STATE"))
 	switch {
 	case err == nil:
-		state, conf = p.choose(reading && named == "", exists)
+		if p.conf != p.syscnf && closed(p.conf) {
+			a.logger().Debug("the config file of a user does not count: this one may not enter its folder", "path", p.conf)
+		}
+		state, conf = p.choose(reading && named == "", exists, closed)
 	case named == "":
 		return "", "", err
 	}

@@ -56,15 +56,22 @@ func TestChoosePlaces(t *testing.T) {
 		name        string
 		reading     bool
 		there       string
+		closed      string
 		state, conf string
 	}{
-		{"nothing anywhere", true, "", "own", ""},
-		{"a reader without a state of its own", true, "system system.yaml own.yaml", "system", "system.yaml"},
-		{"a reader with one", true, "own system system.yaml", "own", "system.yaml"},
-		{"a writer never takes the system's", false, "system system.yaml", "own", "system.yaml"},
-		{"one's own policy comes first", false, "own own.yaml system.yaml", "own", "own.yaml"},
+		{"nothing anywhere", true, "", "", "own", ""},
+		{"a reader without a state of its own", true, "system system.yaml own.yaml", "", "system", "system.yaml"},
+		{"a reader with one", true, "own system system.yaml", "", "own", "system.yaml"},
+		{"a writer never takes the system's", false, "system system.yaml", "", "own", "system.yaml"},
+		{"one's own policy comes first", false, "own own.yaml system.yaml", "", "own", "own.yaml"},
+		{"a policy that one cannot reach is another user's", true, "own own.yaml system.yaml", "own.yaml", "own", "system.yaml"},
+		{"without the system's there is none", true, "own own.yaml", "own.yaml", "own", ""},
+		{"the system's policy is never left out", true, "own system.yaml", "system.yaml", "own", "system.yaml"},
 	} {
-		state, conf := p.choose(c.reading, func(name string) bool { return slices.Contains(strings.Fields(c.there), name) })
+		in := func(list string) func(string) bool {
+			return func(name string) bool { return slices.Contains(strings.Fields(list), name) }
+		}
+		state, conf := p.choose(c.reading, in(c.there), in(c.closed))
 		if state != c.state || conf != c.conf {
 			t.Errorf("%s: %s and %q, want %s and %q", c.name, state, conf, c.state, c.conf)
 		}
