@@ -37,6 +37,10 @@ type RefreshOptions struct {
 	// unexpired while the timestamp was signed at most so long ago. Root, targets, database and restrictions expire as ever, and no floor
 	// moves. Whoever stands between the publisher and this device can keep news back for so long. Zero or less: every expiry counts.
 	MaxAge time.Duration
+
+	// Look is for a caller that installs nothing: where the trust folder cannot be written, what was verified is returned all the same,
+	// with [NoteNotKept]. On disk nothing goes back by that; what was seen and not kept is not known to the next refresh.
+	Look bool
 }
 
 // Refresh brings the trusted metadata up to date from one source: the roots, one by one, timestamp, snapshot, targets and both delegated
@@ -62,14 +66,17 @@ func (t *Trust) Refresh(ctx context.Context, f Fetcher, o RefreshOptions) (*Veri
 	if err != nil {
 		// Roots that were verified count even if the source fails later.
 		if x.keepRoots() && s.floors.Floors[RoleRoot].Value <= x.root.version {
-			if e := t.save(s, x.roots, nil); e != nil {
+			if e := t.save(s, x.roots, nil); e != nil && !o.Look {
 				return nil, errors.Join(err, e)
 			}
 		}
 		return nil, err
 	}
 	if err := t.save(s, x.roots, verified); err != nil {
-		return nil, err
+		if !o.Look {
+			return nil, err
+		}
+		s.note(NoteNotKept, "%v", err)
 	}
 	return &Verified{set: verified, floors: s.floors, notes: s.notes}, nil
 }

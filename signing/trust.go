@@ -234,6 +234,7 @@ const (
 	NoteFloorsLost      = "floors_lost"       // floors.json is missing or damaged; it was rebuilt from the stored set, if there is one
 	NoteFloorsBehind    = "floors_behind"     // floors.json is older than the stored set: somebody put it back
 	NoteExpired         = "expired"           // timestamp or snapshot is expired and believed, as [RefreshOptions] allow
+	NoteNotKept         = "not_kept"          // what was verified could not be stored; only where [RefreshOptions] say Look
 	NoteFloorReset      = "floor_reset"       // a root or targets took keys away; what they had vouched for counts no longer
 )
 

@@ -227,7 +227,7 @@ func (c *cycle) visit(ctx context.Context, s Source, share time.Duration) (err e
 func (c *cycle) update(ctx context.Context, src source, s Source) error {
 	name := s.Name()
 	c.step(stepRefresh)
-	v, err := c.trust.Refresh(ctx, src, signing.RefreshOptions{Now: c.now(), MaxAge: s.MaxAge})
+	v, err := c.trust.Refresh(ctx, src, signing.RefreshOptions{Now: c.now(), MaxAge: s.MaxAge, Look: c.looking()})
 	if err != nil {
 		return c.refreshError(ctx, name, err)
 	}

@@ -1,7 +1,9 @@
 package updater_test
 
 import (
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -9,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"example.org/avdb/signing"
 	"example.org/avdb/store"
@@ -132,4 +135,48 @@ func TestReleaseThatWasTakenBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A look needs no right to write: it answers as it does elsewhere, and raises no floor. An update says what is wrong.
+func TestLookWhereNothingCanBeWritten(t *testing.T) {
+	w := installed.begin(t)
+	w.publish(signatures(0, 500))
+	full := errors.New("no space left")
+	blocked := func(c signing.DiskCall, change func() error) error { return full }
+	s, err := store.Open(w.store.Dir(), store.Options{Now: func() time.Time { return w.now }, Disk: diskFunc(blocked)})
+	must(t, err)
+	before := tree(t, w.store.Dir())
+	w.store = s
+	for _, o := range []updater.Options{{Check: true}, {DryRun: true}} {
+		r, err := w.update(o)
+		if err != nil || r.Result != updater.ResultAvailable || r.From != 1 || r.To != 2 || !hasNote(r, signing.NoteNotKept) {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	if after := tree(t, w.store.Dir()); after != before {
+		t.Errorf("the state was\n%s\nand is\n%s", before, after)
+	}
+	if _, err := w.update(updater.Options{}); !isOnly(err, store.ErrStorage) {
+		t.Errorf("an update: %v", err)
+	}
+	w.mustBe("1 full")
+}
+
+type diskFunc func(c signing.DiskCall, change func() error) error
+
+func (f diskFunc) Do(c signing.DiskCall, change func() error) error { return f(c, change) }
+
+// tree is the content of all files below a folder.
+func tree(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	must(t, filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			var content []byte
+			content, err = os.ReadFile(name)
+			fmt.Fprintf(&b, "%s %x\n", name, sha256.Sum256(content))
+		}
+		return err
+	}))
+	return b.String()
 }
