@@ -64,7 +64,7 @@ var guards = []guard{
 	{"a clock set back to revive what expired", []fixtures.Edit{
 		{"signing/refresh.go", "x.reference = x.state.referenceTime(x.root, x.o.Now)", "x.reference = x.o.Now"},
 	}, "./signing", "^TestClockSetBack$"},
-	{"a freeze without an end", []edit{
+	{"a freeze without an end", []fixtures.Edit{
 		{"signing/refresh.go", "d.expires.After(x.o.Now.Add(Life(role) + 2*clockTolerance))", "d.expires.IsZero()"},
 	}, "./signing", "^TestFreezeWithoutEnd$"},
 	{"fast-forward", []fixtures.Edit{
