@@ -131,12 +131,15 @@ func (c *cycle) newestFull() *store.Generation {
 // guarded tells whether a step from g, whose light is in use, has guards.
 func guarded(g *store.Generation) bool { return g.Light.Records >= dbformat.DefaultGuards().MinRecords }
 
-// refusedBefore is what can be said of a plan before anything is fetched: the refusal of an earlier run, which stays with the release
+// refusedBefore is what can be said of a plan before anything is fetched: that its release has two contents, the refusal of an earlier run, which stays with the release
 // whatever variant asks for it, and that of a release that leaves light alone no way but a rest that nothing proves. Who wants full gets
 // it: no device could ever leave light otherwise.
 func (c *cycle) refusedBefore(p Plan) error {
-	if c.current == nil || p.Release == nil || c.approved(p.Release.Version) {
+	if c.current == nil || p.Release == nil {
 		return nil
+	}
+	if err := sameContent(p.Release, c.kept()); err != nil || c.approved(p.Release.Version) {
+		return err
 	}
 	cur, rel := &c.current.Generation, p.Release
 	known, ok := c.u.c.Store.Refusal()
