@@ -23,6 +23,11 @@ func HardLinked(i fs.FileInfo) bool {
 	return ok && st.Nlink > 1
 }
 
+// OpenToAll tells whether every user may write: to a file, or to a folder in which each may also replace what others have.
+func OpenToAll(i fs.FileInfo) bool {
+	return i.Mode().Perm()&0o002 != 0 && (!i.IsDir() || i.Mode()&fs.ModeSticky == 0)
+}
+
 // FreeBytes is the room that this user has on the file system of dir, which must exist, in bytes.
 func FreeBytes(dir string) (int64, error) {
 	var st syscall.Statfs_t

@@ -20,6 +20,9 @@ func openOwn(path string, flag int) (*os.File, error) {
 // HardLinked tells whether a file has a second name. It is not known here.
 func HardLinked(fs.FileInfo) bool { return false }
 
+// OpenToAll tells whether every user may write. It is not known here, where rights are inherited from the folder above.
+func OpenToAll(fs.FileInfo) bool { return false }
+
 // FreeBytes is the room that this user has on the file system of dir, which must exist, in bytes.
 func FreeBytes(dir string) (int64, error) {
 	p, err := windows.UTF16PtrFromString(dir)

@@ -314,3 +314,26 @@ func TestLinkedFoldersAreRefused(t *testing.T) {
 	must(t, err)
 	must(t, l.Unlock())
 }
+
+// TestWhatEveryUserMayWriteIsRefused: who may replace trust, database or settings decides what the device believes.
+func TestWhatEveryUserMayWriteIsRefused(t *testing.T) {
+	for _, name := range []string{".", "db", "db/layers", "trust", "settings.json"} {
+		t.Run(name, func(t *testing.T) {
+			s, err := Create(filepath.Join(t.TempDir(), "state"), Options{})
+			must(t, err)
+			path := filepath.Join(s.dir, name)
+			i, err := os.Stat(path)
+			must(t, err)
+			must(t, os.Chmod(path, i.Mode().Perm()|0o002))
+			_, err = s.Lock()
+			e, ok := errors.AsType[*Error](err)
+			if !ok || e.Kind != ErrStorage || e.Path != path || !strings.Contains(e.Remedy, "chmod o-w") {
+				t.Fatalf("Lock = %v, want ErrStorage about %s", err, path)
+			}
+			must(t, os.Chmod(path, i.Mode().Perm()))
+			l, err := s.Lock()
+			must(t, err)
+			must(t, l.Unlock())
+		})
+	}
+}

@@ -106,6 +106,9 @@ func Create(dir string, o Options) (*Store, error) {
 	if err := s.makeFolders(s.folders()); err != nil {
 		return nil, err
 	}
+	if err := s.checkFolders(); err != nil {
+		return nil, err
+	}
 	if err := s.createSettings(); err != nil {
 		return nil, err
 	}
@@ -153,7 +156,16 @@ func (s *Store) folders() []layoutFolder {
 
 // checkFolders refuses what stands in the place of a folder of the layout, above all a link: it would have us write, and remove
 // what looks like a leftover, in a folder that is not ours. One that is missing is for [Store.MakeFolders].
+//
+// A folder in which every user may replace files, or settings that every user may write, are refused too: whoever wants would decide
+// what this device believes, and with it what it finds.
 func (s *Store) checkFolders() error {
+	if i, err := os.Stat(s.dir); err == nil && osfile.OpenToAll(i) {
+		return openToAll(s.dir)
+	}
+	if i, err := os.Lstat(s.settingsPath()); err == nil && i.Mode().IsRegular() && osfile.OpenToAll(i) {
+		return openToAll(s.settingsPath())
+	}
 	for _, f := range s.folders() {
 		i, err := os.Lstat(f.path)
 		switch {
@@ -166,9 +178,16 @@ func (s *Store) checkFolders() error {
 				remedy = "move it away, then restore the folder from a copy, or run avdb init with the root that you trust"
 			}
 			return &Error{Kind: ErrStorage, Path: f.path, What: "is not a folder", Remedy: remedy}
+		case osfile.OpenToAll(i):
+			return openToAll(f.path)
 		}
 	}
 	return nil
+}
+
+func openToAll(path string) error {
+	return &Error{Kind: ErrStorage, Path: path, What: "can be written by every user of this machine",
+		Remedy: "make sure that what is in it is yours, then chmod o-w it"}
 }
 
 func (s *Store) folder(path string, mode fs.FileMode) error {
