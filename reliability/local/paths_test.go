@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -32,6 +33,19 @@ var plants = []plant{
 	{"dangling symbolic link", false, func(path, victim string) error { return os.Symlink(victim+".none", path) }},
 	{"hard link to a victim", false, func(path, victim string) error { return os.Link(victim, path) }},
 	{"FIFO", false, func(path, _ string) error { return syscall.Mkfifo(path, 0o666) }},
+	{"socket", false, func(path, _ string) error {
+		dir, err := os.MkdirTemp("", "s") // the path of a socket has about a hundred bytes
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s")})
+		if err != nil {
+			return err
+		}
+		l.SetUnlinkOnClose(false)
+		return errors.Join(l.Close(), os.Rename(filepath.Join(dir, "s"), path))
+	}},
 	{"folder", false, func(path, _ string) error {
 		if err := os.Mkdir(path, 0o755); err != nil {
 			return err
@@ -83,7 +97,7 @@ func written(t *testing.T) []string {
 	return paths
 }
 
-// TestThingsInThePlaceOfOurFiles: 8 kinds × every path that an update uses.
+// TestThingsInThePlaceOfOurFiles: 9 kinds × every path that an update uses.
 func TestThingsInThePlaceOfOurFiles(t *testing.T) {
 	asRoot := os.Geteuid() == 0
 	cells := 0
