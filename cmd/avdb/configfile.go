@@ -4,14 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
-
-	"example.org/avdb/osfile"
 )
 
 // maxConfig bounds the config file.
@@ -73,7 +72,7 @@ func readPolicy(name string) (policy, error) {
 	if name == "" {
 		return p, nil
 	}
-	f, err := osfile.Open(name) // which waits for nobody at the other end of a FIFO
+	f, err := os.Open(name) // also a pipe: a policy may be what another program prints
 	if err != nil {
 		return policy{}, hint(fmt.Errorf("config file: %w", err),
 			"name a readable file with --config or AVDB_CONFIG, or leave both away")
