@@ -60,6 +60,11 @@ type RestrictionScope struct {
 	Routes   []string `json:"routes,omitempty"`   // direct, proxy; empty: all
 }
 
+// IsZero tells whether a scope says nothing, so that it is left out of the canonical bytes: an empty list is as good as none.
+func (s RestrictionScope) IsZero() bool {
+	return len(s.Services)+len(s.Objects)+len(s.Origins)+len(s.Networks)+len(s.Routes) == 0
+}
+
 // A RestrictionMatch says which clients a record is about. Empty lists match every client.
 type RestrictionMatch struct {
 	Products []string           `json:"products,omitempty"`
@@ -68,6 +73,11 @@ type RestrictionMatch struct {
 	Variants []Variant          `json:"variants,omitempty"`
 	Modes    []string           `json:"modes,omitempty"` // basic, extended
 	Cohort   *RestrictionCohort `json:"cohort,omitempty"`
+}
+
+// IsZero is as that of [RestrictionScope].
+func (m RestrictionMatch) IsZero() bool {
+	return len(m.Products)+len(m.Regions)+len(m.Variants)+len(m.Modes) == 0 && m.Versions == "" && m.Cohort == nil
 }
 
 // A RestrictionCohort picks installs by the hash of salt and install id.
@@ -98,6 +108,9 @@ type RestrictionReason struct {
 	Code string            `json:"code,omitempty"` // [a-z0-9._-], at most 64
 	Text map[string]string `json:"text,omitempty"` // by language tag
 }
+
+// IsZero is as that of [RestrictionScope].
+func (r RestrictionReason) IsZero() bool { return r.Code == "" && len(r.Text) == 0 }
 
 // ParseRestrictionSource reads the set that a publisher wrote: unknown fields are errors, white
 // space is free, and there is no signing time yet. Errors match [ErrCorrupt] and name the record and the field.

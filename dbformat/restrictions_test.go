@@ -255,3 +255,22 @@ func FuzzParseRestrictions(f *testing.F) {
 		}
 	})
 }
+
+// A list that is written and empty says what a list that is left out says. Once it was signed as an empty object, which no endpoint takes.
+func TestEmptyListsInASourceCanBeSigned(t *testing.T) {
+	for _, field := range []string{`"scope":{"services":[]}`, `"scope":{}`, `"match":{"products":[],"regions":[]}`, `"match":{}`, `"reason":{"text":{}}`, `"reason":{}`} {
+		s, err := dbformat.ParseRestrictionSource([]byte(`{"schema":1,"epoch":1,"records":[{"id":"a","action":"disable","expires":"2026-03-08T00:00:00Z",` + field + `}]}`))
+		if err != nil {
+			t.Fatalf("%s: %v", field, err)
+		}
+		signed := dbformat.At(time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC))
+		s.Signed = &signed
+		b, err := s.Encode()
+		if err != nil {
+			t.Fatalf("%s: %v", field, err)
+		}
+		if _, err := dbformat.ParseRestrictionSet(b); err != nil {
+			t.Errorf("%s: signed as %s: %v", field, b, err)
+		}
+	}
+}
