@@ -138,7 +138,7 @@ var guards = []guard{
 		{"signing/ceremony.go", "case d.expires.After(c.now.Add(life + clockTolerance)):", "case false:"},
 	}, "./signing", "^TestCosignerVerifies$/^lives_too_long$"},
 	{"a publishing host that has a co-signer sign an older release", []fixtures.Edit{
-		{"signing/ceremony.go", "if is.version() < was.version() || is.epoch() < was.epoch() {", "if false {"},
+		{"signing/ceremony.go", "case is.version() < was.version() || is.epoch() < was.epoch():", "case false:"},
 	}, "./signing", "^TestCosignerVerifies$/^release_back$"},
 	{"a publishing host that shows a co-signer other files", []fixtures.Edit{
 		{"signing/ceremony.go", "if n != t.Length || !bytes.Equal(h.Sum(nil), t.SHA256[:]) {", "if n > t.Length+1 && bytes.Equal(nil, nil) {"},
