@@ -65,7 +65,7 @@ var guards = []guard{
 		{"signing/refresh.go", "x.reference = x.state.referenceTime(x.root, x.o.Now)", "x.reference = x.o.Now"},
 	}, "./signing", "^TestClockSetBack$"},
 	{"a freeze without an end", []fixtures.Edit{
-		{"signing/refresh.go", "d.expires.After(x.o.Now.Add(Life(role) + 2*clockTolerance))", "d.expires.IsZero()"},
+		{"signing/refresh.go", "d.expires.After(x.o.Now.Add(Life(role) + lifeTolerance))", "d.expires.IsZero()"},
 	}, "./signing", "^TestFreezeWithoutEnd$"},
 	{"fast-forward", []fixtures.Edit{
 		{"signing/floors.go", "case value-v.Value > maxStep:", "case false:"},

@@ -530,9 +530,9 @@ func TestFreezeWithoutEnd(t *testing.T) {
 			refresh(t, tr, serve(r), day0)
 			f := newForge(t, r)
 			f.bump(1, RoleTimestamp, RoleSnapshot, role)
-			f.signed[role]["expires"] = day0.Add(Life(role) + 3*day).Format(time.RFC3339)
+			f.signed[role]["expires"] = day0.Add(Life(role) + 8*day).Format(time.RFC3339)
 			unchanged(t, tr, func() { refuse(t, tr, f.source(), day0, role, ReasonLifetime) })
-			f.signed[role]["expires"] = day0.Add(Life(role) + day).Format(time.RFC3339) // clocks differ
+			f.signed[role]["expires"] = day0.Add(Life(role) + 6*day).Format(time.RFC3339) // clocks differ
 			refresh(t, tr, f.source(), day0)
 		})
 	}

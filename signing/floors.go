@@ -20,6 +20,9 @@ const maxStep = math.MaxUint32 + 1
 // clockTolerance is how far a clock may be off before it counts as wrong.
 const clockTolerance = 24 * time.Hour
 
+// lifeTolerance is how much longer than its role's life a document may seem to live, on a clock that nothing shows to be behind.
+const lifeTolerance = 7 * 24 * time.Hour
+
 // MaxFloors is the greatest length of floors.json in bytes.
 const MaxFloors = 64 << 10
 

@@ -297,7 +297,7 @@ func (x *refreshing) lives(s *set) error {
 	}
 	for _, role := range []string{RoleTimestamp, RoleSnapshot, RoleDatabase, RoleRestrictions} {
 		d := s.docs[role]
-		if d.expires.After(x.o.Now.Add(Life(role) + 2*clockTolerance)) {
+		if d.expires.After(x.o.Now.Add(Life(role) + lifeTolerance)) {
 			return &UntrustedError{Role: role, Version: d.version, Expires: d.expires, Reason: ReasonLifetime,
 				Detail: fmt.Sprintf("expires at %s, and lives at most %.0f days", d.expires.Format(time.RFC3339), Life(role).Hours()/24),
 				Remedy: fmt.Sprintf("check this device's clock, which says %s; if it is right, ask the publisher whether a key was stolen", x.o.Now.UTC().Format(time.RFC3339))}

@@ -75,6 +75,9 @@ func (d *device) truthful(s step, o outcome) {
 	if s.op != "update" && o.err != nil {
 		return
 	}
+	if s.op == "release-hold" && d.disk.count == 0 {
+		return // nothing was held: nothing was said about what is in use
+	}
 	d.durable(s, o)
 }
 
