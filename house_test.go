@@ -31,6 +31,7 @@ var imports = map[string][]string{
 	"store":                        {"dbformat", "osfile", "signing"},
 	"matcher":                      {"dbformat", "osfile", "store"},
 	"ksn":                          {"dbformat", "store"},
+	"ksn/protocol":                 {"dbformat"},
 	"updater":                      {"dbformat", "ksn", "matcher", "osfile", "signing", "store"},
 	"publisher":                    {"dbformat", "osfile", "signing"},
 	"cmd/avdb":                     {"dbformat", "ksn", "matcher", "osfile", "publisher", "signing", "store", "updater"},

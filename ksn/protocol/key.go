@@ -1,0 +1,174 @@
+package protocol
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"example.org/avdb/dbformat"
+)
+
+// A Type is a kind of key. Its text stands in paths, answers and caches.
+type Type string
+
+// The types.
+const (
+	FileSHA256 Type = "file-sha256"
+	FileSHA1   Type = "file-sha1"
+	FileMD5    Type = "file-md5"
+	URL        Type = "url"
+	Software   Type = "software"
+)
+
+// Types lists the types.
+func Types() []Type { return []Type{FileSHA256, FileSHA1, FileMD5, URL, Software} }
+
+// FileType is the type of keys of files by the hash function a; "" for an unknown one.
+func FileType(a dbformat.Algorithm) Type {
+	switch a {
+	case dbformat.SHA256:
+		return FileSHA256
+	case dbformat.SHA1:
+		return FileSHA1
+	case dbformat.MD5:
+		return FileMD5
+	}
+	return ""
+}
+
+// KeySize is the length of the type's keys in bytes, 0 for an unknown type.
+func (t Type) KeySize() int {
+	switch t {
+	case FileSHA256, URL, Software:
+		return 32
+	case FileSHA1:
+		return 20
+	case FileMD5:
+		return 16
+	}
+	return 0
+}
+
+// Limits of prefixes, in bits.
+const (
+	MinBits     = 16
+	DefaultBits = 24
+	MaxBits     = 32
+)
+
+// A Key names one object. Two keys are the same if they are equal.
+type Key struct {
+	Type Type
+	Sum  [32]byte // the first Type.KeySize() bytes; the others are zero
+}
+
+// NewKey takes a hash of exactly the length that t's keys have.
+func NewKey(t Type, sum []byte) (Key, error) {
+	k := Key{Type: t}
+	if n := t.KeySize(); n == 0 || len(sum) != n {
+		return Key{}, fmt.Errorf("key of type %.40q has %d bytes, want %d", t, len(sum), n)
+	}
+	copy(k.Sum[:], sum)
+	return k, nil
+}
+
+// ParseKey takes a hash of exactly the length that t's keys have, in lower-case hex.
+func ParseKey(t Type, s string) (Key, error) {
+	n := t.KeySize()
+	if n == 0 || len(s) != 2*n || strings.ToLower(s) != s {
+		return Key{}, fmt.Errorf("key %.80q of type %.40q: want %d lower-case hex digits", s, t, 2*n)
+	}
+	sum, err := hex.DecodeString(s)
+	if err != nil {
+		return Key{}, fmt.Errorf("key %.80q of type %.40q: want %d lower-case hex digits", s, t, 2*n)
+	}
+	return NewKey(t, sum)
+}
+
+// MaxSoftwareField bounds each text that makes a software key, in bytes.
+const MaxSoftwareField = 1024
+
+// SoftwareKey is the key of a piece of software: the SHA-256 over "avdb software", publisher, product and version, each
+// preceded by its length in bytes (32 bits, big-endian). Texts are taken as they are; product must not be empty.
+func SoftwareKey(publisher, product, version string) (Key, error) {
+	var b []byte
+	for _, f := range []struct{ name, text string }{{"", "avdb software"}, {"publisher", publisher}, {"product", product}, {"version", version}} {
+		if len(f.text) > MaxSoftwareField {
+			return Key{}, fmt.Errorf("software: %s has %d bytes, the limit is %d", f.name, len(f.text), MaxSoftwareField)
+		}
+		b = binary.BigEndian.AppendUint32(b, uint32(len(f.text)))
+		b = append(b, f.text...)
+	}
+	if product == "" {
+		return Key{}, fmt.Errorf("software: the product is missing")
+	}
+	return Key{Software, sha256.Sum256(b)}, nil
+}
+
+// Bytes are those of the hash.
+func (k *Key) Bytes() []byte { return k.Sum[:k.Type.KeySize()] }
+
+// Hex is the hash in lower-case hex.
+func (k Key) Hex() string { return hex.EncodeToString(k.Bytes()) }
+
+// String is the type and the hash: "file-md5:00…".
+func (k Key) String() string { return string(k.Type) + ":" + k.Hex() }
+
+// Prefix is the first bits of the key; bits is MinBits to MaxBits.
+func (k Key) Prefix(bits uint8) Prefix {
+	return Prefix{Type: k.Type, Bits: bits, Value: binary.BigEndian.Uint32(k.Sum[:4]) >> (32 - bits)}
+}
+
+// A Prefix is the first bits of the keys of a type: what a question says, and the unit of answers and caches.
+type Prefix struct {
+	Type  Type
+	Bits  uint8  // MinBits to MaxBits
+	Value uint32 // the bits, in the low ones
+}
+
+// Hex is the prefix as lower-case hex digits, as few as hold its bits. The last digit's unused bits are zero.
+func (p Prefix) Hex() string {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], p.Value<<(32-p.Bits))
+	return hex.EncodeToString(b[:])[:(p.Bits+3)/4]
+}
+
+// String is "file-md5/24/0a1b2c", as in paths.
+func (p Prefix) String() string { return fmt.Sprintf("%s/%d/%s", p.Type, p.Bits, p.Hex()) }
+
+// Path is that of a GET request for the prefix.
+func (p Prefix) Path() string { return PathLookup + p.String() }
+
+// Covers tells whether k begins with p.
+func (p Prefix) Covers(k Key) bool { return k.Type == p.Type && k.Prefix(p.Bits) == p }
+
+// ParsePrefix takes the three parts of a path. There is one spelling of each prefix.
+func ParsePrefix(typ, bits, digits string) (Prefix, error) {
+	n, err := strconv.ParseUint(bits, 10, 8)
+	if err != nil || n < MinBits || n > MaxBits || strconv.FormatUint(n, 10) != bits {
+		return Prefix{}, fmt.Errorf("prefix of %.10q bits, want %d to %d", bits, MinBits, MaxBits)
+	}
+	return makePrefix(Type(typ), uint8(n), digits)
+}
+
+func makePrefix(t Type, bits uint8, digits string) (Prefix, error) {
+	if t.KeySize() == 0 {
+		return Prefix{}, fmt.Errorf("unknown type %.40q", t)
+	}
+	if bits < MinBits || bits > MaxBits {
+		return Prefix{}, fmt.Errorf("prefix of %d bits, want %d to %d", bits, MinBits, MaxBits)
+	}
+	want := int(bits+3) / 4
+	v, err := strconv.ParseUint(digits, 16, 32)
+	if err != nil || len(digits) != want {
+		return Prefix{}, fmt.Errorf("prefix %.20q, want %d lower-case hex digits", digits, want)
+	}
+	p := Prefix{Type: t, Bits: bits, Value: uint32(v >> (uint(want*4) - uint(bits)))}
+	if p.Hex() != digits {
+		return Prefix{}, fmt.Errorf("prefix %.20q is not the one spelling of its %d bits (%s)", digits, bits, p.Hex())
+	}
+	return p, nil
+}

@@ -1,0 +1,352 @@
+package protocol
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"example.org/avdb/dbformat"
+)
+
+// ErrUntrusted is matched by every error about a document that is not signed as it has to be.
+var ErrUntrusted = errors.New("not signed by the network")
+
+// MaxBatch is how many questions a request asks at most, and how many answers a reply carries.
+const MaxBatch = 256
+
+// untrusted makes an error that matches ErrUntrusted.
+func untrusted(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrUntrusted, fmt.Sprintf(format, args...))
+}
+
+const (
+	domainReply = "avdb ksn reply 1\n"
+	domainInfo  = "avdb ksn info 1\n"
+)
+
+// A proof says who signed the answers of a reply.
+type proof struct {
+	KeyID string   `json:"keyid"`
+	Path  []string `json:"path,omitempty"` // from the one answer's leaf to the root
+	Sig   string   `json:"sig"`            // base64
+}
+
+// A reply is the form of signed answers on the wire, before anything of it is believed.
+type reply struct {
+	Answers []json.RawMessage `json:"answers"`
+	Proof   proof             `json:"proof"`
+}
+
+// replies is the form of what POST /v1/lookup gives.
+type replies struct {
+	Replies []json.RawMessage `json:"replies"`
+}
+
+type hash = [sha256.Size]byte
+
+func leafHash(answer []byte) hash {
+	h := sha256.New()
+	h.Write([]byte{0})
+	h.Write(answer)
+	return hash(h.Sum(nil))
+}
+
+func nodeHash(l, r hash) hash {
+	var b [1 + 2*sha256.Size]byte
+	b[0] = 1
+	copy(b[1:], l[:])
+	copy(b[1+sha256.Size:], r[:])
+	return sha256.Sum256(b[:])
+}
+
+// climb goes up one level of a tree: pairs of neighbours become nodes, a last one without a partner stays.
+func climb(level []hash) []hash {
+	up := make([]hash, 0, (len(level)+1)/2)
+	for i := 0; i+1 < len(level); i += 2 {
+		up = append(up, nodeHash(level[i], level[i+1]))
+	}
+	if len(level)%2 == 1 {
+		up = append(up, level[len(level)-1])
+	}
+	return up
+}
+
+func root(leaves []hash) hash {
+	for len(leaves) > 1 {
+		leaves = climb(leaves)
+	}
+	return leaves[0]
+}
+
+// path lists the neighbours of leaf at on the way to the root.
+func path(leaves []hash, at int) []string {
+	var up []string
+	for ; len(leaves) > 1; leaves, at = climb(leaves), at/2 {
+		switch other := at ^ 1; {
+		case other < at:
+			up = append(up, "l"+hex.EncodeToString(leaves[other][:]))
+		case other < len(leaves):
+			up = append(up, "r"+hex.EncodeToString(leaves[other][:]))
+		}
+	}
+	return up
+}
+
+// follow is the root that a path leads to from a leaf.
+func follow(leaf hash, path []string) (hash, error) {
+	for _, p := range path {
+		var other hash
+		if len(p) != 1+2*len(other) {
+			return hash{}, invalid("proof: a neighbour of %d characters", len(p))
+		}
+		if n, err := hex.Decode(other[:], []byte(p[1:])); err != nil || n != len(other) || hex.EncodeToString(other[:]) != p[1:] {
+			return hash{}, invalid("proof: a neighbour is not lower-case hex")
+		}
+		switch p[0] {
+		case 'l':
+			leaf = nodeHash(other, leaf)
+		case 'r':
+			leaf = nodeHash(leaf, other)
+		default:
+			return hash{}, invalid("proof: a neighbour on the side %q", p[:1])
+		}
+	}
+	return leaf, nil
+}
+
+// SignReply makes a reply of 1 to [MaxBatch] answers with one signature. Entries are sorted in place, and must not change while
+// it runs. The error says which answer breaks the protocol.
+func SignReply(answers []Answer, k *SigningKey) ([]byte, error) {
+	if len(answers) < 1 || len(answers) > MaxBatch {
+		return nil, invalid("a reply of %d answers, want 1 to %d", len(answers), MaxBatch)
+	}
+	b := []byte(`{"answers":[`)
+	leaves := make([]hash, len(answers))
+	for i := range answers {
+		a := &answers[i]
+		if a.Entries == nil {
+			a.Entries = []Entry{}
+		}
+		slices.SortFunc(a.Entries, func(x, y Entry) int { return x.compare(&y) })
+		if err := a.check(); err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			b = append(b, ',')
+		}
+		from := len(b)
+		b = a.append(b)
+		if len(b)-from > MaxAnswer {
+			return nil, invalid("answer for %s: %d bytes, the limit is %d", a.Of(), len(b)-from, MaxAnswer)
+		}
+		leaves[i] = leafHash(b[from:])
+	}
+	top := root(leaves)
+	b = append(b, `],"proof":`...)
+	b = (&proof{KeyID: k.ID(), Sig: k.sign(domainReply, top[:])}).append(b)
+	return append(b, '}'), nil
+}
+
+func (p *proof) append(b []byte) []byte {
+	b = append(b, `{"keyid":`...)
+	b = appendString(b, p.KeyID)
+	for i, up := range p.Path {
+		if i == 0 {
+			b = append(b, `,"path":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = appendString(b, up)
+	}
+	if len(p.Path) > 0 {
+		b = append(b, ']')
+	}
+	b = append(b, `,"sig":`...)
+	b = appendString(b, p.Sig)
+	return append(b, '}')
+}
+
+// A Signed answer is one that was verified, with the bytes that prove it: a reply that holds this answer alone.
+type Signed struct {
+	Answer Answer
+	Bytes  []byte // canonical; to be served, cached and verified again as they are
+}
+
+// Open verifies a reply with one answer, what GET /v1/l/… gives and what caches keep. The errors match [ErrUntrusted] where the
+// signature is at fault, else [ErrInvalid]. Times are not looked at: see [Answer.CheckTime].
+func (ks Keys) Open(b []byte) (Signed, error) {
+	if len(b) > MaxAnswer+1024+maxPathUp*80 {
+		return Signed{}, invalid("reply of %d bytes", len(b))
+	}
+	all, err := ks.open(b)
+	if err != nil {
+		return Signed{}, err
+	}
+	if len(all) != 1 {
+		return Signed{}, invalid("a reply of %d answers, want one", len(all))
+	}
+	return all[0], nil
+}
+
+// OpenAll verifies what POST /v1/lookup gives: exactly one answer for each of the prefixes, in their order.
+func (ks Keys) OpenAll(b []byte, prefixes []Prefix) ([]Signed, error) {
+	if len(b) > MaxReplies {
+		return nil, invalid("replies of %d bytes, the limit is %d", len(b), MaxReplies)
+	}
+	var rs replies
+	if err := dbformat.DecodeJSON(b, &rs); err != nil {
+		return nil, invalid("replies: %v", err)
+	}
+	if len(rs.Replies) > len(prefixes) {
+		return nil, invalid("%d replies to %d questions", len(rs.Replies), len(prefixes))
+	}
+	var all []Signed
+	for _, raw := range rs.Replies {
+		some, err := ks.open(raw)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	if len(all) != len(prefixes) {
+		return nil, invalid("%d answers to %d questions", len(all), len(prefixes))
+	}
+	for i := range all {
+		if got := all[i].Answer.Of(); got != prefixes[i] {
+			return nil, invalid("answer %d is for %s, the question was %s", i, got, prefixes[i])
+		}
+	}
+	return all, nil
+}
+
+// open verifies a reply before it reads an answer of it, and cuts it into single ones.
+func (ks Keys) open(b []byte) ([]Signed, error) {
+	var r reply
+	if err := dbformat.DecodeJSON(b, &r); err != nil {
+		return nil, invalid("reply: %v", err)
+	}
+	n := len(r.Answers)
+	if n < 1 || n > MaxBatch || len(r.Proof.Path) > maxPathUp || n > 1 && len(r.Proof.Path) > 0 {
+		return nil, invalid("reply of %d answers, proof of %d steps", n, len(r.Proof.Path))
+	}
+	leaves := make([]hash, n)
+	for i, raw := range r.Answers {
+		if len(raw) > MaxAnswer {
+			return nil, invalid("answer %d has %d bytes, the limit is %d", i, len(raw), MaxAnswer)
+		}
+		leaves[i] = leafHash(raw)
+	}
+	top, err := follow(root(leaves), r.Proof.Path)
+	if err != nil {
+		return nil, err
+	}
+	if err := ks.verify(r.Proof.KeyID, domainReply, top[:], r.Proof.Sig); err != nil {
+		return nil, err
+	}
+	return cut(&r, leaves)
+}
+
+// cut reads the answers of a reply whose signature fits, and gives each the proof that it needs by itself.
+func cut(r *reply, leaves []hash) ([]Signed, error) {
+	all := make([]Signed, len(r.Answers))
+	for i, raw := range r.Answers {
+		a := &all[i].Answer
+		if err := dbformat.DecodeJSON(raw, a); err != nil {
+			return nil, invalid("answer %d: %v", i, err)
+		}
+		if err := a.check(); err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(a.append(make([]byte, 0, len(raw))), raw) {
+			return nil, invalid("answer %d is not spelled canonically", i)
+		}
+		p := r.Proof
+		if len(leaves) > 1 {
+			p.Path = path(leaves, i)
+		}
+		b := append(make([]byte, 0, len(raw)+256+len(p.Path)*70), `{"answers":[`...)
+		b = append(b, raw...)
+		b = append(b, `],"proof":`...)
+		b = p.append(b)
+		all[i].Bytes = append(b, '}')
+	}
+	return all, nil
+}
+
+// JoinReplies makes what POST /v1/lookup gives out of replies, in the order of the questions.
+func JoinReplies(all ...[]byte) []byte {
+	b := []byte(`{"replies":[`)
+	for i, r := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, r...)
+	}
+	return append(b, "]}"...)
+}
+
+// A Query is what POST /v1/lookup takes: 1 to [MaxBatch] questions, none twice.
+type Query struct {
+	V       int             `json:"v"` // Version
+	Queries []PrefixOfQuery `json:"queries"`
+}
+
+// A PrefixOfQuery is a question.
+type PrefixOfQuery struct {
+	Type   Type   `json:"type"`
+	Bits   uint8  `json:"bits"`
+	Prefix string `json:"prefix"` // hex, as [Prefix.Hex]
+}
+
+// MaxQuery is the greatest length of a query in bytes.
+const MaxQuery = 32 << 10
+
+// MarshalQuery is the request that asks for prefixes, 1 to [MaxBatch] different ones.
+func MarshalQuery(prefixes []Prefix) ([]byte, error) {
+	b := []byte(fmt.Sprintf(`{"v":%d,"queries":[`, Version))
+	for i, p := range prefixes {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = fmt.Appendf(b, `{"type":%q,"bits":%d,"prefix":%q}`, p.Type, p.Bits, p.Hex())
+	}
+	b = append(b, "]}"...)
+	if _, err := ParseQuery(b); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// ParseQuery reads a request. White space is allowed here: nothing of it is signed.
+func ParseQuery(b []byte) ([]Prefix, error) {
+	if len(b) > MaxQuery {
+		return nil, invalid("query of %d bytes, the limit is %d", len(b), MaxQuery)
+	}
+	var q Query
+	if err := dbformat.DecodeJSON(b, &q); err != nil {
+		return nil, invalid("query: %v", err)
+	}
+	if q.V != Version {
+		return nil, invalid("query of version %d, want %d", q.V, Version)
+	}
+	if n := len(q.Queries); n < 1 || n > MaxBatch {
+		return nil, invalid("query of %d prefixes, want 1 to %d", n, MaxBatch)
+	}
+	all := make([]Prefix, len(q.Queries))
+	seen := make(map[Prefix]bool, len(all))
+	for i, x := range q.Queries {
+		p, err := makePrefix(x.Type, x.Bits, x.Prefix)
+		if err != nil {
+			return nil, invalid("query %d: %v", i, err)
+		}
+		if seen[p] {
+			return nil, invalid("query %d: %s stands twice", i, p)
+		}
+		all[i], seen[p] = p, true
+	}
+	return all, nil
+}

@@ -1,0 +1,123 @@
+package protocol
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"example.org/avdb/dbformat"
+)
+
+// testKey makes the same key each time.
+func testKey(t testing.TB, seed byte) *SigningKey {
+	t.Helper()
+	k, err := GenerateKey(bytes.NewReader(bytes.Repeat([]byte{seed}, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func testKeys(t testing.TB, all ...*SigningKey) Keys {
+	t.Helper()
+	var public [][]byte
+	for _, k := range all {
+		public = append(public, k.Public())
+	}
+	ks, err := NewKeys(public...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ks
+}
+
+var issued = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// answers makes n answers for different prefixes, the same ones for each seed.
+func answers(n int, seed uint64) ([]Answer, []Prefix) {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	var all []Answer
+	var prefixes []Prefix
+	for i := range n {
+		k := Key{FileSHA256, sha256.Sum256(fmt.Append(nil, seed, i))}
+		p := k.Prefix(DefaultBits)
+		a := Answer{V: Version, Type: p.Type, Bits: p.Bits, Prefix: p.Hex(), Issued: dbformat.At(issued), TTL: 3600, NegTTL: 600, Release: 7}
+		for j := range rnd.IntN(3) {
+			e := Entry{Key: k.Hex(), Size: uint32(j), Verdict: Untrusted, Name: `Win.Test "<&>\` + fmt.Sprint(i)}
+			if j == 1 {
+				at := dbformat.At(issued.Add(-time.Hour))
+				e.FirstSeen, e.Popularity, e.Regions, e.Signer, e.Category, e.TTL = &at, 1000, []string{"DE", "RU"}, "Ünal", "malware", 60
+			}
+			a.Entries = append(a.Entries, e)
+		}
+		all, prefixes = append(all, a), append(prefixes, p)
+	}
+	return all, prefixes
+}
+
+// Of a reply of any number of answers each one comes back, alone too, and by no other key.
+func TestSignedAnswersComeBack(t *testing.T) {
+	k := testKey(t, 1)
+	ks := testKeys(t, k, testKey(t, 2))
+	for _, n := range []int{1, 2, 3, 5, 7, 8, 100, MaxBatch} {
+		all, prefixes := answers(n, uint64(n))
+		b, err := SignReply(all, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := ks.OpenAll(JoinReplies(b), prefixes)
+		if err != nil {
+			t.Fatalf("%d answers: %v", n, err)
+		}
+		var singles [][]byte
+		for i, s := range got {
+			one, err := ks.Open(s.Bytes)
+			if err != nil {
+				t.Fatalf("%d answers, number %d alone: %v", n, i, err)
+			}
+			if string(one.Answer.append(nil)) != string(all[i].append(nil)) || !bytes.Equal(one.Bytes, s.Bytes) {
+				t.Errorf("%d answers, number %d alone is another one", n, i)
+			}
+			singles = append(singles, s.Bytes)
+		}
+		if _, err := ks.OpenAll(JoinReplies(singles...), prefixes); err != nil {
+			t.Errorf("%d answers joined anew: %v", n, err)
+		}
+		if _, err := testKeys(t, testKey(t, 3)).OpenAll(JoinReplies(b), prefixes); !errors.Is(err, ErrUntrusted) {
+			t.Errorf("%d answers under another key: %v, want ErrUntrusted", n, err)
+		}
+	}
+}
+
+// No byte of a signed answer can change: it then does not verify, or is not read.
+func TestFlippedByteInAReply(t *testing.T) {
+	k := testKey(t, 1)
+	ks := testKeys(t, k)
+	all, prefixes := answers(5, 3)
+	b, err := SignReply(all, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ks.OpenAll(JoinReplies(b), prefixes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, whole := range [][]byte{b, got[4].Bytes, got[0].Bytes} {
+		for i := range whole {
+			for bit := range 8 {
+				c := bytes.Clone(whole)
+				c[i] ^= 1 << bit
+				if s, err := ks.open(c); err == nil || s != nil || !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrUntrusted) {
+					t.Fatalf("byte %d, bit %d: %d answers and error %v", i, bit, len(s), err)
+				}
+			}
+			if _, err := ks.open(whole[:i]); err == nil {
+				t.Fatalf("cut at byte %d: no error", i)
+			}
+		}
+	}
+}
