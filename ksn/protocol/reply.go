@@ -1,10 +1,8 @@
 package protocol
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,20 +28,9 @@ const (
 
 // A proof says who signed the answers of a reply.
 type proof struct {
-	KeyID string   `json:"keyid"`
-	Path  []string `json:"path,omitempty"` // from the one answer's leaf to the root
-	Sig   string   `json:"sig"`            // base64
-}
-
-// A reply is the form of signed answers on the wire, before anything of it is believed.
-type reply struct {
-	Answers []json.RawMessage `json:"answers"`
-	Proof   proof             `json:"proof"`
-}
-
-// replies is the form of what POST /v1/lookup gives.
-type replies struct {
-	Replies []json.RawMessage `json:"replies"`
+	KeyID string
+	Path  []string // from the one answer's leaf to the root
+	Sig   string   // base64
 }
 
 type hash = [sha256.Size]byte
@@ -75,6 +62,16 @@ func climb(level []hash) []hash {
 	return up
 }
 
+// levels is the tree over leaves, from these up to the root.
+func levels(leaves []hash) [][]hash {
+	all := [][]hash{leaves}
+	for len(leaves) > 1 {
+		leaves = climb(leaves)
+		all = append(all, leaves)
+	}
+	return all
+}
+
 func root(leaves []hash) hash {
 	for len(leaves) > 1 {
 		leaves = climb(leaves)
@@ -82,16 +79,17 @@ func root(leaves []hash) hash {
 	return leaves[0]
 }
 
-// path lists the neighbours of leaf at on the way to the root.
-func path(leaves []hash, at int) []string {
+// path lists the neighbours of leaf at on the way to the root of a tree.
+func path(tree [][]hash, at int) []string {
 	var up []string
-	for ; len(leaves) > 1; leaves, at = climb(leaves), at/2 {
+	for _, level := range tree[:len(tree)-1] {
 		switch other := at ^ 1; {
 		case other < at:
-			up = append(up, "l"+hex.EncodeToString(leaves[other][:]))
-		case other < len(leaves):
-			up = append(up, "r"+hex.EncodeToString(leaves[other][:]))
+			up = append(up, "l"+hex.EncodeToString(level[other][:]))
+		case other < len(level):
+			up = append(up, "r"+hex.EncodeToString(level[other][:]))
 		}
+		at /= 2
 	}
 	return up
 }
@@ -197,15 +195,12 @@ func (ks Keys) OpenAll(b []byte, prefixes []Prefix) ([]Signed, error) {
 	if len(b) > MaxReplies {
 		return nil, invalid("replies of %d bytes, the limit is %d", len(b), MaxReplies)
 	}
-	var rs replies
-	if err := dbformat.DecodeJSON(b, &rs); err != nil {
-		return nil, invalid("replies: %v", err)
-	}
-	if len(rs.Replies) > len(prefixes) {
-		return nil, invalid("%d replies to %d questions", len(rs.Replies), len(prefixes))
+	raws, ok := scanReplies(b, len(prefixes))
+	if !ok {
+		return nil, invalid("the answer is no list of 1 to %d replies in the canonical spelling", len(prefixes))
 	}
 	var all []Signed
-	for _, raw := range rs.Replies {
+	for _, raw := range raws {
 		some, err := ks.open(raw)
 		if err != nil {
 			return nil, err
@@ -225,48 +220,43 @@ func (ks Keys) OpenAll(b []byte, prefixes []Prefix) ([]Signed, error) {
 
 // open verifies a reply before it reads an answer of it, and cuts it into single ones.
 func (ks Keys) open(b []byte) ([]Signed, error) {
-	var r reply
-	if err := dbformat.DecodeJSON(b, &r); err != nil {
-		return nil, invalid("reply: %v", err)
+	r, ok := scanReply(b)
+	if n := len(r.answers); !ok || n > 1 && len(r.proof.Path) > 0 {
+		return nil, invalid("a reply that is not in the canonical spelling, or proves one of %d answers", n)
 	}
-	n := len(r.Answers)
-	if n < 1 || n > MaxBatch || len(r.Proof.Path) > maxPathUp || n > 1 && len(r.Proof.Path) > 0 {
-		return nil, invalid("reply of %d answers, proof of %d steps", n, len(r.Proof.Path))
-	}
-	leaves := make([]hash, n)
-	for i, raw := range r.Answers {
+	leaves := make([]hash, len(r.answers))
+	for i, raw := range r.answers {
 		if len(raw) > MaxAnswer {
 			return nil, invalid("answer %d has %d bytes, the limit is %d", i, len(raw), MaxAnswer)
 		}
 		leaves[i] = leafHash(raw)
 	}
-	top, err := follow(root(leaves), r.Proof.Path)
+	tree := levels(leaves)
+	top, err := follow(tree[len(tree)-1][0], r.proof.Path)
 	if err != nil {
 		return nil, err
 	}
-	if err := ks.verify(r.Proof.KeyID, domainReply, top[:], r.Proof.Sig); err != nil {
+	if err := ks.verify(r.proof.KeyID, domainReply, top[:], r.proof.Sig); err != nil {
 		return nil, err
 	}
-	return cut(&r, leaves)
+	return cut(&r, tree)
 }
 
 // cut reads the answers of a reply whose signature fits, and gives each the proof that it needs by itself.
-func cut(r *reply, leaves []hash) ([]Signed, error) {
-	all := make([]Signed, len(r.Answers))
-	for i, raw := range r.Answers {
-		a := &all[i].Answer
-		if err := dbformat.DecodeJSON(raw, a); err != nil {
-			return nil, invalid("answer %d: %v", i, err)
+func cut(r *reply, tree [][]hash) ([]Signed, error) {
+	all := make([]Signed, len(r.answers))
+	for i, raw := range r.answers {
+		a, ok := scanAnswer(raw)
+		if !ok {
+			return nil, invalid("answer %d is not in the canonical spelling", i)
 		}
 		if err := a.check(); err != nil {
 			return nil, err
 		}
-		if !bytes.Equal(a.append(make([]byte, 0, len(raw))), raw) {
-			return nil, invalid("answer %d is not spelled canonically", i)
-		}
-		p := r.Proof
-		if len(leaves) > 1 {
-			p.Path = path(leaves, i)
+		all[i].Answer = a
+		p := r.proof
+		if len(r.answers) > 1 {
+			p.Path = path(tree, i)
 		}
 		b := append(make([]byte, 0, len(raw)+256+len(p.Path)*70), `{"answers":[`...)
 		b = append(b, raw...)
