@@ -30,6 +30,7 @@ var imports = map[string][]string{
 	"signing":                      {"dbformat", "osfile", "signing/internal/exchange"},
 	"store":                        {"dbformat", "osfile", "signing"},
 	"matcher":                      {"dbformat", "osfile", "store"},
+	"urlhash":                      {},
 	"ksn":                          {"dbformat", "store"},
 	"ksn/protocol":                 {"dbformat"},
 	"updater":                      {"dbformat", "ksn", "matcher", "osfile", "signing", "store"},
@@ -52,6 +53,7 @@ var owners = map[string][]string{
 	"github.com/spf13/cobra":                  {"cmd/avdb"},
 	"github.com/goccy/go-yaml":                {"cmd/avdb", "publisher"},
 	"golang.org/x/term":                       {"cmd/avdb"},
+	"golang.org/x/net":                        {"urlhash"},
 	"golang.org/x/sys":                        {"osfile", "cmd/avdb"},
 	"github.com/hanwen/go-fuse/v2":            {"reliability/disk"}, // in tests only
 }
