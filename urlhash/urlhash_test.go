@@ -388,7 +388,7 @@ func TestTimeGrowsWithTheLengthOnly(t *testing.T) {
 			t.Errorf("%d: a label of %d characters is accepted", i, b.Len()/3)
 		}
 	}
-	if d := time.Since(begin); d > 10*time.Second {
+	if d := time.Since(begin); d > time.Minute {
 		t.Errorf("%d URLs of %d bytes took %v", n, MaxURL, d)
 	} else {
 		t.Logf("%d URLs of %d bytes took %v", n, MaxURL, d)
