@@ -35,6 +35,7 @@ var imports = map[string][]string{
 	"ksn/protocol":                 {"dbformat"},
 	"updater":                      {"dbformat", "ksn", "matcher", "osfile", "signing", "store"},
 	"publisher":                    {"dbformat", "osfile", "signing"},
+	"statuspage":                   {},
 	"cmd/avdb":                     {"dbformat", "ksn", "matcher", "osfile", "publisher", "signing", "store", "updater"},
 	"signing/internal/exchange":    {},
 	"signing/internal/conformance": {"osfile", "signing/internal/exchange"},                             // a program for tests only
@@ -52,6 +53,7 @@ var owners = map[string][]string{
 	"github.com/hashicorp/go-retryablehttp":   {"updater"},
 	"github.com/spf13/cobra":                  {"cmd/avdb"},
 	"github.com/goccy/go-yaml":                {"cmd/avdb", "publisher"},
+	"github.com/prometheus/client_golang":     {"statuspage"},
 	"golang.org/x/term":                       {"cmd/avdb"},
 	"golang.org/x/net":                        {"urlhash"},
 	"golang.org/x/sys":                        {"osfile", "cmd/avdb"},
