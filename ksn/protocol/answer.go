@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -229,13 +230,17 @@ func (e *Entry) append(b []byte) []byte {
 
 func appendTime(b []byte, t dbformat.Time) []byte {
 	b = append(b, '"')
-	b = t.UTC().AppendFormat(b, "2006-01-02T15:04:05Z")
+	b = t.UTC().AppendFormat(b, time.RFC3339) // whole seconds, as was checked; package time is quickest with this layout
 	return append(b, '"')
 }
 
 // appendString adds a JSON string. Checked texts hold neither control characters nor invalid UTF-8.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
+	if strings.IndexByte(s, '"') < 0 && strings.IndexByte(s, '\\') < 0 {
+		b = append(b, s...)
+		return append(b, '"')
+	}
 	for i := range len(s) {
 		if s[i] == '"' || s[i] == '\\' {
 			b = append(b, '\\')
@@ -274,11 +279,10 @@ func (a *Answer) check() error {
 }
 
 func (e *Entry) check(p Prefix) error {
-	k, err := ParseKey(p.Type, e.Key)
 	switch {
-	case err != nil:
-		return invalid("entry: %v", err)
-	case !p.Covers(k):
+	case len(e.Key) != 2*p.Type.KeySize() || !isHex(e.Key):
+		return invalid("entry: key %.80q of type %s: want %d lower-case hex digits", e.Key, p.Type, 2*p.Type.KeySize())
+	case hexValue(e.Key[:8])>>(32-p.Bits) != p.Value:
 		return invalid("entry %s does not begin with %s", e.Key, p.Hex())
 	case e.Verdict == "" || e.Size > dbformat.MaxSize:
 		return invalid("entry %s: a verdict, or a size that can be, is missing", e.Key)
@@ -287,8 +291,11 @@ func (e *Entry) check(p Prefix) error {
 	case e.FirstSeen != nil && (e.FirstSeen.IsZero() || e.FirstSeen.Year() > 9999 || e.FirstSeen.Nanosecond() != 0):
 		return invalid("entry %s: first_seen is no time of whole seconds", e.Key)
 	}
-	for _, s := range append([]string{string(e.Verdict), e.Name, e.Category, e.Signer}, e.Regions...) {
-		if err := checkText(s); err != nil {
+	if err := cmp.Or(checkText(string(e.Verdict)), checkText(e.Name), checkText(e.Category), checkText(e.Signer)); err != nil {
+		return invalid("entry %s: %v", e.Key, err)
+	}
+	for _, r := range e.Regions {
+		if err := checkText(r); err != nil {
 			return invalid("entry %s: %v", e.Key, err)
 		}
 	}
@@ -305,6 +312,9 @@ func checkText(s string) error {
 	if len(s) > MaxName {
 		return fmt.Errorf("a text of %d bytes, the limit is %d", len(s), MaxName)
 	}
+	if isASCII(s) {
+		return nil
+	}
 	if !utf8.ValidString(s) {
 		return errors.New("a text that is not UTF-8")
 	}
@@ -314,6 +324,16 @@ func checkText(s string) error {
 		}
 	}
 	return nil
+}
+
+// isASCII tells whether s is printable ASCII, which nearly all texts are.
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
 }
 
 // RoundPopularity rounds down to a power of ten, so that an answer tells no exact numbers; 0 stays 0.

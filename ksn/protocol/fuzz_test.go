@@ -48,7 +48,7 @@ func FuzzOpen(f *testing.F) {
 			doc = append(doc, raw...)
 			leaves[i] = leafHash(raw)
 		}
-		top := root(leaves)
+		top := newTree(leaves).root()
 		doc = append(doc, `],"proof":`...)
 		doc = append((&proof{KeyID: k.ID(), Sig: k.sign(domainReply, top[:])}).append(doc), '}')
 		got, err := ks.open(doc)
@@ -112,43 +112,6 @@ func FuzzReply(f *testing.F) {
 		}
 	})
 }
-
-// FuzzParseQuery: what is read is what the same prefixes are asked as.
-func FuzzParseQuery(f *testing.F) {
-	for n := 1; n <= 50; n++ {
-		_, prefixes := answers(n, uint64(n))
-		b, err := MarshalQuery(prefixes)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
-	f.Add([]byte(`{"v":1,"queries":[{"type":"url","bits":17,"prefix":"00008"}]}`))
-	f.Add([]byte(`{"v":1,"queries":[{"type":"url","bits":17,"prefix":"00001"}]}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		prefixes, err := ParseQuery(b)
-		if err != nil {
-			if prefixes != nil || !known(err) {
-				t.Fatalf("%v with error %v", prefixes, err)
-			}
-			return
-		}
-		again, err := MarshalQuery(prefixes)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, p := range prefixes {
-			if q, err := ParsePrefix(string(p.Type), bitsText(p.Bits), p.Hex()); err != nil || q != p {
-				t.Fatalf("prefix %d: %v comes back as %v, %v", i, p, q, err)
-			}
-		}
-		if len(again) > len(b) && len(b) > 0 && again[0] != b[0] {
-			t.Fatalf("%s became %s", b, again)
-		}
-	})
-}
-
-func bitsText(n uint8) string { return string([]byte{'0' + n/10, '0' + n%10}) }
 
 // FuzzOpenProvider signs whatever provider it is given: what opens is spelled as it was signed and passes its own check.
 func FuzzOpenProvider(f *testing.F) {

@@ -26,6 +26,23 @@ const (
 // Types lists the types.
 func Types() []Type { return []Type{FileSHA256, FileSHA1, FileMD5, URL, Software} }
 
+// known is t itself, as a text that keeps nothing else in memory; "" if it is not of the list.
+func (t Type) known() Type {
+	switch t {
+	case FileSHA256:
+		return FileSHA256
+	case FileSHA1:
+		return FileSHA1
+	case FileMD5:
+		return FileMD5
+	case URL:
+		return URL
+	case Software:
+		return Software
+	}
+	return ""
+}
+
 // FileType is the type of keys of files by the hash function a; "" for an unknown one.
 func FileType(a dbformat.Algorithm) Type {
 	switch a {
@@ -131,9 +148,15 @@ type Prefix struct {
 
 // Hex is the prefix as lower-case hex digits, as few as hold its bits. The last digit's unused bits are zero.
 func (p Prefix) Hex() string {
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], p.Value<<(32-p.Bits))
-	return hex.EncodeToString(b[:])[:(p.Bits+3)/4]
+	return string(p.AppendHex(make([]byte, 0, 8)))
+}
+
+// AppendHex is Hex that appends to b.
+func (p Prefix) AppendHex(b []byte) []byte {
+	var bits [4]byte
+	binary.BigEndian.PutUint32(bits[:], p.Value<<(32-p.Bits))
+	n := len(b) + int(p.Bits+3)/4
+	return hex.AppendEncode(b, bits[:])[:n]
 }
 
 // String is "file-md5/24/0a1b2c", as in paths.
@@ -141,6 +164,24 @@ func (p Prefix) String() string { return fmt.Sprintf("%s/%d/%s", p.Type, p.Bits,
 
 // Path is that of a GET request for the prefix.
 func (p Prefix) Path() string { return PathLookup + p.String() }
+
+// number is another one for each prefix.
+func (p Prefix) number() uint64 {
+	n := uint64(p.Bits)<<32 | uint64(p.Value)
+	switch p.Type {
+	case FileSHA256:
+		return n | 1<<40
+	case FileSHA1:
+		return n | 2<<40
+	case FileMD5:
+		return n | 3<<40
+	case URL:
+		return n | 4<<40
+	case Software:
+		return n | 5<<40
+	}
+	return n
+}
 
 // Covers tells whether k begins with p.
 func (p Prefix) Covers(k Key) bool { return k.Type == p.Type && k.Prefix(p.Bits) == p }
@@ -162,13 +203,43 @@ func makePrefix(t Type, bits uint8, digits string) (Prefix, error) {
 		return Prefix{}, fmt.Errorf("prefix of %d bits, want %d to %d", bits, MinBits, MaxBits)
 	}
 	want := int(bits+3) / 4
-	v, err := strconv.ParseUint(digits, 16, 32)
-	if err != nil || len(digits) != want {
+	if len(digits) != want || !isHex(digits) {
 		return Prefix{}, fmt.Errorf("prefix %.20q, want %d lower-case hex digits", digits, want)
 	}
-	p := Prefix{Type: t, Bits: bits, Value: uint32(v >> (uint(want*4) - uint(bits)))}
-	if p.Hex() != digits {
+	p := Prefix{Type: t, Bits: bits, Value: hexValue(digits) >> (uint(want*4) - uint(bits))}
+	if p.Value<<(uint(want*4)-uint(bits)) != hexValue(digits) {
 		return Prefix{}, fmt.Errorf("prefix %.20q is not the one spelling of its %d bits (%s)", digits, bits, p.Hex())
 	}
 	return p, nil
+}
+
+// noDigit marks the characters that are no lower-case hex digits.
+const noDigit = 0xff
+
+// digitValues are those of lower-case hex digits: a table, because whether the next one is a letter is nothing that a processor could guess.
+var digitValues = func() (values [256]byte) {
+	for c := range values {
+		values[c] = noDigit
+	}
+	for i, c := range "0123456789abcdef" {
+		values[c] = byte(i)
+	}
+	return values
+}()
+
+// isHex tells whether s is made of lower-case hex digits.
+func isHex(s string) bool {
+	var bad byte
+	for i := range len(s) {
+		bad |= digitValues[s[i]]
+	}
+	return bad < 16
+}
+
+// hexValue is the number that up to 8 lower-case hex digits say.
+func hexValue(digits string) (v uint32) {
+	for i := range len(digits) {
+		v = v<<4 | uint32(digitValues[digits[i]])
+	}
+	return v
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"example.org/avdb/dbformat"
 )
@@ -42,7 +43,7 @@ func leafHash(answer []byte) hash {
 	return hash(h.Sum(nil))
 }
 
-func nodeHash(l, r hash) hash {
+func nodeHash(l, r *hash) hash {
 	var b [1 + 2*sha256.Size]byte
 	b[0] = 1
 	copy(b[1:], l[:])
@@ -50,39 +51,31 @@ func nodeHash(l, r hash) hash {
 	return sha256.Sum256(b[:])
 }
 
-// climb goes up one level of a tree: pairs of neighbours become nodes, a last one without a partner stays.
-func climb(level []hash) []hash {
-	up := make([]hash, 0, (len(level)+1)/2)
-	for i := 0; i+1 < len(level); i += 2 {
-		up = append(up, nodeHash(level[i], level[i+1]))
+// A tree holds the hashes of answers, and of pairs of them, level by level from the leaves to the root. A last one without a partner moves up.
+type tree [][]hash
+
+func newTree(leaves []hash) tree {
+	all := slices.Grow(leaves, len(leaves)+maxPathUp)
+	t := append(make(tree, 0, 1+maxPathUp), all)
+	for below := leaves; len(below) > 1; below = t[len(t)-1] {
+		from := len(all)
+		for i := 0; i+1 < len(below); i += 2 {
+			all = append(all, nodeHash(&below[i], &below[i+1]))
+		}
+		if len(below)%2 == 1 {
+			all = append(all, below[len(below)-1])
+		}
+		t = append(t, all[from:])
 	}
-	if len(level)%2 == 1 {
-		up = append(up, level[len(level)-1])
-	}
-	return up
+	return t
 }
 
-// levels is the tree over leaves, from these up to the root.
-func levels(leaves []hash) [][]hash {
-	all := [][]hash{leaves}
-	for len(leaves) > 1 {
-		leaves = climb(leaves)
-		all = append(all, leaves)
-	}
-	return all
-}
+func (t tree) root() hash { return t[len(t)-1][0] }
 
-func root(leaves []hash) hash {
-	for len(leaves) > 1 {
-		leaves = climb(leaves)
-	}
-	return leaves[0]
-}
-
-// path lists the neighbours of leaf at on the way to the root of a tree.
-func path(tree [][]hash, at int) []string {
+// path lists the neighbours of leaf at on the way to the root.
+func (t tree) path(at int) []string {
 	var up []string
-	for _, level := range tree[:len(tree)-1] {
+	for _, level := range t[:len(t)-1] {
 		switch other := at ^ 1; {
 		case other < at:
 			up = append(up, "l"+hex.EncodeToString(level[other][:]))
@@ -106,9 +99,9 @@ func follow(leaf hash, path []string) (hash, error) {
 		}
 		switch p[0] {
 		case 'l':
-			leaf = nodeHash(other, leaf)
+			leaf = nodeHash(&other, &leaf)
 		case 'r':
-			leaf = nodeHash(leaf, other)
+			leaf = nodeHash(&leaf, &other)
 		default:
 			return hash{}, invalid("proof: a neighbour on the side %q", p[:1])
 		}
@@ -119,17 +112,24 @@ func follow(leaf hash, path []string) (hash, error) {
 // SignReply makes a reply of 1 to [MaxBatch] answers with one signature. Entries are sorted in place, and must not change while
 // it runs. The error says which answer breaks the protocol.
 func SignReply(answers []Answer, k *SigningKey) ([]byte, error) {
+	return AppendReply(nil, answers, k)
+}
+
+// AppendReply is SignReply that appends to b, which may be nil.
+func AppendReply(b []byte, answers []Answer, k *SigningKey) ([]byte, error) {
 	if len(answers) < 1 || len(answers) > MaxBatch {
 		return nil, invalid("a reply of %d answers, want 1 to %d", len(answers), MaxBatch)
 	}
-	b := []byte(`{"answers":[`)
-	leaves := make([]hash, len(answers))
+	b = append(b, `{"answers":[`...)
+	leaves := make([]hash, len(answers), 2*len(answers)+maxPathUp) // room for the tree
 	for i := range answers {
 		a := &answers[i]
 		if a.Entries == nil {
 			a.Entries = []Entry{}
 		}
-		slices.SortFunc(a.Entries, func(x, y Entry) int { return x.compare(&y) })
+		if len(a.Entries) > 1 {
+			slices.SortFunc(a.Entries, func(x, y Entry) int { return x.compare(&y) })
+		}
 		if err := a.check(); err != nil {
 			return nil, err
 		}
@@ -141,9 +141,13 @@ func SignReply(answers []Answer, k *SigningKey) ([]byte, error) {
 		if len(b)-from > MaxAnswer {
 			return nil, invalid("answer for %s: %d bytes, the limit is %d", a.Of(), len(b)-from, MaxAnswer)
 		}
-		leaves[i] = leafHash(b[from:])
+		// The byte before an answer is 0 for as long as it is hashed.
+		before := b[from-1]
+		b[from-1] = 0
+		leaves[i] = sha256.Sum256(b[from-1:])
+		b[from-1] = before
 	}
-	top := root(leaves)
+	top := newTree(leaves).root()
 	b = append(b, `],"proof":`...)
 	b = (&proof{KeyID: k.ID(), Sig: k.sign(domainReply, top[:])}).append(b)
 	return append(b, '}'), nil
@@ -224,26 +228,26 @@ func (ks Keys) open(b []byte) ([]Signed, error) {
 	if n := len(r.answers); !ok || n > 1 && len(r.proof.Path) > 0 {
 		return nil, invalid("a reply that is not in the canonical spelling, or proves one of %d answers", n)
 	}
-	leaves := make([]hash, len(r.answers))
+	leaves := make([]hash, len(r.answers), 2*len(r.answers)+maxPathUp) // room for the tree
 	for i, raw := range r.answers {
 		if len(raw) > MaxAnswer {
 			return nil, invalid("answer %d has %d bytes, the limit is %d", i, len(raw), MaxAnswer)
 		}
 		leaves[i] = leafHash(raw)
 	}
-	tree := levels(leaves)
-	top, err := follow(tree[len(tree)-1][0], r.proof.Path)
+	t := newTree(leaves)
+	top, err := follow(t.root(), r.proof.Path)
 	if err != nil {
 		return nil, err
 	}
 	if err := ks.verify(r.proof.KeyID, domainReply, top[:], r.proof.Sig); err != nil {
 		return nil, err
 	}
-	return cut(&r, tree)
+	return cut(&r, t)
 }
 
 // cut reads the answers of a reply whose signature fits, and gives each the proof that it needs by itself.
-func cut(r *reply, tree [][]hash) ([]Signed, error) {
+func cut(r *reply, t tree) ([]Signed, error) {
 	all := make([]Signed, len(r.answers))
 	for i, raw := range r.answers {
 		a, ok := scanAnswer(raw)
@@ -256,7 +260,7 @@ func cut(r *reply, tree [][]hash) ([]Signed, error) {
 		all[i].Answer = a
 		p := r.proof
 		if len(r.answers) > 1 {
-			p.Path = path(tree, i)
+			p.Path = t.path(i)
 		}
 		b := append(make([]byte, 0, len(raw)+256+len(p.Path)*70), `{"answers":[`...)
 		b = append(b, raw...)
@@ -316,6 +320,21 @@ func ParseQuery(b []byte) ([]Prefix, error) {
 	if len(b) > MaxQuery {
 		return nil, invalid("query of %d bytes, the limit is %d", len(b), MaxQuery)
 	}
+	all, ok := parseUsualQuery(b)
+	if !ok {
+		var err error
+		if all, err = parseAnyQuery(b); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkTwice(all); err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// parseAnyQuery reads a request in any spelling.
+func parseAnyQuery(b []byte) ([]Prefix, error) {
 	var q Query
 	if err := dbformat.DecodeJSON(b, &q); err != nil {
 		return nil, invalid("query: %v", err)
@@ -327,16 +346,71 @@ func ParseQuery(b []byte) ([]Prefix, error) {
 		return nil, invalid("query of %d prefixes, want 1 to %d", n, MaxBatch)
 	}
 	all := make([]Prefix, len(q.Queries))
-	seen := make(map[Prefix]bool, len(all))
 	for i, x := range q.Queries {
 		p, err := makePrefix(x.Type, x.Bits, x.Prefix)
 		if err != nil {
 			return nil, invalid("query %d: %v", i, err)
 		}
-		if seen[p] {
-			return nil, invalid("query %d: %s stands twice", i, p)
-		}
-		all[i], seen[p] = p, true
+		all[i] = p
 	}
 	return all, nil
+}
+
+// parseUsualQuery reads a good request that is spelled as MarshalQuery does it: a server reads many of them. Of everything else it says false, and
+// parseAnyQuery what is wrong.
+func parseUsualQuery(b []byte) ([]Prefix, bool) {
+	rest, ok := strings.CutPrefix(string(b), `{"v":1,"queries":[`)
+	if !ok {
+		return nil, false
+	}
+	all := make([]Prefix, 0, min(MaxBatch, 1+len(rest)/len(`{"type":"url","bits":24,"prefix":"000000"},`)))
+	for len(all) < MaxBatch {
+		if rest, ok = strings.CutPrefix(rest, `{"type":"`); !ok {
+			return nil, false
+		}
+		i := strings.IndexByte(rest, '"')
+		if i < 0 {
+			return nil, false
+		}
+		typ, after := Type(rest[:i]), rest[i+1:]
+		if after, ok = strings.CutPrefix(after, `,"bits":`); !ok || len(after) < 2 || after[0] < '1' || after[0] > '3' || after[1] < '0' || after[1] > '9' {
+			return nil, false
+		}
+		bits := (after[0]-'0')*10 + after[1] - '0'
+		if after, ok = strings.CutPrefix(after[2:], `,"prefix":"`); !ok {
+			return nil, false
+		}
+		if i = strings.IndexByte(after, '"'); i < 0 {
+			return nil, false
+		}
+		p, err := makePrefix(typ.known(), bits, after[:i])
+		if err != nil {
+			return nil, false
+		}
+		all = append(all, p)
+		switch rest = after[i+1:]; {
+		case rest == "}]}":
+			return all, true
+		case !strings.HasPrefix(rest, "},"):
+			return nil, false
+		}
+		rest = rest[2:]
+	}
+	return nil, false
+}
+
+// checkTwice refuses a question that is asked twice.
+func checkTwice(all []Prefix) error {
+	order := make([]uint64, 0, MaxBatch)
+	for _, p := range all {
+		order = append(order, p.number())
+	}
+	slices.Sort(order)
+	for i := 1; i < len(order); i++ {
+		if order[i] == order[i-1] {
+			at := slices.IndexFunc(all, func(p Prefix) bool { return p.number() == order[i] })
+			return invalid("query %d: %s stands twice", at, all[at])
+		}
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -120,4 +121,44 @@ func TestFlippedByteInAReply(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Whatever a server reads quickly, it reads as everything else is read: requests as MarshalQuery spells them, and no others, take the short way.
+func FuzzParseQuery(f *testing.F) {
+	_, prefixes := answers(3, 1)
+	q, err := MarshalQuery(append(prefixes, Prefix{URL, 16, 7}, Prefix{Software, 32, 1}, Prefix{FileMD5, 17, 0x1ffff}, Prefix{FileSHA1, 20, 0}))
+	if err != nil {
+		f.Fatal(err)
+	}
+	if _, ok := parseUsualQuery(q); !ok {
+		f.Fatal("the usual spelling does not take the short way")
+	}
+	f.Add(q)
+	f.Add([]byte(`{"v":1,"queries":[{"type":"file-md5","bits":24,"prefix":"0a0b0c"},{"type":"file-md5","bits":24,"prefix":"0a0b0c"}]}`))
+	f.Add([]byte(`{"v":1,"queries":[{"type":"file-md5","bits":24,"prefix":"0a0b0c"}] }`))
+	f.Add([]byte(`{"v":1,"queries":[{"type":"file-md5","bits":17,"prefix":"0a0b0"}]}`))
+	f.Add([]byte(`{"v":1,"queries":[{"bits":24,"type":"url","prefix":"0a0b0c"}]}`))
+	f.Add([]byte(`{"v":1,"queries":[]}`))
+	f.Add([]byte(`{"v":2,"queries":[{"type":"url","bits":016,"prefix":"0a0b"}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, err := ParseQuery(b)
+		if usual, ok := parseUsualQuery(b); ok {
+			if full, err := parseAnyQuery(b); err != nil || !slices.Equal(usual, full) {
+				t.Fatalf("read as %v the short way, as %v (%v) the long one", usual, full, err)
+			}
+		}
+		if err != nil {
+			if got != nil || !errors.Is(err, ErrInvalid) {
+				t.Fatalf("%v and %v", got, err)
+			}
+			return
+		}
+		again, err := MarshalQuery(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := ParseQuery(again); err != nil || !slices.Equal(back, got) {
+			t.Fatalf("%v comes back as %v: %v", got, back, err)
+		}
+	})
 }
