@@ -33,6 +33,8 @@ var imports = map[string][]string{
 	"urlhash":                      {},
 	"ksn":                          {"dbformat", "store"},
 	"ksn/protocol":                 {"dbformat"},
+	"ksn/server":                   {"dbformat", "docs/api", "ksn/protocol"},
+	"docs/api":                     {},
 	"updater":                      {"dbformat", "ksn", "matcher", "osfile", "signing", "store"},
 	"publisher":                    {"dbformat", "osfile", "signing"},
 	"statuspage":                   {},
@@ -57,6 +59,7 @@ var owners = map[string][]string{
 	"golang.org/x/term":                       {"cmd/avdb"},
 	"golang.org/x/net":                        {"urlhash"},
 	"golang.org/x/sys":                        {"osfile", "cmd/avdb"},
+	"github.com/getkin/kin-openapi":           {"ksn/server"},       // in tests only
 	"github.com/hanwen/go-fuse/v2":            {"reliability/disk"}, // in tests only
 }
 

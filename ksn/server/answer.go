@@ -1,0 +1,280 @@
+package server
+
+import (
+	"cmp"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/ksn/protocol"
+)
+
+// maxEntries is of all answers of a request: no more fit into protocol.MaxReplies.
+const maxEntries = 1 << 16
+
+// chargeEach is for how many entries a client is charged one more request.
+const chargeEach = 1024
+
+// A problemError ends a request.
+type problemError struct{ protocol.Problem }
+
+func (e *problemError) Error() string { return e.Title }
+
+var (
+	errChanging = &problemError{protocol.NewProblem(protocol.CodeUnavailable, "the database is changing", "", waitChanging)}
+	errTooMuch  = &problemError{protocol.NewProblem(protocol.CodeTooLarge, "too much to say", "Ask for fewer prefixes at once, or for more bits.", 0)}
+)
+
+// A scratch is memory that requests use one after the other.
+type scratch struct {
+	body     []byte // of the request
+	reply    []byte
+	found    []protocol.Entry  // of all prefixes
+	ends     []int             // in found, of each prefix
+	made     []protocol.Answer //
+	prefixes [1]protocol.Prefix
+}
+
+// maxKept is what a scratch keeps from request to request, in bytes of a buffer.
+const maxKept = 1 << 20
+
+func (s *scratch) reset() {
+	clear(s.found)
+	clear(s.made)
+	if cap(s.reply) > maxKept {
+		s.reply = nil
+	}
+	if cap(s.found) > maxKept/128 {
+		s.found = nil
+	}
+}
+
+// sign makes a reply to prefixes in x.reply, with before and after around it, and tells for how long all of it holds.
+func (x *exchange) sign(prefixes []protocol.Prefix, before, after string) (life time.Duration, err error) {
+	release, same, err := x.collect(prefixes)
+	if err == nil && !same {
+		release, same, err = x.collect(prefixes) // the database has changed: once more, from the new one
+	}
+	switch {
+	case err != nil:
+		return 0, err
+	case !same:
+		return 0, errChanging
+	}
+	issued := dbformat.At(x.began.Truncate(x.step))
+	left := issued.Add(x.c.Lives.Silence)
+	x.made = x.made[:0]
+	from, digits := 0, allHex(prefixes)
+	for i, p := range prefixes {
+		n := int(p.Bits+3) / 4
+		a := protocol.Answer{V: protocol.Version, Type: p.Type, Bits: p.Bits, Prefix: digits[:n], Issued: issued, Entries: x.found[from:x.ends[i]:x.ends[i]],
+			TTL: inSeconds(x.c.Lives.Entry), NegTTL: inSeconds(x.c.Lives.Silence)}
+		if isFile(p.Type) {
+			a.Release = release
+		}
+		from, digits = x.ends[i], digits[n:]
+		for k := range a.Entries {
+			if end := issued.Add(a.Life(a.Entries[k : k+1])); end.Before(left) {
+				left = end
+			}
+		}
+		x.made = append(x.made, a)
+	}
+	if x.reply, err = protocol.AppendReply(append(x.reply[:0], before...), x.made, x.c.Key); err != nil {
+		return 0, fmt.Errorf("signing: %w", err)
+	}
+	x.reply = append(x.reply, after...)
+	if len(x.reply) > protocol.MaxReplies {
+		return 0, errTooMuch
+	}
+	x.answers, x.entries = len(prefixes), len(x.found)
+	charge(x.rate, x.began, x.entries/chargeEach)
+	x.c.Collector.Signed()
+	x.c.Collector.Answered(x.answers, x.entries, release)
+	return left.Sub(x.began), nil
+}
+
+// allHex are the hex digits of all prefixes, one after the other.
+func allHex(prefixes []protocol.Prefix) string {
+	b := make([]byte, 0, 8*len(prefixes))
+	for _, p := range prefixes {
+		b = p.AppendHex(b)
+	}
+	return string(b)
+}
+
+func isFile(t protocol.Type) bool { return algorithm(t) != 0 }
+
+// algorithm is the hash function of a type of files, 0 for another type.
+func algorithm(t protocol.Type) dbformat.Algorithm {
+	switch t {
+	case protocol.FileSHA256:
+		return dbformat.SHA256
+	case protocol.FileSHA1:
+		return dbformat.SHA1
+	case protocol.FileMD5:
+		return dbformat.MD5
+	}
+	return 0
+}
+
+// collect gathers what is known of prefixes into x.found and x.ends. same is false if the database changed on the way.
+func (x *exchange) collect(prefixes []protocol.Prefix) (release uint64, same bool, err error) {
+	c := collection{lives: &x.c.Lives, found: x.found[:0], overrides: *x.overrides.Load()}
+	x.ends = x.ends[:0]
+	visit := c.visit // one closure for all of them
+	asked := false
+	for _, p := range prefixes {
+		c.begin(p)
+		if a := algorithm(p.Type); a != 0 {
+			r, err := x.c.Database.WithPrefix(a, p.Bits, p.Value, visit)
+			if err != nil {
+				return 0, false, fmt.Errorf("database: %w", err)
+			}
+			if asked && r != release {
+				return 0, false, nil
+			}
+			release, asked = r, true
+		}
+		for _, s := range x.c.Sources {
+			if err := s.Entries(p, c.add); err != nil {
+				return 0, false, fmt.Errorf("source: %w", err)
+			}
+		}
+		if err := c.end(); err != nil {
+			return 0, false, err
+		}
+		x.found, x.ends = c.found, append(x.ends, len(c.found))
+	}
+	return release, true, nil
+}
+
+// A collection gathers entries, prefix by prefix.
+type collection struct {
+	lives     *Lives
+	found     []protocol.Entry
+	overrides overrideSet
+
+	p       protocol.Prefix
+	from    int             // in found, where those of p begin
+	mine    overrideSet     // of p
+	allowed map[string]bool // keys that the database allows, of p
+	full    bool
+}
+
+func (c *collection) begin(p protocol.Prefix) {
+	c.p, c.from, c.mine = p, len(c.found), c.overrides.with(p)
+	clear(c.allowed)
+}
+
+// room tells whether one more entry can be answered.
+func (c *collection) room() bool {
+	c.full = c.full || len(c.found)-c.from >= protocol.MaxEntries || len(c.found) >= maxEntries
+	return !c.full
+}
+
+// visit takes one record of the database.
+func (c *collection) visit(k Known) bool {
+	key := protocol.Key{Type: c.p.Type, Sum: k.Sum}
+	if k.Allowed && c.p.Type != protocol.FileSHA256 || c.mine.has(key) {
+		return true
+	}
+	if !c.room() {
+		return false
+	}
+	var digits [64]byte
+	n := hex.Encode(digits[:], key.Bytes())
+	e := protocol.Entry{Key: string(digits[:n]), Size: k.Size, Verdict: protocol.Untrusted, Name: printable(k.Name), Category: "malware"}
+	switch {
+	case k.Allowed:
+		e.Verdict, e.Category = protocol.Trusted, ""
+		if c.lives.Trusted != c.lives.Entry {
+			e.TTL = inSeconds(c.lives.Trusted)
+		}
+		if c.allowed == nil {
+			c.allowed = map[string]bool{}
+		}
+		c.allowed[e.Key] = true
+	case k.PUA:
+		e.Verdict, e.Category = protocol.PotentiallyUnwanted, "pua"
+	}
+	c.found = append(c.found, e)
+	return true
+}
+
+// add takes one entry of a source.
+func (c *collection) add(e protocol.Entry) bool {
+	if k, err := protocol.ParseKey(c.p.Type, e.Key); err == nil && c.mine.has(k) {
+		return true // what is no key makes the answer fail
+	}
+	if !c.room() {
+		return false
+	}
+	if e.TTL > 0 {
+		e.TTL = max(e.TTL, inSeconds(8*c.lives.step())) // the time of issue moves in steps
+	}
+	c.found = append(c.found, e)
+	return true
+}
+
+// end puts the entries of a prefix in order.
+func (c *collection) end() error {
+	for i := range c.mine {
+		if c.room() {
+			c.found = append(c.found, c.mine[i].entry())
+		}
+	}
+	if c.full {
+		if c.p.Bits < protocol.MaxBits && len(c.found)-c.from >= protocol.MaxEntries {
+			return &problemError{protocol.NewProblem(protocol.CodeBadRequest, "too much to say",
+				"More than "+strconv.Itoa(protocol.MaxEntries)+" keys begin with one of the prefixes: ask for more bits.", 0)}
+		}
+		return errTooMuch
+	}
+	mine := c.found[c.from:]
+	if len(mine) < 2 {
+		return nil
+	}
+	slices.SortFunc(mine, compareEntries)
+	mine = slices.CompactFunc(mine, func(a, b protocol.Entry) bool { return compareEntries(a, b) == 0 })
+	if len(c.allowed) > 0 {
+		mine = slices.DeleteFunc(mine, func(e protocol.Entry) bool { return e.Verdict != protocol.Trusted && c.allowed[e.Key] })
+	}
+	c.found = c.found[:c.from+len(mine)]
+	return nil
+}
+
+func compareEntries(a, b protocol.Entry) int {
+	return cmp.Or(strings.Compare(a.Key, b.Key), cmp.Compare(a.Size, b.Size), cmp.Compare(a.Verdict, b.Verdict), strings.Compare(a.Name, b.Name))
+}
+
+// printable is a signature's name as an entry may have it: databases allow a few characters more.
+func printable(name string) string {
+	for i := range len(name) {
+		if name[i] < 0x20 || name[i] > 0x7e {
+			return strings.Map(func(r rune) rune {
+				if !unicode.IsPrint(r) {
+					return '?'
+				}
+				return r
+			}, strings.ToValidUTF8(name, "?"))
+		}
+	}
+	return name
+}
+
+// failWith answers with what err stands for.
+func (x *exchange) failWith(err error) {
+	if p, ok := errors.AsType[*problemError](err); ok {
+		x.fail(p.Problem)
+		return
+	}
+	x.c.Log.Warn("KSN server: no answer", "kind", x.kind, "error", err)
+	x.fail(protocol.NewProblem(protocol.CodeUnavailable, "no answer now", "The server's database cannot be used.", waitUnavailable))
+}

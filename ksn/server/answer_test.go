@@ -1,0 +1,452 @@
+package server_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/ksn/server"
+)
+
+// said is what an answer says, in a line for each entry.
+func said(a protocol.Answer) (lines []string) {
+	for _, e := range a.Entries {
+		lines = append(lines, fmt.Sprintf("%.8s %d %s %s %s %d", e.Key, e.Size, e.Verdict, e.Name, e.Category, e.TTL))
+	}
+	return lines
+}
+
+// What the database knows comes as entries with the right verdict, category and size, from the release that it names, and only within the prefix.
+func TestAnswersFromTheDatabase(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct {
+		p    protocol.Prefix
+		want []string
+	}{
+		{prefix(protocol.FileSHA256, 24, malware), []string{"0a0b0c01 1234 untrusted Win.Trojan.Example-1 malware 0"}},
+		{prefix(protocol.FileSHA1, 24, malware), []string{"0a0b0c01 1234 untrusted Win.Trojan.Example-1 malware 0"}},
+		{prefix(protocol.FileMD5, 32, malware), []string{"0a0b0c01 1234 untrusted Win.Trojan.Example-1 malware 0"}},
+		{prefix(protocol.FileMD5, 32, malware+1), nil},
+		{prefix(protocol.FileSHA256, 24, nothing), nil},
+		{prefix(protocol.FileSHA256, 24, several), []string{"0a0b0d00 0 potentially_unwanted Unwanted.Toolbar pua 0",
+			`0a0b0d01 0 untrusted Odd.Name "<&>\ malware 0`, "0a0b0d01 5 untrusted Sized malware 0"}},
+		{prefix(protocol.FileSHA256, 31, several), []string{"0a0b0d00 0 potentially_unwanted Unwanted.Toolbar pua 0",
+			`0a0b0d01 0 untrusted Odd.Name "<&>\ malware 0`, "0a0b0d01 5 untrusted Sized malware 0"}},
+		// An allow record cancels what else is said of the same SHA-256, and says nothing by weaker hashes.
+		{prefix(protocol.FileSHA256, 24, allowed), []string{"0a0b0e00 0 trusted   86400"}},
+		{prefix(protocol.FileMD5, 24, allowed), []string{"0a0b0e00 0 untrusted False.Positive malware 0"}},
+	} {
+		a := w.ask(c.p)
+		if got := said(a); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.p, got, c.want)
+		}
+		if a.Release != 7 || a.TTL != 4*3600 || a.NegTTL != 3600 || !a.Issued.Equal(noon) {
+			t.Errorf("%s: release %d, ttl %d and %d, issued %s", c.p, a.Release, a.TTL, a.NegTTL, a.Issued)
+		}
+	}
+	if got := len(w.ask(prefix(protocol.FileSHA256, 16, malware)).Entries); got != 5 {
+		t.Errorf("%d entries begin with 16 bits, want 5", got)
+	}
+}
+
+// URLs and software are known by sources; no release stands behind them, so that nobody takes their silence for the database's.
+func TestAnswersFromSources(t *testing.T) {
+	w := newWorld(t)
+	a := w.ask(prefix(protocol.URL, 24, malware))
+	if got := said(a); !slices.Equal(got, []string{"0a0b0c01 0 untrusted Phishing.Example phishing 600"}) || a.Release != 0 {
+		t.Errorf("%q from release %d", got, a.Release)
+	}
+	if a := w.ask(prefix(protocol.Software, 24, nothing)); len(a.Entries) != 0 || a.Release != 0 {
+		t.Errorf("%q from release %d", said(a), a.Release)
+	}
+	// A source of files adds to the database; what both say is said once.
+	w.src.kind, w.src.entries = protocol.FileMD5, []protocol.Entry{
+		{Key: key(protocol.FileMD5, sum(dbformat.MD5, malware, "one")).Hex(), Size: 1234, Verdict: protocol.Untrusted, Name: "Win.Trojan.Example-1", Category: "malware"},
+		{Key: key(protocol.FileMD5, sum(dbformat.MD5, malware, "one")).Hex(), Verdict: protocol.Trusted, TTL: 1},
+	}
+	a = w.ask(prefix(protocol.FileMD5, 24, malware))
+	if got := said(a); !slices.Equal(got, []string{"0a0b0c01 0 trusted   480", "0a0b0c01 1234 untrusted Win.Trojan.Example-1 malware 0"}) || a.Release != 7 {
+		t.Errorf("%q from release %d", got, a.Release)
+	}
+	// A source that breaks the protocol, or fails, gives a problem and not an empty answer.
+	w.src.entries = []protocol.Entry{{Key: key(protocol.FileMD5, sum(dbformat.MD5, malware, "x")).Hex()}}
+	w.problem(w.do("GET", prefix(protocol.FileMD5, 24, malware).Path(), ""), protocol.CodeUnavailable)
+	w.src.entries, w.src.err = nil, errors.New("the disk is gone")
+	w.problem(w.do("GET", prefix(protocol.URL, 24, nothing).Path(), ""), protocol.CodeUnavailable)
+}
+
+// A name that a database may have and an answer may not does not keep the answer back.
+func TestNamesThatAnswersMayNotHave(t *testing.T) {
+	w := newWorld(t)
+	for i, name := range []string{"No\u00a0break", "Control\x01", "Not\xffUTF-8", "Ünal", "", strings.Repeat("\u3000", 85)} {
+		w.db.put(dbformat.SHA1, server.Known{Sum: sum(dbformat.SHA1, 0xff000000+uint32(i)<<8, name), Name: name})
+		e := w.ask(prefix(protocol.FileSHA1, 24, 0xff000000+uint32(i)<<8)).Entries
+		want := []string{"No?break", "Control?", "Not?UTF-8", "Ünal", "", strings.Repeat("?", 85)}[i]
+		if len(e) != 1 || e[0].Name != want {
+			t.Errorf("%q comes as %+v, want %q", name, e, want)
+		}
+	}
+}
+
+// A batch is answered in the order of its questions, all kinds at once, with one signature.
+func TestBatch(t *testing.T) {
+	w := newWorld(t)
+	var prefixes []protocol.Prefix
+	for i := range protocol.MaxBatch {
+		prefixes = append(prefixes, prefix(protocol.Types()[i%5], 24, malware&0xffff0000+uint32(i)<<8))
+	}
+	all := w.askAll(prefixes...)
+	found := 0
+	for i, s := range all {
+		if isFile := i%5 < 3; (s.Answer.Release == 7) != isFile {
+			t.Errorf("%s comes from release %d", prefixes[i], s.Answer.Release)
+		}
+		if one := w.ask(prefixes[i]); !slices.Equal(said(one), said(s.Answer)) {
+			t.Errorf("%s: %q alone, %q in a batch", prefixes[i], said(one), said(s.Answer))
+		}
+		found += len(s.Answer.Entries)
+	}
+	if w.tally.signed != 1+protocol.MaxBatch || w.tally.answers != 2*protocol.MaxBatch || w.tally.entries != 2*found || found == 0 || w.tally.release != 0 && w.tally.release != 7 {
+		t.Errorf("%d entries, counted %+v", found, w.tally)
+	}
+}
+
+// All answers of a batch are from one release: a database that changes on the way is asked once more, and one that goes on changing is a problem.
+func TestOneReleaseForABatch(t *testing.T) {
+	w := newWorld(t)
+	visits := 0
+	w.db.visited = func() {
+		if visits++; visits == 2 {
+			w.db.release++
+		}
+	}
+	for _, s := range w.askAll(prefix(protocol.FileMD5, 24, malware), prefix(protocol.URL, 24, malware), prefix(protocol.FileSHA1, 24, malware), prefix(protocol.FileSHA256, 24, malware)) {
+		if want := uint64(8); s.Answer.Type != protocol.URL && s.Answer.Release != want {
+			t.Errorf("%s from release %d, want %d", s.Answer.Of(), s.Answer.Release, want)
+		}
+	}
+	w.db.visited = func() { w.db.release++ }
+	q, err := protocol.MarshalQuery([]protocol.Prefix{prefix(protocol.FileMD5, 24, malware), prefix(protocol.FileMD5, 24, several)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := w.problem(w.do("POST", protocol.PathBatch, string(q)), protocol.CodeUnavailable); p.Wait != 1 {
+		t.Errorf("wait %d s, want 1", p.Wait)
+	}
+}
+
+// The operator's word beats the database and the sources, for its own key only, from the next request on.
+func TestOverrides(t *testing.T) {
+	w := newWorld(t)
+	one, two := key(protocol.FileSHA256, sum(dbformat.SHA256, malware, "one")), key(protocol.FileSHA256, sum(dbformat.SHA256, several+1, "two"))
+	set := func(list ...server.Override) {
+		t.Helper()
+		if err := w.SetOverrides(list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(server.Override{Key: two, Verdict: protocol.PotentiallyUnwanted, Note: "secret note", Since: noon},
+		server.Override{Key: one, Verdict: protocol.Trusted, Note: "secret note"},
+		server.Override{Key: key(protocol.FileSHA256, sum(dbformat.SHA256, nothing, "new")), Verdict: protocol.Untrusted},
+		server.Override{Key: key(protocol.URL, urlKey), Verdict: protocol.Trusted},
+		server.Override{Key: key(protocol.FileSHA256, sum(dbformat.SHA256, allowed, "good")), Verdict: protocol.Untrusted})
+	for p, want := range map[protocol.Prefix][]string{
+		prefix(protocol.FileSHA256, 24, malware): {"0a0b0c01 0 trusted  override 0"},
+		prefix(protocol.FileSHA1, 24, malware):   {"0a0b0c01 1234 untrusted Win.Trojan.Example-1 malware 0"},
+		prefix(protocol.FileSHA256, 24, several): {"0a0b0d00 0 potentially_unwanted Unwanted.Toolbar pua 0", "0a0b0d01 0 potentially_unwanted Operator.Unwanted override 0"},
+		prefix(protocol.FileSHA256, 24, nothing): {"00000000 0 untrusted Operator.Untrusted override 0"},
+		prefix(protocol.FileSHA256, 24, allowed): {"0a0b0e00 0 untrusted Operator.Untrusted override 0"},
+		prefix(protocol.URL, 24, malware):        {"0a0b0c01 0 trusted  override 0"},
+	} {
+		if got := said(w.ask(p)); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", p, got, want)
+		}
+	}
+	if body := w.do("GET", prefix(protocol.FileSHA256, 16, malware).Path(), "").Body.String(); strings.Contains(body, "secret") {
+		t.Error("the operator's note is in an answer")
+	}
+	set()
+	if got := said(w.ask(prefix(protocol.FileSHA256, 24, malware))); !slices.Equal(got, []string{"0a0b0c01 1234 untrusted Win.Trojan.Example-1 malware 0"}) {
+		t.Errorf("without overrides: %q", got)
+	}
+	set(server.Override{Key: one, Verdict: protocol.Trusted})
+	for why, list := range map[string][]server.Override{
+		"unknown verdict": {{Key: one, Verdict: protocol.Unknown}},
+		"twice":           {{Key: one, Verdict: protocol.Trusted}, {Key: one, Verdict: protocol.Untrusted}},
+		"no key":          {{Key: protocol.Key{Type: "file"}, Verdict: protocol.Trusted}},
+		"too long a key":  {{Key: protocol.Key{Type: protocol.FileMD5, Sum: one.Sum}, Verdict: protocol.Trusted}},
+		"too many":        make([]server.Override, server.MaxOverrides+1),
+	} {
+		if err := w.SetOverrides(list); err == nil {
+			t.Errorf("%s: no error", why)
+		}
+	}
+	if got := said(w.ask(prefix(protocol.FileSHA256, 24, malware))); !slices.Equal(got, []string{"0a0b0c01 0 trusted  override 0"}) {
+		t.Errorf("after refused lists: %q", got)
+	}
+}
+
+// More than an answer can hold is a problem that says what helps, and never a cut answer: silence would erase a detection.
+func TestTooMuchToSay(t *testing.T) {
+	w := newWorld(t)
+	rows := func(begin uint32, n int) {
+		for i := range n {
+			w.db.rows[dbformat.MD5] = append(w.db.rows[dbformat.MD5], server.Known{Sum: sum(dbformat.MD5, begin, fmt.Sprint(i)), Name: "x"})
+		}
+		w.db.put(dbformat.MD5)
+	}
+	rows(0xee000000, protocol.MaxEntries)
+	if n := len(w.ask(prefix(protocol.FileMD5, 16, 0xee000000)).Entries); n != protocol.MaxEntries {
+		t.Errorf("%d entries, want %d", n, protocol.MaxEntries)
+	}
+	rows(0xee00ff00, 1)
+	if p := w.problem(w.do("GET", prefix(protocol.FileMD5, 16, 0xee000000).Path(), ""), protocol.CodeBadRequest); !strings.Contains(p.Detail, "more bits") {
+		t.Errorf("detail %q does not say what helps", p.Detail)
+	}
+	if n := len(w.ask(prefix(protocol.FileMD5, 24, 0xee00ff00)).Entries); n != 1 {
+		t.Errorf("%d entries, want 1", n)
+	}
+	// Neither does a whole batch grow beyond what clients read.
+	var prefixes []protocol.Prefix
+	for i := range uint32(16) {
+		rows(0xdd000000+i<<8, protocol.MaxEntries)
+		prefixes = append(prefixes, prefix(protocol.FileMD5, 24, 0xdd000000+i<<8))
+	}
+	q, err := protocol.MarshalQuery(append(prefixes, prefix(protocol.FileMD5, 24, malware)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.problem(w.do("POST", protocol.PathBatch, string(q)), protocol.CodeTooLarge)
+	rows(0xdcffffff, protocol.MaxEntries+1)
+	w.problem(w.do("GET", prefix(protocol.FileMD5, 32, 0xdcffffff).Path(), ""), protocol.CodeTooLarge)
+}
+
+// No answer is given without a database, and the server says so before it is asked.
+func TestWithoutADatabase(t *testing.T) {
+	w := newWorld(t)
+	if rec := w.do("GET", "/readyz", ""); rec.Code != 200 {
+		t.Errorf("ready: %d", rec.Code)
+	}
+	w.db.err = errors.New("no generation is current")
+	for _, path := range []string{prefix(protocol.FileMD5, 24, malware).Path(), protocol.PathInfo, "/readyz"} {
+		if p := w.problem(w.do("GET", path, ""), protocol.CodeUnavailable); p.Wait < 1 {
+			t.Errorf("%s names no time to wait", path)
+		}
+	}
+	if rec := w.do("GET", "/healthz", ""); rec.Code != 200 {
+		t.Errorf("healthy: %d", rec.Code)
+	}
+	if err := w.Ready(); err == nil || !strings.Contains(err.Error(), "no generation") {
+		t.Errorf("ready: %v", err)
+	}
+	w.db.err = nil
+	w.now = noon.Add(366 * 24 * time.Hour)
+	if err := w.Ready(); err == nil || !strings.Contains(err.Error(), "expired") {
+		t.Errorf("with an expired provider file: %v", err)
+	}
+}
+
+// Two servers with keys of the same provider and the same database give answers that are worth the same.
+func TestReplicas(t *testing.T) {
+	a := newWorld(t)
+	b := newWorld(t, func(c *server.Config) { c.Key, c.Database = testKey(t, 3), a.db })
+	c := newWorld(t, func(c *server.Config) { c.Database = a.db })
+	p := prefix(protocol.FileSHA256, 16, malware)
+	if x, y := a.ask(p), b.ask(p); !slices.Equal(said(x), said(y)) || x.Release != y.Release || len(x.Entries) == 0 {
+		t.Errorf("%v and %v", x, y)
+	}
+	if x, y := a.do("GET", p.Path(), ""), c.do("GET", p.Path(), ""); x.Body.String() != y.Body.String() || x.Header().Get("ETag") != y.Header().Get("ETag") {
+		t.Error("with the same key the bytes differ")
+	}
+}
+
+// Info is signed for this network, counts everything, and offers statistics only where they are taken.
+func TestInfo(t *testing.T) {
+	w := newWorld(t, func(c *server.Config) { c.PrefixBits, c.MinWait, c.Statement = 20, 90*time.Second, 3 })
+	if err := w.SetOverrides([]server.Override{{Key: key(protocol.URL, urlKey), Verdict: protocol.Trusted}}); err != nil {
+		t.Fatal(err)
+	}
+	rec := w.do("GET", protocol.PathInfo, "")
+	i, err := w.keys.OpenInfo(rec.Body.Bytes(), w.provider.Fingerprint, w.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i.Name != "Example Corp" || i.Release != 7 || i.Files != 18 || i.URLs != 2 || i.Software != 1 || i.PrefixBits != 20 || i.MinWait != 90 || i.Statement != 3 ||
+		!slices.Equal(i.Capabilities, []string{"cloud_mode", "stats"}) || rec.Header().Get("Cache-Control") != "public, max-age=90" {
+		t.Errorf("%+v, %v", i, rec.Header())
+	}
+	w = newWorld(t, func(c *server.Config) { c.Intake = nil })
+	if i, err = w.keys.OpenInfo(w.do("GET", protocol.PathInfo, "").Body.Bytes(), w.provider.Fingerprint, w.now); err != nil || !slices.Equal(i.Capabilities, []string{"cloud_mode"}) {
+		t.Errorf("%+v, %v", i, err)
+	}
+}
+
+// What caches may do: nothing is kept beyond three quarters of the shortest life of what it says, a client's own answer by nobody else, an
+// answer for one network never for another, and a batch not at all.
+func TestCaching(t *testing.T) {
+	w := newWorld(t)
+	get := func(p protocol.Prefix, header ...string) *httptest.ResponseRecorder {
+		return w.do("GET", p.Path(), "", header...)
+	}
+	p := prefix(protocol.FileSHA256, 24, malware)
+	first := get(p)
+	for _, c := range []struct {
+		p    protocol.Prefix
+		at   time.Duration
+		want string
+	}{
+		{p, 0, "public, max-age=2700"}, // the silence of an hour
+		{p, 59 * time.Second, "public, max-age=2655"},
+		{prefix(protocol.URL, 24, malware), 0, "public, max-age=450"}, // an entry of ten minutes
+	} {
+		w.now = noon.Add(c.at)
+		if got := get(c.p).Header(); got.Get("Cache-Control") != c.want || got.Get("Vary") != protocol.NetworkHeader {
+			t.Errorf("%s after %s: %v, want %s", c.p, c.at, got, c.want)
+		}
+	}
+	// Within a minute the answer is the same, and so is its tag.
+	tag := first.Header().Get("ETag")
+	w.now = noon.Add(59 * time.Second)
+	for _, none := range []string{tag, "W/" + tag, `"x", ` + tag, "*"} {
+		if rec := get(p, "If-None-Match", none); rec.Code != 304 || rec.Body.Len() > 0 || rec.Header().Get("ETag") != tag || rec.Header().Get("Cache-Control") != "public, max-age=2655" {
+			t.Errorf("If-None-Match: %s gives %d with %v", none, rec.Code, rec.Header())
+		}
+	}
+	if rec := get(p, "If-None-Match", `"x"`); rec.Code != 200 || rec.Body.String() != first.Body.String() {
+		t.Errorf("another tag: %d %s", rec.Code, rec.Body)
+	}
+	w.db.release++
+	if rec := get(p, "If-None-Match", tag); rec.Code != 200 || rec.Header().Get("ETag") == tag {
+		t.Errorf("a new release has the old tag: %d", rec.Code)
+	}
+	w.db.release--
+	w.now = noon.Add(time.Minute)
+	if rec := get(p, "If-None-Match", tag); rec.Code != 200 || rec.Header().Get("ETag") == tag {
+		t.Errorf("a new minute has the old tag: %d", rec.Code)
+	}
+	q, err := protocol.MarshalQuery([]protocol.Prefix{p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rec := w.do("POST", protocol.PathBatch, string(q)); rec.Code != 200 || rec.Header().Get("Cache-Control") != "no-store" || rec.Header().Get("ETag") != "" {
+		t.Errorf("batch: %d %v", rec.Code, rec.Header())
+	}
+	if err := w.SetTokens([]server.Token{token("desk", "letmein")}); err != nil {
+		t.Fatal(err)
+	}
+	if rec := get(p, "Authorization", "Bearer letmein"); rec.Header().Get("Cache-Control") != "private, max-age=2700" {
+		t.Errorf("with tokens: %v", rec.Header())
+	}
+}
+
+// HEAD has the headers of GET and no body, and no answer says more of the server than it must.
+func TestHeadersOfAnswers(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{prefix(protocol.FileMD5, 24, malware).Path(), protocol.PathInfo, "/openapi.yaml", "/healthz", "/readyz"} {
+		get, head := w.do("GET", path, ""), w.do("HEAD", path, "")
+		if head.Code != 200 || head.Body.Len() > 0 || fmt.Sprint(get.Header()) != fmt.Sprint(head.Header()) || get.Header().Get("Content-Length") != fmt.Sprint(get.Body.Len()) {
+			t.Errorf("%s: GET %v, HEAD %d %v", path, get.Header(), head.Code, head.Header())
+		}
+		if h := get.Header(); h.Get("Server")+h.Get("Set-Cookie") != "" || h.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: %v", path, h)
+		}
+	}
+}
+
+// Statistics go to the intake as they are, without who sent them; without an intake there is no such path.
+func TestStatistics(t *testing.T) {
+	w := newWorld(t)
+	if rec := w.do("POST", protocol.PathStats, `{"n":1}`); rec.Code != 202 || rec.Body.Len() > 0 {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+	most := strings.Repeat("1", server.MaxStats)
+	if rec := w.do("POST", protocol.PathStats, most, "Content-Type", "application/x-ndjson; charset=UTF-8"); rec.Code != 202 {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+	if !slices.Equal(w.taken, []string{`application/json {"n":1}`, "application/x-ndjson " + most}) {
+		t.Errorf("taken: %.200q", w.taken)
+	}
+	w.problem(w.do("POST", protocol.PathStats, most+"1"), protocol.CodeTooLarge)
+	w.problem(w.do("POST", protocol.PathStats, ""), protocol.CodeBadRequest)
+	w.problem(w.do("POST", protocol.PathStats, "{}", "Content-Type", "text/plain"), protocol.CodeBadRequest)
+	w.problem(w.do("POST", protocol.PathStats, "{}", "Content-Encoding", "gzip"), protocol.CodeBadRequest)
+	w.takeErr = fmt.Errorf("%w: no such field", protocol.ErrInvalid)
+	if p := w.problem(w.do("POST", protocol.PathStats, "{}"), protocol.CodeBadRequest); !strings.Contains(p.Detail, "no such field") {
+		t.Errorf("detail %q", p.Detail)
+	}
+	w.takeErr = errors.New("disk full at /var/lib")
+	if p := w.problem(w.do("POST", protocol.PathStats, "{}"), protocol.CodeUnavailable); p.Wait < 1 || strings.Contains(p.Detail, "disk") {
+		t.Errorf("%+v", p)
+	}
+	w = newWorld(t, func(c *server.Config) { c.Intake = nil })
+	w.problem(w.do("POST", protocol.PathStats, "{}"), protocol.CodeNotFound)
+}
+
+// A status page is shown on its own paths only, and knows nothing of the rest.
+func TestStatusPage(t *testing.T) {
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "page "+r.URL.Path) })
+	w := newWorld(t, func(c *server.Config) { c.Status = page })
+	for _, path := range []string{"/", "/status", "/status.json", "/metrics"} {
+		if rec := w.do("GET", path+"?refresh=off", ""); rec.Code != 200 || rec.Body.String() != "page "+path {
+			t.Errorf("%s: %d %s", path, rec.Code, rec.Body)
+		}
+		w.problem(newWorld(t).do("GET", path, ""), protocol.CodeNotFound)
+	}
+	w.problem(w.do("GET", "/other", ""), protocol.CodeNotFound)
+}
+
+// New refuses what no client would accept, and says why.
+func TestConfigRefused(t *testing.T) {
+	for why, change := range map[string]func(*server.Config){
+		"needed":           func(c *server.Config) { c.Database = nil },
+		"does not name":    func(c *server.Config) { c.Key = testKey(t, 9) },
+		"prefixes of":      func(c *server.Config) { c.PrefixBits = 12 },
+		"life of silence":  func(c *server.Config) { c.Lives.Silence = 25 * time.Hour },
+		"life of trusted":  func(c *server.Config) { c.Lives.Trusted = 8 * 24 * time.Hour },
+		"life of entries":  func(c *server.Config) { c.Lives.Entry = time.Second },
+		"life of info":     func(c *server.Config) { c.Lives.Info = 61500 * time.Millisecond },
+		"statement":        func(c *server.Config) { c.Statement = -1 },
+		"requests for inf": func(c *server.Config) { c.MinWait = -1 },
+		"limit of":         func(c *server.Config) { c.Limit.PerSecond = 1e-9 },
+		"token 0":          func(c *server.Config) { c.Tokens = []server.Token{{}} },
+		"override 0":       func(c *server.Config) { c.Overrides = []server.Override{{}} },
+	} {
+		c := server.Config{Provider: provider(t), Key: testKey(t, 2), Database: &memory{}}
+		change(&c)
+		if s, err := server.New(c); err == nil || s != nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("want an error with %q, got %v", why, err)
+		}
+	}
+}
+
+// Kinds and outcomes are complete, so that labels can be declared before anything is counted.
+func TestCounted(t *testing.T) {
+	w := newWorld(t)
+	p := prefix(protocol.FileMD5, 24, malware).Path()
+	tag := w.do("GET", p, "").Header().Get("ETag")
+	w.do("GET", p, "", "If-None-Match", tag)
+	w.do("GET", "/v1/l/x", "")
+	w.do("GET", p, "", protocol.NetworkHeader, strings.Repeat("0", 64))
+	w.do("POST", protocol.PathBatch, "{")
+	w.do("GET", protocol.PathInfo, "")
+	w.do("POST", protocol.PathStats, "{}")
+	w.do("GET", "/", "")
+	want := map[string]int{"lookup ok": 1, "lookup not_modified": 1, "lookup not_found": 1, "lookup wrong_network": 1, "batch bad_request": 1, "info ok": 1, "stats ok": 1, "other not_found": 1}
+	if got, _ := json.Marshal(w.tally.outcomes); string(got) != func() string { b, _ := json.Marshal(want); return string(b) }() {
+		t.Errorf("counted %s, want %v", got, want)
+	}
+	for o := range w.tally.outcomes {
+		k, o, _ := strings.Cut(o, " ")
+		if !slices.Contains(server.Kinds(), server.Kind(k)) || !slices.Contains(server.Outcomes(), server.Outcome(o)) {
+			t.Errorf("%s %s is not declared", k, o)
+		}
+	}
+}

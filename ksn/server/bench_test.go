@@ -1,0 +1,148 @@
+//go:build unix
+
+package server_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/ksn/server"
+)
+
+// big is a database of one algorithm in a sorted array, with a table of where each 20 bits begin.
+type big struct {
+	sums  [][32]byte
+	begin []uint32
+}
+
+func newBig(n int) *big {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	b := &big{sums: make([][32]byte, n), begin: make([]uint32, 1<<20+1)}
+	for i := range b.sums {
+		for k := 0; k < 32; k += 8 {
+			binary.BigEndian.PutUint64(b.sums[i][k:], rnd.Uint64())
+		}
+	}
+	slices.SortFunc(b.sums, func(x, y [32]byte) int { return bytes.Compare(x[:], y[:]) })
+	at := 0
+	for v := range b.begin {
+		for at < n && int(binary.BigEndian.Uint32(b.sums[at][:])>>12) < v {
+			at++
+		}
+		b.begin[v] = uint32(at)
+	}
+	return b
+}
+
+func (b *big) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
+	first := value << (32 - bits)
+	for _, s := range b.sums[b.begin[first>>12]:] {
+		v := binary.BigEndian.Uint32(s[:])
+		if v>>(32-bits) > value || v >= first && !visit(server.Known{Sum: s, Size: 4711, Name: "Win.Trojan.Synthetic-12345"}) {
+			break
+		}
+	}
+	return 7, nil
+}
+
+func (b *big) Counts() (server.Counts, error) {
+	return server.Counts{Release: 7, Files: uint64(len(b.sums))}, nil
+}
+
+// sink is a response that nobody keeps.
+type sink struct {
+	h      http.Header
+	status int
+	n      int
+}
+
+func (s *sink) Header() http.Header         { return s.h }
+func (s *sink) WriteHeader(status int)      { s.status = status }
+func (s *sink) Write(b []byte) (int, error) { s.n += len(b); return len(b), nil }
+
+// body is a request's body that can be read again.
+type body struct{ bytes.Reader }
+
+func (*body) Close() error { return nil }
+
+// spent is the processor time of this process: on a busy machine it says more than the clock.
+func spent(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// Each question has a known hash behind it, as those of endpoints with the light database have. The demand is that a batch of 256 costs at
+// most five times one question.
+func BenchmarkAnswer(b *testing.B) {
+	db := newBig(5_000_000)
+	c := server.Config{Provider: provider(b), Key: testKey(b, 2), Database: db, Limit: server.Limit{PerSecond: 1e9, Burst: 1e9}}
+	s, err := server.New(c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rnd := rand.New(rand.NewPCG(3, 4))
+	question := func() protocol.Prefix {
+		return protocol.Key{Type: protocol.FileSHA256, Sum: db.sums[rnd.IntN(len(db.sums))]}.Prefix(24)
+	}
+	run := func(b *testing.B, requests []*http.Request, bodies [][]byte) {
+		w := &sink{h: http.Header{}}
+		b.ReportAllocs()
+		from, i := spent(b), 0
+		for b.Loop() {
+			r := requests[i%len(requests)]
+			if bodies != nil {
+				r.Body.(*body).Reset(bodies[i%len(bodies)])
+			}
+			clear(w.h)
+			s.ServeHTTP(w, r)
+			if i++; w.status != 200 {
+				b.Fatal(w.status)
+			}
+		}
+		b.ReportMetric(float64(spent(b)-from)/float64(b.N), "cpu-ns/op")
+		b.ReportMetric(float64(w.n)/float64(b.N), "bytes/op")
+	}
+	b.Run("method=GET/questions=1", func(b *testing.B) {
+		var all []*http.Request
+		for range 4096 {
+			all = append(all, &http.Request{Method: "GET", URL: &url.URL{Path: question().Path()}, Header: http.Header{}, RemoteAddr: "192.0.2.1:1234", Body: http.NoBody})
+		}
+		run(b, all, nil)
+	})
+	for _, n := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("method=POST/questions=%d", n), func(b *testing.B) {
+			var all []*http.Request
+			var bodies [][]byte
+			for range 64 {
+				seen := map[protocol.Prefix]bool{}
+				var prefixes []protocol.Prefix
+				for len(prefixes) < n {
+					if p := question(); !seen[p] {
+						seen[p], prefixes = true, append(prefixes, p)
+					}
+				}
+				q, err := protocol.MarshalQuery(prefixes)
+				if err != nil {
+					b.Fatal(err)
+				}
+				all = append(all, &http.Request{Method: "POST", URL: &url.URL{Path: protocol.PathBatch}, RemoteAddr: "192.0.2.1:1234",
+					Header: http.Header{"Content-Type": {"application/json"}}, ContentLength: int64(len(q)), Body: &body{}})
+				bodies = append(bodies, q)
+			}
+			run(b, all, bodies)
+		})
+	}
+}

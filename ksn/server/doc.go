@@ -1,0 +1,39 @@
+// Package server is the private KSN server as an [http.Handler]: it answers questions by prefix (package protocol) from a database, from further
+// sources and from what its operator decided, and signs what it says.
+//
+// It promises:
+//   - An answer names the release that it was made from; all answers of a batch are made from one. Where that cannot be, because the database
+//     is missing or damaged or has too much to say, the client gets a problem and never an empty answer.
+//   - One signature for each request, however many questions it has.
+//   - Whoever asks for another network gets 421 and nothing else; where tokens are configured, whoever has none gets 401 and nothing else.
+//   - Every request is bounded before it is read. Every error is application/problem+json with a code of package protocol, and says how long to wait
+//     where waiting helps. Errors are never kept by caches.
+//   - Nothing is logged but at debug level, and there neither who asked nor what, unless that is configured; keys are not in
+//     requests at all. Intakes of statistics are not told who sent them.
+//   - Servers share nothing: any two with a key of the same provider and the same database give answers that are worth the same.
+//   - There is no goroutine, clock or file of its own.
+//
+// # Paths
+//
+//	GET  /v1/l/{type}/{bits}/{prefix}   one signed answer
+//	POST /v1/lookup                     up to 256 of them
+//	GET  /v1/info                       what the server offers, signed
+//	POST /v1/stats                      statistics, for an [Intake]
+//	GET  /openapi.yaml                  the protocol for other languages
+//	GET  /healthz, /readyz              for load balancers: 200 as long as requests are answered at all; whether answers can be given
+//	GET  /, /status, /status.json, /metrics   of the status page, where there is one
+//
+// HEAD is answered wherever GET is. There is one spelling of each path: no escapes, no query, no doubled slashes, no redirects.
+//
+// # What caches may do
+//
+// The answer to a GET may be kept by any HTTP cache for three quarters of the shortest life of what it says, so that none reaches a client with
+// less than a quarter of its life. With tokens it is private, for no other client may have it. Vary names the header of the network, so
+// that no cache answers a request that was meant for another network. The time of issue moves in steps of up to a minute: within a step the same answer has the same
+// bytes, and If-None-Match gives 304.
+//
+// # Limits
+//
+// Each client, which is a token or else an address (the /64 of an IPv6 one), has [Limit.PerSecond] requests, and [Limit.Burst] at once. A request whose
+// answers have many entries costs one more for each 1024 of them. Of the clients that were seen the last [MaxClients] are remembered.
+package server
