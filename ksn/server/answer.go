@@ -275,6 +275,6 @@ func (x *exchange) failWith(err error) {
 		x.fail(p.Problem)
 		return
 	}
-	x.c.Log.Warn("KSN server: no answer", "kind", x.kind, "error", err)
+	x.warn(err)
 	x.fail(protocol.NewProblem(protocol.CodeUnavailable, "no answer now", "The server's database cannot be used.", waitUnavailable))
 }

@@ -1,9 +1,11 @@
 package server_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -251,6 +253,54 @@ func TestWithoutADatabase(t *testing.T) {
 	w.now = noon.Add(366 * 24 * time.Hour)
 	if err := w.Ready(); err == nil || !strings.Contains(err.Error(), "expired") {
 		t.Errorf("with an expired provider file: %v", err)
+	}
+}
+
+// liar answers for another prefix than it was asked for.
+type liar struct{ *memory }
+
+func (l liar) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
+	return l.memory.WithPrefix(a, bits, value^1, visit)
+}
+
+// What a database says of other keys is not signed, and the log does not tell of which.
+func TestLyingDatabase(t *testing.T) {
+	var out bytes.Buffer
+	w := newWorld(t)
+	w = newWorld(t, func(c *server.Config) { c.Database, c.Log = liar{w.db}, slog.New(slog.NewTextHandler(&out, nil)) })
+	for range 3 {
+		w.problem(w.do("GET", prefix(protocol.FileMD5, 24, malware^1<<8).Path(), ""), protocol.CodeUnavailable)
+	}
+	if text := out.String(); strings.Count(text, "\n") != 1 || strings.Contains(text, "0a0b0") {
+		t.Errorf("the log, which should be one line:\n%s", text)
+	}
+	w.now = w.now.Add(2 * time.Minute)
+	w.do("GET", prefix(protocol.FileMD5, 24, malware^1<<8).Path(), "")
+	if n := strings.Count(out.String(), "\n"); n != 2 {
+		t.Errorf("%d lines after two minutes, want 2", n)
+	}
+}
+
+// A mistake of ours ends one request and no other one; what was begun is cut off, so that nobody takes it for whole.
+func TestPanics(t *testing.T) {
+	var out bytes.Buffer
+	w := newWorld(t, func(c *server.Config) {
+		c.Status = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a mistake") })
+		c.Log = slog.New(slog.NewTextHandler(&out, nil))
+	})
+	w.db.visited = func() { w.db.visited = nil; panic("a mistake") }
+	w.problem(w.do("GET", prefix(protocol.FileMD5, 24, malware).Path(), ""), protocol.CodeUnavailable)
+	w.ask(prefix(protocol.FileMD5, 24, malware))
+	func() {
+		defer func() {
+			if v := recover(); v != http.ErrAbortHandler {
+				t.Errorf("the status page ended in %v", v)
+			}
+		}()
+		w.do("GET", "/status", "")
+	}()
+	if !strings.Contains(out.String(), "level=ERROR") || w.tally.outcomes["other unavailable"] != 1 || w.tally.outcomes["lookup unavailable"] != 1 {
+		t.Errorf("%v\n%s", w.tally.outcomes, out.String())
 	}
 }
 

@@ -66,6 +66,9 @@ func (set tokenSet) find(h http.Header) (Token, bool) {
 // MaxClients is how many clients are remembered for their limits. Whoever is forgotten, because so many others came since, begins anew.
 const MaxClients = 1 << 14
 
+// maxClientName bounds what Config.Client says, in bytes.
+const maxClientName = 128
+
 // A client is who limits are counted for: a token, else what Config.Client says, else an address.
 type client struct {
 	token, name string
@@ -75,7 +78,8 @@ type client struct {
 // clientOf names who sends a request without a token. Of an IPv6 address it is the network that one user has.
 func clientOf(r *http.Request, named func(*http.Request) string) client {
 	if named != nil {
-		return client{name: named(r)}
+		name := named(r)
+		return client{name: strings.Clone(name[:min(len(name), maxClientName)])}
 	}
 	p, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

@@ -148,7 +148,7 @@ type Config struct {
 	Statement  int           // newest version of the provider's statement; 0 for that of the engine
 	MinWait    time.Duration // between two requests for info; 0 for a minute
 
-	Client      func(*http.Request) string // names who sends a request without a token, as a load balancer tells it; nil: by its address
+	Client      func(*http.Request) string // names who sends a request without a token, as a load balancer tells it, in 128 bytes; nil: by its address
 	Status      http.Handler               // the status page; nil: none
 	Collector   Collector                  // nil: nothing is counted
 	Log         *slog.Logger               // nil: none

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -190,6 +191,40 @@ func TestSmuggling(t *testing.T) {
 				t.Error("a look-up was answered")
 			}
 		})
+	}
+}
+
+// The caller's TLS is used, with HTTP/2, and the answers that come through it are the same.
+func TestOverTLS(t *testing.T) {
+	w := newWorld(t)
+	other := httptest.NewTLSServer(http.NotFoundHandler()) // has a certificate to borrow
+	defer other.Close()
+	s := server.NewHTTPServer(w, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: other.TLS.Certificates})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- s.ServeTLS(listener, "", "") }()
+	defer func() { s.Close(); <-done }()
+	client := other.Client()
+	client.Transport.(*http.Transport).ForceAttemptHTTP2 = true
+	defer client.CloseIdleConnections()
+	p := prefix(protocol.FileMD5, 24, malware)
+	for _, method := range []string{"GET", "HEAD"} {
+		r, err := http.NewRequestWithContext(t.Context(), method, "https://"+listener.Addr().String()+p.Path(), http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if want := w.do(method, p.Path(), "").Body.String(); err != nil || string(b) != want || resp.ProtoMajor != 2 || resp.TLS.Version != tls.VersionTLS13 || resp.StatusCode != 200 {
+			t.Errorf("%s over %s: %d %s, %v", method, resp.Proto, resp.StatusCode, b, err)
+		}
 	}
 }
 

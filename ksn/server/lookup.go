@@ -99,7 +99,7 @@ func (x *exchange) stats() {
 	case errors.Is(err, protocol.ErrInvalid):
 		x.badRequest(err.Error())
 	case err != nil:
-		x.c.Log.Warn("KSN server: no statistics taken", "error", err)
+		x.warn(fmt.Errorf("intake: %w", err))
 		x.fail(protocol.NewProblem(protocol.CodeUnavailable, "no statistics taken", "Send them again later.", waitUnavailable))
 	default:
 		x.send(&response{status: http.StatusAccepted, kind: plainText, cache: noStore})

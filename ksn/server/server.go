@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -30,7 +31,8 @@ type Server struct {
 	overrides atomic.Pointer[overrideSet]
 	tokens    atomic.Pointer[tokenSet]
 	clients   *limiter
-	pool      sync.Pool // of *scratch
+	warned    atomic.Int64 // when a failure was logged last, in nanoseconds since 1970
+	pool      sync.Pool    // of *scratch
 }
 
 // New makes a server. The error says what is wrong with c.
@@ -123,12 +125,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // end counts and logs, also after a panic, which ends this request and no other one.
 func (x *exchange) end() {
-	if v := recover(); v != nil {
-		if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-			panic(v)
-		}
+	v := recover()
+	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(v)
+	}
+	cut := v != nil && x.status != 0 // what was begun cannot be taken back, only cut off
+	if v != nil {
 		x.c.Log.Error("KSN server: a request ended in a panic", "kind", x.kind, "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
-		if x.status == 0 {
+		if !cut {
 			x.fail(protocol.NewProblem(protocol.CodeUnavailable, "internal error", "", waitUnavailable))
 		}
 		x.outcome, x.scratch = Outcome(protocol.CodeUnavailable), &scratch{} // what it used may be in any state
@@ -137,13 +141,30 @@ func (x *exchange) end() {
 	x.pool.Put(x.scratch)
 	took := x.c.Now().Sub(x.began)
 	x.c.Collector.Request(x.kind, x.outcome, took)
-	if x.c.Log.Enabled(x.r.Context(), -4) {
+	if x.c.Log.Enabled(x.r.Context(), slog.LevelDebug) {
 		args := []any{"kind", x.kind, "outcome", x.outcome, "status", x.status, "answers", x.answers, "entries", x.entries, "seconds", took.Seconds()}
 		if x.c.LogRequests {
 			args = append(args, "method", x.r.Method, "path", x.r.URL.Path, "client", x.who.String())
 		}
 		x.c.Log.Debug("KSN request", args...)
 	}
+	if cut {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// warnEach is how often a failure is logged: a broken database fails every request.
+const warnEach = time.Minute
+
+func (x *exchange) warn(err error) {
+	last := x.warned.Load()
+	if x.began.UnixNano()-last < int64(warnEach) && last != 0 || !x.warned.CompareAndSwap(last, x.began.UnixNano()) {
+		return
+	}
+	if errors.Is(err, protocol.ErrInvalid) && !x.c.LogRequests {
+		err = errors.New("the database or a source says what breaks the protocol") // which key it is about would tell who asks for what
+	}
+	x.c.Log.Warn("KSN server: no answer", "kind", x.kind, "error", err)
 }
 
 // How long clients are asked to wait where that is not computed.
