@@ -71,7 +71,6 @@ func TestBundleWithAnyBitFlippedNeverGivesTheLayer(t *testing.T) {
 	for _, l := range both(t, sample(8, 5)) {
 		b := bundle(t, l)
 		want := l.Header().Digest()
-		same := 0
 		for i := 0; i < len(b)*8; i += flipStep {
 			b[i/8] ^= 1 << (i % 8)
 			h, err := dbformat.ReadBundle(bytes.NewReader(b), l.Header().Layer, &dbformat.MemSink{})
@@ -79,13 +78,9 @@ func TestBundleWithAnyBitFlippedNeverGivesTheLayer(t *testing.T) {
 				t.Fatal("an error and a header")
 			}
 			if err == nil && h.Digest() == want {
-				same++
+				t.Fatalf("bit %d of byte %d does not matter", i%8, i/8)
 			}
 			b[i/8] ^= 1 << (i % 8)
-		}
-		// Huffman tables of zstd have padding that its decoders do not read; everything else counts.
-		if same > len(b)*8/flipStep/200 {
-			t.Errorf("%d of %d flipped bits change nothing: there is more than one encoding", same, len(b)*8)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package dbformat
 
 import (
 	"encoding/binary"
+	"hash/crc32"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -15,6 +16,12 @@ const (
 
 // maxWindow is the largest window that a decoder accepts.
 const maxWindow = 8 << 20
+
+// sumLen is the length of the CRC-32C after a frame. It covers the whole column before it, for a frame that makes no use
+// of its dictionary says the same with and without one.
+const sumLen = 4
+
+func castagnoli(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
 // A packer codes columns: each one as it is or compressed, whichever is shorter. Its
 // encoders are made when they are first needed, for most deltas need none. It is not safe
@@ -51,11 +58,11 @@ func (p *packer) close() {
 	p.useDict(nil)
 }
 
-// shortColumn is the length up to which a column stays as it is: no zstd frame is worth it.
-const shortColumn = 16
+// shortColumn is the length up to which a column stays as it is: the least zstd frame has 10 bytes, and what stands around it 7.
+const shortColumn = 17
 
 // appendColumn appends data: its length and how it is stored in one number, the
-// stored length where it differs, the stored bytes.
+// stored length where it differs, the stored bytes, which end in a sum where they are a frame.
 func (p *packer) appendColumn(dst, data []byte) []byte { return p.append(dst, data, nil) }
 
 // appendText does the same with the dictionary, if there is one.
@@ -81,15 +88,18 @@ func (p *packer) append(dst, data []byte, dict *zstd.Encoder) []byte {
 			return dst
 		}
 		p.buf = enc.EncodeAll(data, p.buf[:0])
-		if len(p.buf)+3 < len(best) {
+		if len(p.buf)+sumLen+3 < len(best) {
 			best, how = p.buf, coded
 		}
 	}
+	start := len(dst)
 	dst = binary.AppendUvarint(dst, uint64(len(data))<<2|how)
-	if how != columnPlain {
-		dst = binary.AppendUvarint(dst, uint64(len(best)))
+	if how == columnPlain {
+		return append(dst, best...)
 	}
-	return append(dst, best...)
+	dst = binary.AppendUvarint(dst, uint64(len(best)+sumLen))
+	dst = append(dst, best...)
+	return binary.BigEndian.AppendUint32(dst, castagnoli(dst[start:]))
 }
 
 // encoder is the one without a dictionary.
@@ -137,39 +147,59 @@ func (u *unpacker) close() {
 // column reads a column of at most limit bytes. The result is valid until the input is
 // changed; no more than limit bytes are allocated.
 func (u *unpacker) column(c *cursor, limit int64, field string) []byte {
-	v := c.uvarint(uint64(limit)<<2|3, field)
-	n, how := int64(v>>2), v&3
-	if c.err != nil {
-		return nil
-	}
+	n, how, stored := readStored(c, limit, field)
 	d := u.plain
-	switch how {
-	case columnPlain:
-		return c.take(n, field)
-	case columnDict:
+	if how == columnDict {
 		d = u.dict
-	case 3:
-		d = nil
+	}
+	if c.err != nil || how == columnPlain {
+		return stored
 	}
 	if d == nil {
-		c.fail("%s is stored in the unknown way %d", field, how)
+		c.fail("%s is compressed with a dictionary, there is none", field)
 		return nil
 	}
-	stored := c.uvarint(uint64(len(c.b)), field)
-	coded := c.take(int64(stored), field)
-	if c.err != nil {
-		return nil
-	}
-	if int64(stored) >= n || !oneFrame(coded, n) {
-		c.fail("%s is not one zstd frame of %d bytes", field, n)
-		return nil
-	}
-	out, err := d.DecodeAll(coded, make([]byte, 0, n))
+	out, err := d.DecodeAll(stored, make([]byte, 0, n))
 	if err != nil || int64(len(out)) != n {
 		c.fail("%s does not decompress to %d bytes: %v", field, n, err)
 		return nil
 	}
 	return out
+}
+
+// readStored reads a column of at most limit bytes as it is stored: the n bytes themselves, or one frame that has its sum and
+// declares n bytes.
+func readStored(c *cursor, limit int64, field string) (n int64, how uint64, stored []byte) {
+	whole, start := c.b, c.off
+	v := c.uvarint(uint64(limit)<<2|3, field)
+	n, how = int64(v>>2), v&3
+	if how == columnPlain {
+		return n, how, c.take(n, field)
+	}
+	if how > columnDict {
+		c.fail("%s is stored in the unknown way %d", field, how)
+	}
+	size := int64(c.uvarint(uint64(len(c.b)), field))
+	stored = c.take(size, field)
+	if c.err != nil {
+		return 0, how, nil
+	}
+	frame := size - sumLen
+	if frame < 0 || size >= n {
+		c.fail("%s is not one zstd frame of %d bytes", field, n)
+		return 0, how, nil
+	}
+	got, want := castagnoli(whole[:c.off-start-sumLen]), binary.BigEndian.Uint32(stored[frame:])
+	if got != want {
+		c.fail("%s has the CRC-32C %08x, %08x is stored", field, got, want)
+		c.err.(*FormatError).Offset = start // any byte of it may be wrong
+		return 0, how, nil
+	}
+	if !oneFrame(stored[:frame], n) {
+		c.fail("%s is not one zstd frame of %d bytes", field, n)
+		return 0, how, nil
+	}
+	return n, how, stored[:frame:frame]
 }
 
 // oneFrame tells whether b is exactly one zstd frame that declares n bytes, without

@@ -27,6 +27,29 @@ func (p *deltaParser) note(field string, from int64, format string, args ...any)
 	}
 }
 
+// noteColumn does the same of a column that ends in sum bytes of CRC-32C.
+func (p *deltaParser) noteColumn(field string, from, sum int64, format string, args ...any) {
+	if p.visit != nil && p.c.err == nil {
+		visitColumn(p.visit, field, from, p.c.off, sum, fmt.Sprintf(format, args...))
+	}
+}
+
+// visitColumn tells of a column that has the bytes from from to to, the last sum of them its CRC-32C.
+func visitColumn(visit visitor, field string, from, to, sum int64, value string) {
+	visit(field, from, to-sum, value)
+	if sum > 0 {
+		visit("CRC-32C", to-sum, to, "of "+field)
+	}
+}
+
+// sumAfter is how many bytes of CRC-32C end the column that b begins with.
+func sumAfter(b []byte) int64 {
+	if len(b) == 0 || b[0]&3 == columnPlain {
+		return 0
+	}
+	return sumLen
+}
+
 // parseDelta reads b, which is of the kind given. dict gives the dictionary of a section, nil
 // if there is none.
 func parseDelta(b []byte, kind byte, dict func(SectionID) ([]byte, error)) (*delta, error) {
@@ -230,7 +253,7 @@ func (p *deltaParser) ranks(span uint64, strict bool, field string) riceReader {
 // column reads a column of at most limit bytes within the budget. Only names and texts,
 // for which u is not nil, may need a dictionary.
 func (p *deltaParser) column(u *lazyUnpacker, limit int64, field string) []byte {
-	at := p.c.off
+	at, sum := p.c.off, sumAfter(p.c.b)
 	limit = min(limit, p.budget)
 	var b []byte
 	switch {
@@ -242,16 +265,16 @@ func (p *deltaParser) column(u *lazyUnpacker, limit int64, field string) []byte 
 		b = u.column(&p.c, limit, field)
 	}
 	p.budget -= int64(len(b))
-	p.note(field, at, "%d bytes", len(b))
+	p.noteColumn(field, at, sum, "%d bytes", len(b))
 	return b
 }
 
 // hidden passes over a column that needs a dictionary.
 func (p *deltaParser) hidden(limit int64, field string) []byte {
 	at := p.c.off
-	n := p.c.uvarint(uint64(limit)<<2|3, field) >> 2
-	p.c.take(int64(p.c.uvarint(uint64(len(p.c.b)), field)), field)
-	p.note(field, at, "%d bytes, compressed against the old layer", n)
+	n, _, _ := readStored(&p.c, limit, field)
+	p.budget -= n
+	p.noteColumn(field, at, sumLen, "%d bytes, compressed against the old layer", n)
 	return nil
 }
 

@@ -365,7 +365,6 @@ func TestDeltaTruncatedOrFlippedNeverGivesTheLayer(t *testing.T) {
 		if _, err := d.apply(append(bytes.Clone(d.b), 0)); !errors.Is(err, dbformat.ErrCorrupt) {
 			t.Fatalf("%s: a trailing byte: %v", d.name, err)
 		}
-		same := 0
 		for i := 0; i < len(d.b)*8; i += flipStep {
 			d.b[i/8] ^= 1 << (i % 8)
 			h, err := d.apply(d.b)
@@ -373,14 +372,11 @@ func TestDeltaTruncatedOrFlippedNeverGivesTheLayer(t *testing.T) {
 			case err == nil && h.Digest() != d.want:
 				t.Fatalf("%s: bit %d of byte %d gives another layer", d.name, i%8, i/8)
 			case err == nil:
-				same++
+				t.Fatalf("%s: bit %d of byte %d does not matter", d.name, i%8, i/8)
 			case h != nil || !errors.Is(err, dbformat.ErrCorrupt) && !errors.Is(err, dbformat.ErrVersion):
 				t.Fatalf("%s: bit %d of byte %d: %v", d.name, i%8, i/8, err)
 			}
 			d.b[i/8] ^= 1 << (i % 8)
-		}
-		if same > len(d.b)*8/flipStep/100 { // what zstd's decoders pass over
-			t.Errorf("%s: %d of %d flipped bits change nothing", d.name, same, len(d.b)*8)
 		}
 	}
 }

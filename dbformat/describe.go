@@ -218,10 +218,10 @@ func (d *describer) frame(l Layer, s *SectionHeader, f frameHead, start int64, p
 		return n
 	}
 	column := func(name string) {
-		at := c.off
+		at, sum := c.off, sumAfter(c.b)
 		how := [...]string{"as it is", "zstd", "zstd"}[c.b[0]&3]
 		b := unpack.column(c, maxFrame, name)
-		d.field(name, at, c.off, fmt.Sprintf("%d bytes, %s", len(b), how))
+		visitColumn(d.field, name, at, c.off, sum, fmt.Sprintf("%d bytes, %s", len(b), how))
 	}
 	switch {
 	case s.ID.Split() && l == Light:

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/fixtures"
 )
 
 func describe(t testing.TB, b []byte) (string, error) {
@@ -39,6 +40,10 @@ func TestDescribeNamesEveryByte(t *testing.T) {
 		if next != len(b) {
 			t.Fatalf("%s: fields end at byte %d of %d", name, next, len(b))
 		}
+		packed, sums := bytes.Count(b, []byte("\x28\xb5\x2f\xfd")), strings.Count(text, " CRC-32C ")
+		if packed != sums || (packed == 0) != strings.HasSuffix(name, "header") {
+			t.Fatalf("%s: %d zstd frames and %d fields of their sums", name, packed, sums)
+		}
 	}
 }
 
@@ -67,6 +72,10 @@ func TestDescribeShowsWhatComesBeforeTheError(t *testing.T) {
 	}
 	if text, _ := describe(t, b[:len(b)-1]); !strings.Contains(text, "hash/sha256") {
 		t.Error("the fields before the error are not shown")
+	}
+	wrong := fixtures.VectorNamed(t, "delta-light", "text_with_wrong_crc").Data // of a column that needs the old layer
+	if text, err := describe(t, wrong); !errors.Is(err, dbformat.ErrCorrupt) || !strings.Contains(text, "operation") {
+		t.Errorf("%v after\n%s", err, text)
 	}
 	if _, err := describe(t, []byte("not a file of ours")); !errors.Is(err, dbformat.ErrCorrupt) {
 		t.Error(err)

@@ -120,8 +120,8 @@
 // A number is a group of seven bits a byte, least significant first, the high bit set when another byte
 // follows, in its shortest form. A column is a number, 4 x its length + how; if how is not 0, the number
 // of stored bytes; the stored bytes. how: 0 as it is, 1 one zstd frame, 2 (in deltas) one zstd frame with a dictionary.
-// A zstd frame is shorter than what it stands for, declares its content's size, has neither checksum nor dictionary id,
-// and a window of at most 8 MiB.
+// A zstd frame declares its content's size, has neither checksum nor dictionary id, and a window of at most 8 MiB. The CRC-32C (4,
+// Castagnoli) of the column up to there follows it, as the last of the stored bytes, which are fewer with it than what they stand for.
 //
 // Rice gaps: n ascending values below a span. With t the greatest power of two that is not above span/n (rounded down),
 // but at least 1: of each value's difference to the one before it (the first: to 0; where values ascend strictly, less one)

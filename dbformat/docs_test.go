@@ -17,7 +17,7 @@ func TestDumpsInTheDocuments(t *testing.T) {
 	for page, want := range map[string][]string{
 		"layer.md": {"prefix/three_rows", "tail/two_rows", "record/one_hash_two_sizes", "ignore/two_names", "selftest/two_vectors",
 			"header/smallest"},
-		"bundle.md": {"bundle-light/smallest", "bundle-rest/smallest"},
+		"bundle.md": {"bundle-light/smallest", "bundle-rest/smallest", "bundle-light/column_compressed"},
 		"delta.md":  {"delta-light/smallest", "delta-rest/by_hand"},
 	} {
 		text, err := os.ReadFile(filepath.Join("..", "docs", "format", page))

@@ -188,17 +188,64 @@ func FuzzDeltaOfHistories(f *testing.F) {
 		f.Add(seed, uint8(seed))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, steps uint8) {
-		h := newHistory(seed)
-		if steps&8 != 0 { // names enough for a dictionary
-			h.c = sample(40+int(seed%100), seed)
-		}
-		from := makeRelease(t, clone(h.c), h.params())
-		for range steps % 8 {
-			h.step()
-		}
-		to := makeRelease(t, h.c, h.params())
+		from, to := twoReleases(t, seed, steps)
 		step(t, from, to)
 		checkLayers(t, to.light, to.rest)
+	})
+}
+
+func twoReleases(t *testing.T, seed uint64, steps uint8) (from, to release) {
+	t.Helper()
+	h := newHistory(seed)
+	if steps&8 != 0 { // names enough for a dictionary
+		h.c = sample(40+int(seed%100), seed)
+	}
+	from = makeRelease(t, clone(h.c), h.params())
+	for range steps % 8 {
+		h.step()
+	}
+	return from, makeRelease(t, h.c, h.params())
+}
+
+// Whatever byte of a bundle or a delta is changed, and to whatever, the layer that it led to does not come of it.
+func FuzzChangedByte(f *testing.F) {
+	for seed := range uint64(56) {
+		f.Add(seed, uint8(seed), uint32(seed*104729), byte(1)<<(seed%8))
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, steps uint8, at uint32, by byte) {
+		from, to := twoReleases(t, seed, steps)
+		light, rest := step(t, from, to)
+		changed := func(what string, b []byte, l *dbformat.MemLayer, decode func(io.Reader) (*dbformat.Header, error)) {
+			if b == nil || by == 0 {
+				return
+			}
+			i := int(at) % len(b)
+			b[i] ^= by
+			h, err := decode(bytes.NewReader(b))
+			known(t, err)
+			if (err == nil) != (h != nil) {
+				t.Fatalf("%s: %v and %v", what, h, err)
+			}
+			if err == nil && h.Digest() == l.Header().Digest() {
+				t.Fatalf("%s: byte %d of %d may be %#x instead of %#x", what, i, len(b), b[i], b[i]^by)
+			}
+			b[i] ^= by
+		}
+		for _, l := range []*dbformat.MemLayer{to.light, to.rest} {
+			changed(l.Header().Layer.String()+" bundle", bundle(t, l), l, func(r io.Reader) (*dbformat.Header, error) {
+				return dbformat.ReadBundle(r, l.Header().Layer, nowhere{})
+			})
+		}
+		changed("light delta", light, to.light, func(r io.Reader) (*dbformat.Header, error) {
+			return dbformat.ApplyLightDelta(from.light, r, nowhere{})
+		})
+		changed("rest delta", rest, to.rest, func(r io.Reader) (*dbformat.Header, error) {
+			var lr io.Reader
+			if light != nil {
+				lr = bytes.NewReader(light)
+			}
+			return dbformat.ApplyRestDelta(from.light, to.light, from.rest, lr, r, nowhere{})
+		})
 	})
 }
 

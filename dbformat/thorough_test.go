@@ -5,6 +5,7 @@ package dbformat_test
 // How much of what there is to break tests break: see the other file for what it means.
 const (
 	flipStep  = 5
+	valueStep = 1
 	cutStep   = 1
 	histories = 15
 	damages   = 500

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -47,9 +48,10 @@ func zstdFrame(n, size uint64) []byte {
 	return b
 }
 
-// column is a column that says that it has n bytes in the frame.
+// column is a column that says that it has n bytes in the frame, with the right CRC-32C.
 func column(n uint64, frame []byte, how uint64) []byte {
-	return cat(number(n<<2|how), number(uint64(len(frame))), frame)
+	b := cat(number(n<<2|how), number(uint64(len(frame)+4)), frame)
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }
 
 // plain is a column of n zero bytes, as they are.
