@@ -28,9 +28,8 @@
 //
 // A cell is one bit of a bundle or delta flipped, or the file cut at one byte, and given to the decoder as if its outer hash were right. A
 // decoder may refuse it, or give a layer with another digest, which the caller refuses: store.LayerWriter.Finish compares with the signed one.
-// Accepted is a cell from which the signed digest comes although the bytes differ, but for one kind that is counted apart: zstd can say the same
-// text in several ways, so that now and then a bit inside of a compressed block changes the codes and not what they say. The layer
-// is the signed one then; only the hash of the file, which is left out here, tells the two files apart. A panic is a crash.
+// Accepted is a cell from which the signed digest comes although the bytes differ. There must be none: zstd can say the same text in several
+// ways, but the CRC-32C after each frame holds it to the one that was written. A panic is a crash.
 //
 // # A11: readers while generations change
 //
