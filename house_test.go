@@ -28,7 +28,7 @@ var imports = map[string][]string{
 	"osfile":                       {},
 	"dbformat":                     {},
 	"signing":                      {"dbformat", "osfile", "signing/internal/exchange"},
-	"store":                        {"dbformat", "osfile", "signing"},
+	"store":                        {"dbformat", "ksn/protocol", "osfile", "signing"},
 	"matcher":                      {"dbformat", "osfile", "store"},
 	"urlhash":                      {},
 	"ksn":                          {"dbformat", "store"},

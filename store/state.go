@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"example.org/avdb/osfile"
 )
@@ -211,9 +213,15 @@ func (s *Store) changeState(f func(*bolt.Tx) error) error {
 		if err := s.addEvent(tx, note); err != nil {
 			return err
 		}
-		return f(tx)
+		if err := f(tx); err != errUnchanged {
+			return err
+		}
+		return nil
 	})
 }
+
+// errUnchanged ends a transaction of state.db that has put nothing: nothing is written, and it is no failure.
+var errUnchanged = errors.New("nothing to change")
 
 // tornBeginning tells whether a damaged state.db is no longer than what bbolt writes before the first transaction: a crash
 // tore that write, and nothing was ever kept in the file that would be worth putting aside.
@@ -232,9 +240,13 @@ func (s *Store) tryChangeState(f func(*bolt.Tx) error) error {
 		return openFailure(path, err)
 	}
 	defer closeState(path, db)
-	return stateFailure(path, s.files.Transaction(path, func() error {
+	err = s.files.Transaction(path, func() error {
 		return guardBolt(path, func() error { return db.Update(f) })
-	}))
+	})
+	if errors.Is(err, errUnchanged) {
+		return nil
+	}
+	return stateFailure(path, err)
 }
 
 // makeState makes an empty file, which bbolt fills under its own lock: of two processes that get here at once neither
@@ -277,34 +289,63 @@ func unseal(b []byte, v any) bool {
 	return len(b) > 4 && binary.BigEndian.Uint32(b) == castagnoli(b[4:]) && json.Unmarshal(b[4:], v) == nil
 }
 
-// openState opens state.db and checks its pages under bbolt's lock.
-func openState(path string, readOnly bool) (db *bolt.DB, err error) {
+// sealUnder puts before bytes a CRC-32C of the key that they stand under and of them: a value under another key is none.
+func sealUnder(key, b []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(b)), sumUnder(key, b)), b...)
+}
+
+// unsealUnder gives the bytes that sealUnder was given, as part of sealed.
+func unsealUnder(key, sealed []byte) (b []byte, ok bool) {
+	if len(sealed) < 4 || binary.BigEndian.Uint32(sealed) != sumUnder(key, sealed[4:]) {
+		return nil, false
+	}
+	return sealed[4:], true
+}
+
+// sumUnder covers the key's length: a key that has lost its last byte to its value is another key.
+func sumUnder(key, b []byte) uint32 {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	sum := crc32.Checksum(binary.BigEndian.AppendUint32(nil, uint32(len(key))), table)
+	return crc32.Update(crc32.Update(sum, table, key), table, b)
+}
+
+// openState opens state.db, and waits for others that have it open.
+func openState(path string, readOnly bool) (*bolt.DB, error) {
+	return openInPlace(path, bolt.Options{ReadOnly: readOnly, Timeout: boltTimeout})
+}
+
+// openInPlace opens a bbolt file that is written in place and checks its pages under bbolt's lock. One that is longer than o.MaxSize,
+// unless that is 0, is damaged.
+func openInPlace(path string, o bolt.Options) (db *bolt.DB, err error) {
 	var f *os.File
 	flag := os.O_RDWR
-	if readOnly {
+	if o.ReadOnly {
 		flag = os.O_RDONLY
 	}
-	err = guardBolt(path, func() (err error) {
-		db, err = bolt.Open(path, modeSecret, &bolt.Options{
-			Timeout:      boltTimeout,
-			ReadOnly:     readOnly,
-			PageSize:     boltPageSize, // of a new file
-			FreelistType: bolt.FreelistMapType,
-			NoStatistics: true,
-			OpenFile: func(path string, _ int, _ fs.FileMode) (*os.File, error) {
-				var err error
-				if f, err = openRegular(path, flag); err != nil {
-					return nil, err
-				}
-				// This is the one file that is written in place: under a second name it could be anybody's.
-				if i, err := f.Stat(); err != nil || osfile.HardLinked(i) {
-					f.Close()
-					return nil, errors.Join(err, notRegular(path, "has a second name"))
-				}
-				return f, nil
-			},
-		})
+	o.PageSize = boltPageSize // of a new file
+	o.FreelistType = bolt.FreelistMapType
+	o.NoStatistics = true
+	o.OpenFile = func(path string, _ int, _ fs.FileMode) (*os.File, error) {
+		var err error
+		if f, err = openRegular(path, flag); err != nil {
+			return nil, err
+		}
+		// A file that is written in place could be anybody's under a second name.
+		i, err := f.Stat()
+		switch {
+		case err == nil && osfile.HardLinked(i):
+			err = notRegular(path, "has a second name")
+		case err == nil && o.MaxSize > 0 && i.Size() > int64(o.MaxSize):
+			err = damaged(path, "has %d bytes, the limit is %d", i.Size(), o.MaxSize)
+		}
 		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		return f, nil
+	}
+	err = guardBolt(path, func() (err error) {
+		if db, err = bolt.Open(path, modeSecret, &o); err != nil {
 			return err
 		}
 		i, err := f.Stat()
@@ -329,8 +370,11 @@ func closeState(path string, db *bolt.DB) { _ = guardBolt(path, db.Close) }
 
 // stateFailure keeps errors of ours, and calls those of bbolt what they are.
 func stateFailure(path string, err error) error {
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
+	case errors.Is(err, bolterrors.ErrIncompatibleValue): // a bucket stands where a value should, or the other way round
+		return openFailure(path, err)
 	}
 	return failed(path, "cannot be written", err)
 }
