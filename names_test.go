@@ -92,7 +92,7 @@ var shapes = []shape{
 	{"(tmp|device/trust/tmp)/new-[0-9]+", ""},
 
 	// a state folder
-	{"device|device/(db|db/layers|db/index|trust|trust/roots|trust/tmp|downloads)", ""},
+	{"device|device/(db|db/layers|db/index|trust|trust/roots|trust/tmp|downloads|ksn)", ""},
 	{"device/(settings\\.json|settings\\.lock|state\\.db|update\\.lock)", ""},
 	{"device/db/(CURRENT|restrictions\\.json)", ""},
 	{"device/db/layers/" + digest + "\\.db", ""},
@@ -100,6 +100,9 @@ var shapes = []shape{
 	{"device/(settings\\.json|db/CURRENT|db/restrictions\\.json|db/index/.*\\.idx|db/layers/(light|rest))\\.[0-9a-f]{16}\\.tmp", ""},
 	{"device/trust/(floors|verified)\\.json", ""},
 	{"device/trust/roots/" + number + "\\.root\\.json", "device/trust/roots/" + maximum + ".root.json"},
+	{"device/ksn/(global|private)\\.json", "device/ksn/private.json"},
+	{"device/(overrides\\.json|cache\\.db)", "device/cache.db"},
+	{"device/(overrides\\.json|ksn/.*\\.json)\\.[0-9a-f]{16}\\.tmp", "device/ksn/global.json.0123456789abcdef.tmp"},
 	{"device/downloads/" + digest + "\\.unverified", "device/downloads/" + zeros + ".unverified"},
 }
 

@@ -136,12 +136,14 @@ func (s *Store) abandoned(path string) bool {
 	return f.Unlock() == nil
 }
 
-// cleanSettings removes temporary files beside the settings, unless somebody is just changing them.
+// cleanSettings removes temporary files beside settings, overrides and networks, unless somebody is just changing them.
 func (s *Store) cleanSettings() error {
 	lock, ok, err := tryLock(s.settingsLock())
 	if err != nil || !ok {
 		return nil
 	}
 	defer lock.Unlock()
-	return s.sweep(s.dir, func(name string) bool { return strings.HasPrefix(name, "settings.json.") && isTemp(name) })
+	return firstError(s.sweep(s.dir, func(name string) bool {
+		return isTemp(name) && (strings.HasPrefix(name, "settings.json.") || strings.HasPrefix(name, "overrides.json."))
+	}), s.sweep(s.ksnDir(), isTemp))
 }

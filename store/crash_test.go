@@ -52,6 +52,17 @@ func TestOrderOfWrites(t *testing.T) {
 	})
 	step("put an index", func() error { return s.PutIndex("x-1", func(yield func([]byte) bool) { yield([]byte("piece")) }) })
 	step("clean", func() error { return s.Clean() })
+	step("put a network", func() error { return s.PutNetwork("private", []byte("{}")) })
+	step("remove a network", func() error { return s.RemoveNetwork("private") })
+	step("change overrides", func() error {
+		return s.UpdateOverrides(func([]Override) ([]Override, error) { return []Override{override(1)}, nil })
+	})
+	step("remember", func() error {
+		var v map[string]int
+		return s.UpdateKSN(&v, func(bool) error { v = map[string]int{"a": 1}; return nil })
+	})
+	step("write the cache", func() error { return s.WriteCache([]CacheEntry{{"k", []byte("v"), day(101)}}, nil) })
+	step("clear the cache", func() error { return s.ClearCache() })
 
 	golden := filepath.Join("testdata", "order.txt")
 	if *update {

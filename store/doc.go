@@ -12,9 +12,13 @@
 //	STATE/db/restrictions.json   0644  the restriction set in force, highest epoch
 //	STATE/trust/                 0700  for package signing
 //	STATE/downloads/             0700  partial files of the updater
+//	STATE/ksn/                   0755
+//	STATE/ksn/KIND.json          0644  provider file of the global or private network; replaced by rename
 //	STATE/settings.json          0600  the device's own settings; replaced by rename
-//	STATE/settings.lock          0600  held while the settings are changed
-//	STATE/state.db               0600  history and the state of each source; opened per operation
+//	STATE/settings.lock          0600  held while settings, overrides or networks are changed
+//	STATE/overrides.json         0600  what the owner says of single objects; replaced by rename
+//	STATE/state.db               0600  history, the state of each source, what clients of a network remember; opened per operation
+//	STATE/cache.db               0600  answers of a network; may be lost at any time
 //	STATE/update.lock            0600  held by the one updater that may change db
 //
 // The modes hold whatever the umask. Files in the making are named NAME.RANDOM.tmp beside their
@@ -34,4 +38,7 @@
 // pages, so before bbolt sees a file its page tree is walked (it must be a tree, inside the file), and every
 // value is checked against a digest (blocks) or a CRC-32C (pieces of an index) when this process first touches it.
 // A block that is absent is damage, never a miss.
+//
+// state.db and cache.db are written in place, by any process, which locks them for the moments in which it has them open. Their pages are
+// checked each time, under that lock. Every value of theirs has a sum, and what does not fit it is as good as absent.
 package store

@@ -46,7 +46,9 @@ func TestDocumentedExamples(t *testing.T) {
 	must(t, err)
 	restrictions, err := encodeRestrictions([]byte(`{"schema":1,"epoch":12,"records":[]}`), 12)
 	must(t, err)
-	for heading, want := range map[string][]byte{"CURRENT": current, "settings.json": settings, "restrictions.json": restrictions} {
+	overrides, err := encodeOverrides([]Override{override(0x0a0b0c)})
+	must(t, err)
+	for heading, want := range map[string][]byte{"CURRENT": current, "settings.json": settings, "restrictions.json": restrictions, "overrides.json": overrides} {
 		if got := docExample(t, heading); !bytes.Equal(got, want) {
 			t.Errorf("the example of %s in docs/format/store.md is\n%swant\n%s", heading, got, want)
 		}

@@ -16,13 +16,13 @@ var (
 	// ErrStorage: the disk is full, not writable, or what it holds is damaged.
 	ErrStorage = errors.New("storage error")
 	// ErrDamaged is matched together with ErrStorage when content on disk is wrong or
-	// missing. Fetching it again heals all but settings.json, which no source has.
+	// missing. Fetching it again heals all but settings.json, overrides.json and the provider file of a private network, which no source has.
 	ErrDamaged = errors.New("damaged")
 	// ErrDigestMismatch: a finished layer is not the one that was wanted. Nothing on disk is
 	// wrong and nothing was kept: the bytes that it was made from, or their base, are.
 	ErrDigestMismatch = errors.New("digest mismatch")
-	// ErrSettings: settings that this engine does not understand. Beside it, those in settings.json match ErrStorage and ErrDamaged;
-	// those that a caller wants to put there do not.
+	// ErrSettings: settings or overrides that this engine does not understand. Beside it, those in settings.json and overrides.json match
+	// ErrStorage and ErrDamaged; those that a caller wants to put there do not.
 	ErrSettings = errors.New("invalid settings")
 	// ErrHeld: a hold forbids the release.
 	ErrHeld = errors.New("held")
@@ -59,7 +59,7 @@ func cause(err error) error {
 	return err
 }
 
-// Is matches the kind, [ErrDamaged] if the content is wrong, and [ErrStorage] if it is that of settings.json: an
+// Is matches the kind, [ErrDamaged] if the content is wrong, and [ErrStorage] if it is that of settings.json or overrides.json: an
 // index is built again and ails nobody.
 func (e *Error) Is(target error) bool {
 	return target == e.Kind || e.Damaged && (target == ErrDamaged || target == ErrStorage && e.Kind == ErrSettings)

@@ -21,7 +21,7 @@ type files interface {
 	SyncDir(path string) error
 	Remove(path string) error // nil if it is not there
 
-	// Transaction is a change of the bbolt file at path, which change makes and syncs.
+	// Transaction is a change of the bbolt file at path, which change makes, and syncs unless it is the cache.
 	Transaction(path string, change func() error) error
 }
 

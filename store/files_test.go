@@ -67,6 +67,11 @@ func (r *recordFiles) Remove(path string) error {
 	return r.osFiles.Remove(path)
 }
 
+func (r *recordFiles) Transaction(path string, change func() error) error {
+	r.add("transaction", path)
+	return r.osFiles.Transaction(path, change)
+}
+
 type recordFile struct {
 	newFile
 	r    *recordFiles
@@ -158,6 +163,10 @@ func (f *faultFiles) SyncDir(path string) error {
 
 func (f *faultFiles) Remove(path string) error {
 	return f.do(func() error { return f.osFiles.Remove(path) })
+}
+
+func (f *faultFiles) Transaction(path string, change func() error) error {
+	return f.do(func() error { return f.osFiles.Transaction(path, change) })
 }
 
 type faultFile struct {

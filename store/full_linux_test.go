@@ -3,6 +3,7 @@ package store
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -70,12 +71,63 @@ func TestFullDisk(t *testing.T) {
 	t.Logf("%d installs refused, %d done", refused, done)
 }
 
+// TestFullDiskForClients: without room each write of what clients keep says so, nothing is damaged, and with room again it works.
+func TestFullDiskForClients(t *testing.T) {
+	s, dir := mounted(t)
+	for _, f := range []func(*Store) error{remember("old"), putCache(0), putOverrides(1), putNetwork("old")} {
+		must(t, f(s))
+	}
+	before, ballast := kept(t, s), filepath.Join(dir, "ballast")
+	var more []CacheEntry
+	for i := range 100 {
+		more = append(more, CacheEntry{fmt.Sprint(i), make([]byte, 4000), day(101)})
+	}
+	refused := 0
+	for room := range 4 { // each leaves pages that it wrote, so that more room would do in the end
+		free, err := s.FreeBytes()
+		must(t, err)
+		must(t, os.WriteFile(ballast, make([]byte, free-int64(room)*4096), 0o600))
+		for what, err := range map[string]error{
+			"remember": remember(strings.Repeat("n", maxRecord-100))(s), "cache": s.WriteCache(more, nil),
+			"overrides": putOverrides(manyNumbers(300)...)(s), "network": putNetwork(strings.Repeat("n", 100<<10))(s),
+		} {
+			if !errors.Is(err, ErrStorage) || errors.Is(err, ErrDamaged) || !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("%s with %d pages of room: %v, want ErrStorage with ENOSPC", what, room, err)
+			}
+			refused++
+		}
+		must(t, os.Remove(ballast))
+		if got := kept(t, s); got != before {
+			t.Fatalf("with %d pages of room what is kept became\n%s", room, got)
+		}
+	}
+	for _, f := range []func(*Store) error{remember("new"), putCache(1), putOverrides(2), putNetwork("new")} {
+		must(t, f(s))
+	}
+	if events, err := s.History(0); err != nil || len(events) > 0 {
+		t.Errorf("it was taken for damage: %+v, %v", events, err)
+	}
+	t.Logf("%d writes refused", refused)
+}
+
+func manyNumbers(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
+
 // TestReadOnlyDisk: everything that reads works, everything that writes says why it does not.
 func TestReadOnlyDisk(t *testing.T) {
 	s, dir := mounted(t)
 	one, two := newRelease(t, 1, 100, 1), newRelease(t, 2, 101, 2)
 	locked(t, s, func() { must(t, install(s, one, dbformat.VariantFull)) })
 	must(t, s.AppendHistory(Event{Kind: "update"}))
+	for _, f := range []func(*Store) error{remember("x"), deferTwo, spool("x"), putCache(1), putOverrides(1), putNetwork("x")} {
+		must(t, f(s))
+	}
+	before := kept(t, s)
 	must(t, syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
 	requireCurrent(t, s, one, dbformat.VariantFull)
 	if _, err := s.Verify(true, nil); err != nil {
@@ -91,10 +143,15 @@ func TestReadOnlyDisk(t *testing.T) {
 		"history":  s.AppendHistory(Event{Kind: "update"}),
 		"settings": s.UpdateSettings(func(v *Settings) error { v.CloudMode = true; return nil }),
 		"index":    s.PutIndex("k", func(yield func([]byte) bool) { yield([]byte("x")) }),
+		"remember": remember("y")(s), "undefer": s.Undefer([]Deferred{{Key: objectKey(1), Path: "/a"}}), "spool": spool("y")(s), "clear the spool": s.ClearSpool(),
+		"cache": putCache(2)(s), "clear the cache": s.ClearCache(), "overrides": putOverrides(2)(s), "network": putNetwork("y")(s), "remove the network": s.RemoveNetwork("private"),
 	} {
 		if !errors.Is(err, ErrStorage) || !errors.Is(err, syscall.EROFS) || errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %v, want ErrStorage with EROFS", what, err)
 		}
+	}
+	if after := kept(t, s); after != before {
+		t.Errorf("what clients keep was\n%s\nand reads as\n%s", before, after)
 	}
 	locked(t, s, func() {
 		if err := install(s, two, dbformat.VariantFull); !errors.Is(err, ErrStorage) || !errors.Is(err, syscall.EROFS) {

@@ -152,3 +152,22 @@ func FuzzIndexFile(f *testing.F) {
 		}
 	})
 }
+
+// FuzzCacheFile changes bytes of cache.db: what is visited was written, nothing is an error, and the cache can be written.
+func FuzzCacheFile(f *testing.F) {
+	s := newMemoryStore(f)
+	list, legal := cached(0, 80, 0), map[string][]CacheEntry{}
+	record(legal, list)
+	must(f, s.WriteCache(list, nil))
+	whole, err := os.ReadFile(s.cachePath())
+	must(f, err)
+	for _, b := range fileSeeds(whole) {
+		f.Add(b)
+	}
+	f.Add(place(bytes.Index(whole, list[3].Value), 9))
+	f.Fuzz(func(t *testing.T, edits []byte) {
+		must(t, os.WriteFile(s.cachePath(), edit(whole, edits), 0o600))
+		requireLegal(t, s, "edited", legal)
+		requireWritable(t, s, "edited", legal)
+	})
+}

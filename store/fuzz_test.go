@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"example.org/avdb/dbformat"
 )
@@ -65,6 +67,47 @@ func FuzzSettings(f *testing.F) {
 		second, err := encodeJSON(again)
 		must(t, err)
 		if !bytes.Equal(first, second) {
+			t.Fatalf("written as %s, then as %s", first, second)
+		}
+	})
+}
+
+// FuzzOverrides: overrides that are read are what a store may hold, in order and one for each object, and are the same when they were written and
+// read again.
+func FuzzOverrides(f *testing.F) {
+	for _, list := range [][]Override{nil, {override(1)}, {override(2), override(1)}, {{Key: "file-md5:" + strings.Repeat("0a", 16), Verdict: "untrusted", Since: dbformat.At(day(1))}}} {
+		b, err := encodeOverrides(list)
+		must(f, err)
+		spoil(f, b)
+	}
+	one, err := encodeOverrides([]Override{override(1)})
+	must(f, err)
+	for _, c := range [][2]string{{"trusted", "unknown"}, {"trusted", "TRUSTED"}, {"file-sha256", "file-md5"}, {"file-sha256", "url"}, {"000", "00A"}, {"ticket", "a\\u0000b"}, {"ticket", "\xff"},
+		{"2026", "1969"}, {"}", "},"}, {"schema", "Schema"}} {
+		f.Add([]byte(strings.Replace(string(one), c[0], c[1], 1)))
+	}
+	f.Add([]byte(strings.Replace(string(one), "    {", "    null, {", 1)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		list, err := parseOverrides(b)
+		if err != nil {
+			if list != nil {
+				t.Fatalf("%v, and %v", err, list)
+			}
+			return
+		}
+		for i, o := range list {
+			k, err := parseKey(o.Key)
+			if err != nil || k.String() != o.Key || i > 0 && o.Key <= list[i-1].Key || o.Verdict.Rank() < 2 || len(o.Note) > dbformat.MaxName || !utf8.ValidString(o.Note) {
+				t.Fatalf("override %d is %+v", i, o)
+			}
+		}
+		first, err := encodeOverrides(list)
+		must(t, err)
+		again, err := parseOverrides(first)
+		must(t, err)
+		second, err := encodeOverrides(again)
+		must(t, err)
+		if !slices.Equal(list, again) || !bytes.Equal(first, second) {
 			t.Fatalf("written as %s, then as %s", first, second)
 		}
 	})

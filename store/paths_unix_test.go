@@ -29,17 +29,21 @@ func TestModesWhateverTheUmask(t *testing.T) {
 		must(t, s.PutRestrictions([]byte("{}"), 1))
 		must(t, s.AppendHistory(Event{Kind: "update"}))
 		must(t, s.UpdateSettings(func(v *Settings) error { v.CloudMode = true; return nil }))
-		for _, path := range []string{s.indexDir(), s.DownloadsDir()} {
+		must(t, putOverrides(1)(s))
+		must(t, putCache(1)(s))
+		for _, path := range []string{s.indexDir(), s.DownloadsDir(), s.ksnDir()} {
 			must(t, os.RemoveAll(path))
 		}
 		must(t, s.MakeFolders())
+		must(t, putNetwork("x")(s))
 		must(t, s.PutIndex("k", func(yield func([]byte) bool) { yield([]byte("x")) }))
 		want := map[string]fs.FileMode{
-			".": 0o755, "db": 0o755, "db/layers": 0o755, "db/index": 0o755, "trust": 0o700, "downloads": 0o700,
+			".": 0o755, "db": 0o755, "db/layers": 0o755, "db/index": 0o755, "trust": 0o700, "downloads": 0o700, "ksn": 0o755,
 			"db/CURRENT": 0o644, "db/restrictions.json": 0o644, "db/index/k.idx": 0o644,
 			"db/layers/" + r.light.Header().Digest().String() + ".db": 0o644,
 			"db/layers/" + r.rest.Header().Digest().String() + ".db":  0o644,
 			"settings.json": 0o600, "settings.lock": 0o600, "state.db": 0o600, "update.lock": 0o600,
+			"overrides.json": 0o600, "cache.db": 0o600, "ksn/private.json": 0o644,
 		}
 		must(t, filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
 			must(t, err)
@@ -55,6 +59,22 @@ func TestModesWhateverTheUmask(t *testing.T) {
 		for name := range want {
 			t.Errorf("umask %03o: %s is missing", mask, name)
 		}
+	}
+}
+
+// A provider file does not get behind a link in the place of its folder, nor does one come from there.
+func TestNetworkBehindALink(t *testing.T) {
+	s := newStore(t)
+	must(t, putNetwork("theirs")(s))
+	victim := filepath.Join(t.TempDir(), "victim")
+	must(t, os.Rename(s.ksnDir(), victim))
+	must(t, os.Symlink(victim, s.ksnDir()))
+	_, ok, err := s.Network("private")
+	for _, err := range []error{err, putNetwork("ours")(s), s.RemoveNetwork("private")} {
+		requireError(t, err, ErrStorage, "is not a folder")
+	}
+	if b, err := os.ReadFile(filepath.Join(victim, "private.json")); ok || err != nil || string(b) != "theirs" {
+		t.Errorf("theirs is %q, %v, %v", b, ok, err)
 	}
 }
 
@@ -123,6 +143,10 @@ func TestPathsThatAreNotOurs(t *testing.T) {
 		"update.lock":       (*Store).lockPath,
 		"layers":            (*Store).layersDir,
 		"trust":             (*Store).TrustDir,
+		"ksn":               (*Store).ksnDir,
+		"private.json":      func(s *Store) string { return filepath.Join(s.ksnDir(), "private.json") },
+		"overrides.json":    (*Store).overridesPath,
+		"cache.db":          (*Store).cachePath,
 	}
 	for what, put := range plant {
 		for where, path := range paths {
@@ -174,8 +198,49 @@ func everything(s *Store, r *release) {
 	_ = s.AppendHistory(Event{Kind: "update"})
 	_, _ = s.History(0)
 	_, _ = s.Verify(true, nil)
+	_ = putNetwork("x")(s)
+	_, _, _ = s.Network("private")
+	_ = putOverrides(1)(s)
+	_, _ = s.Overrides()
+	_ = remember("x")(s)
+	_ = deferTwo(s)
+	_ = spool("x")(s)
+	_ = s.ReadCache(func(CacheEntry) bool { return true })
+	_ = putCache(1)(s)
 	_ = s.Clean()
+	_ = s.ClearSpool()
+	_ = s.RemoveNetwork("private")
+	_ = s.ClearCache()
 	_, _ = Create(s.dir, Options{})
+}
+
+// TestThingsInThePlaceOfTheCache: a cache that is no file of ours is empty, and a writer takes what is there away and begins its own.
+func TestThingsInThePlaceOfTheCache(t *testing.T) {
+	for what, put := range map[string]func(path, victim string) error{
+		"symlink":          func(path, victim string) error { return os.Symlink(victim, path) },
+		"dangling symlink": func(path, victim string) error { return os.Symlink(victim+".none", path) },
+		"hard link":        func(path, victim string) error { return os.Link(victim, path) },
+		"fifo":             func(path, _ string) error { return syscall.Mkfifo(path, 0o600) },
+		"empty folder":     func(path, _ string) error { return os.Mkdir(path, 0o700) },
+	} {
+		s := newMemoryStore(t)
+		list := cached(0, 20, 0)
+		must(t, s.WriteCache(list, nil))
+		victim := filepath.Join(s.dir, "victim")
+		must(t, os.Rename(s.cachePath(), victim)) // a sound cache, and somebody else's
+		before, err := os.ReadFile(victim)
+		must(t, err)
+		must(t, put(s.cachePath(), victim))
+		requireCache(t, s)
+		must(t, s.WriteCache(list[:3], nil))
+		requireCache(t, s, list[:3]...)
+		if after, err := os.ReadFile(victim); err != nil || string(after) != string(before) {
+			t.Errorf("%s: the victim was changed, %v", what, err)
+		}
+		if events, err := s.History(0); err != nil || len(events) != 1 || events[0].Kind != "cache_recreated" {
+			t.Errorf("%s: history is %+v, %v", what, events, err)
+		}
+	}
 }
 
 // TestForeignLock: whoever may read a layer file can lock it; scans neither fail nor wait for that.
@@ -240,6 +305,9 @@ func TestForeignUser(t *testing.T) {
 	must(t, err)
 	locked(t, s, func() { must(t, install(s, newRelease(t, 1, 50, 1), dbformat.VariantFull)) })
 	must(t, s.PutIndex("k", func(yield func([]byte) bool) { yield([]byte("x")) }))
+	for _, f := range []func(*Store) error{remember("secret"), deferTwo, spool("secret"), putCache(1), putOverrides(1), putNetwork("public")} {
+		must(t, f(s))
+	}
 	binary := filepath.Join(dir, "test")
 	b, err := os.ReadFile(os.Args[0])
 	must(t, err)
@@ -279,12 +347,50 @@ func foreign(t *testing.T, dir string) {
 	if n, err := s.FreeBytes(); err != nil || n <= 0 {
 		t.Errorf("FreeBytes: %d %v", n, err)
 	}
+	if b, ok, err := s.Network("private"); string(b) != "public" || !ok || err != nil {
+		t.Errorf("Network: %q %v %v", b, ok, err)
+	}
+	foreignSecrets(t, s)
+}
+
+// foreignSecrets: what the owner's clients keep is nothing to another user, and says so in a way that a caller can pass over.
+func foreignSecrets(t *testing.T, s *Store) {
+	v := remembered{State: "mine"}
+	ok, err := s.ReadKSN(&v)
+	if ok || v.State != "" {
+		t.Errorf("ReadKSN: %v, %+v", ok, v)
+	}
+	list, err2 := s.DeferredObjects(0)
+	spooled, err3 := s.Spooled(0)
+	overrides, err4 := s.Overrides()
+	if len(list)+len(spooled)+len(overrides) > 0 {
+		t.Errorf("queued %v, spooled %v, overrides %v", list, spooled, overrides)
+	}
+	for what, err := range map[string]error{
+		"ReadKSN": err, "DeferredObjects": err2, "Spooled": err3, "Overrides": err4,
+		"ReadCache":       s.ReadCache(func(CacheEntry) bool { t.Error("visited"); return true }),
+		"UpdateKSN":       remember("x")(s),
+		"Defer":           deferTwo(s),
+		"Undefer":         s.Undefer([]Deferred{{Key: objectKey(1), Path: "/a"}}),
+		"Spool":           spool("x")(s),
+		"Unspool":         s.Unspool([]uint64{1}),
+		"ClearSpool":      s.ClearSpool(),
+		"WriteCache":      putCache(2)(s),
+		"ClearCache":      s.ClearCache(),
+		"PutNetwork":      putNetwork("x")(s),
+		"RemoveNetwork":   s.RemoveNetwork("private"),
+		"UpdateOverrides": putOverrides(2)(s),
+	} {
+		if !errors.Is(err, ErrStorage) || !errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v, want permission denied", what, err)
+		}
+	}
 }
 
 // TestLinkedFoldersAreRefused: a link in the place of a folder of the layout keeps an update from starting, so that nothing is
 // written, or cleaned away, in the folder that it leads to. The state folder itself may be reached through one.
 func TestLinkedFoldersAreRefused(t *testing.T) {
-	for _, sub := range []string{"db", "db/layers", "db/index", "trust", "downloads"} {
+	for _, sub := range []string{"db", "db/layers", "db/index", "trust", "downloads", "ksn"} {
 		t.Run(sub, func(t *testing.T) {
 			s, err := Create(filepath.Join(t.TempDir(), "state"), Options{})
 			must(t, err)
@@ -317,10 +423,11 @@ func TestLinkedFoldersAreRefused(t *testing.T) {
 
 // TestWhatEveryUserMayWriteIsRefused: who may replace trust, database or settings decides what the device believes.
 func TestWhatEveryUserMayWriteIsRefused(t *testing.T) {
-	for _, name := range []string{".", "db", "db/layers", "trust", "settings.json"} {
+	for _, name := range []string{".", "db", "db/layers", "trust", "ksn", "settings.json", "overrides.json"} {
 		t.Run(name, func(t *testing.T) {
 			s, err := Create(filepath.Join(t.TempDir(), "state"), Options{})
 			must(t, err)
+			must(t, putOverrides(1)(s))
 			path := filepath.Join(s.dir, name)
 			i, err := os.Stat(path)
 			must(t, err)
@@ -329,6 +436,9 @@ func TestWhatEveryUserMayWriteIsRefused(t *testing.T) {
 			e, ok := errors.AsType[*Error](err)
 			if !ok || e.Kind != ErrStorage || e.Path != path || !strings.Contains(e.Remedy, "chmod o-w") {
 				t.Fatalf("Lock = %v, want ErrStorage about %s", err, path)
+			}
+			if _, err := s.Overrides(); (name == "overrides.json") != errors.Is(err, ErrStorage) {
+				t.Errorf("Overrides: %v", err)
 			}
 			must(t, os.Chmod(path, i.Mode().Perm()))
 			l, err := s.Lock()

@@ -110,6 +110,18 @@ func (l *lossyFiles) SyncDir(path string) error {
 	return nil
 }
 
+// Transaction is durable when it is done, as bbolt syncs, but for the cache, which it does not.
+func (l *lossyFiles) Transaction(path string, change func() error) error {
+	if l.dead() {
+		return errCut
+	}
+	err := change()
+	if filepath.Base(path) == "cache.db" {
+		return err
+	}
+	return errors.Join(err, l.synced(path, l.names[filepath.Dir(path)][filepath.Base(path)]))
+}
+
 func (l *lossyFiles) synced(path string, id int) (err error) {
 	l.content[id], err = os.ReadFile(path)
 	return err

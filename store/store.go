@@ -150,21 +150,23 @@ type layoutFolder struct {
 func (s *Store) folders() []layoutFolder {
 	return []layoutFolder{
 		{s.dbDir(), modeFolder}, {s.layersDir(), modeFolder}, {s.indexDir(), modeFolder},
-		{s.TrustDir(), modePrivate}, {s.DownloadsDir(), modePrivate},
+		{s.TrustDir(), modePrivate}, {s.DownloadsDir(), modePrivate}, {s.ksnDir(), modeFolder},
 	}
 }
 
 // checkFolders refuses what stands in the place of a folder of the layout, above all a link: it would have us write, and remove
 // what looks like a leftover, in a folder that is not ours. One that is missing is for [Store.MakeFolders].
 //
-// A folder in which every user may replace files, or settings that every user may write, are refused too: whoever wants would decide
-// what this device believes, and with it what it finds.
+// A folder in which every user may replace files, or settings and overrides that every user may write, are refused too: whoever wants would
+// decide what this device believes, and with it what it finds.
 func (s *Store) checkFolders() error {
 	if i, err := os.Stat(s.dir); err == nil && osfile.OpenToAll(i) {
 		return openToAll(s.dir)
 	}
-	if i, err := os.Lstat(s.settingsPath()); err == nil && i.Mode().IsRegular() && osfile.OpenToAll(i) {
-		return openToAll(s.settingsPath())
+	for _, path := range []string{s.settingsPath(), s.overridesPath()} {
+		if err := refuseOpenToAll(path); err != nil {
+			return err
+		}
 	}
 	for _, f := range s.folders() {
 		i, err := os.Lstat(f.path)
@@ -181,6 +183,14 @@ func (s *Store) checkFolders() error {
 		case osfile.OpenToAll(i):
 			return openToAll(f.path)
 		}
+	}
+	return nil
+}
+
+// refuseOpenToAll is about a file that decides what is found. One that is missing is fine.
+func refuseOpenToAll(path string) error {
+	if i, err := os.Lstat(path); err == nil && i.Mode().IsRegular() && osfile.OpenToAll(i) {
+		return openToAll(path)
 	}
 	return nil
 }
@@ -225,13 +235,16 @@ func (s *Store) OpenTrust() (*signing.Trust, error) {
 func (s *Store) DownloadsDir() string { return filepath.Join(s.dir, "downloads") }
 
 func (s *Store) dbDir() string            { return filepath.Join(s.dir, "db") }
+func (s *Store) ksnDir() string           { return filepath.Join(s.dir, "ksn") }
 func (s *Store) layersDir() string        { return filepath.Join(s.dir, "db", "layers") }
 func (s *Store) indexDir() string         { return filepath.Join(s.dir, "db", "index") }
 func (s *Store) currentPath() string      { return filepath.Join(s.dir, "db", "CURRENT") }
 func (s *Store) restrictionsPath() string { return filepath.Join(s.dir, "db", "restrictions.json") }
 func (s *Store) settingsPath() string     { return filepath.Join(s.dir, "settings.json") }
 func (s *Store) settingsLock() string     { return filepath.Join(s.dir, "settings.lock") }
+func (s *Store) overridesPath() string    { return filepath.Join(s.dir, "overrides.json") }
 func (s *Store) statePath() string        { return filepath.Join(s.dir, "state.db") }
+func (s *Store) cachePath() string        { return filepath.Join(s.dir, "cache.db") }
 func (s *Store) lockPath() string         { return filepath.Join(s.dir, "update.lock") }
 
 // FreeBytes is the room that this user has on the file system of the state folder, in bytes.
