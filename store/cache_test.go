@@ -252,12 +252,15 @@ func TestCacheOfManyWriters(t *testing.T) {
 	}
 }
 
-// requireLegal reads a cache that may be damaged: no error, and no value that was never written under its key.
+// requireLegal reads a cache that may be damaged: no error, no value that was never written under its key, no key out of order or twice.
 func requireLegal(t *testing.T, s *Store, what string, legal map[string][]CacheEntry) int {
 	t.Helper()
-	n := 0
+	n, before := 0, ""
 	err := s.ReadCache(func(e CacheEntry) bool {
-		n++
+		if e.Key <= before {
+			t.Fatalf("%s: %.100q after %.100q", what, e.Key, before)
+		}
+		n, before = n+1, e.Key
 		for _, l := range legal[e.Key] {
 			if sameEntry(e, l) {
 				return true

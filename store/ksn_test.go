@@ -65,6 +65,30 @@ func TestKSNRecord(t *testing.T) {
 	}
 }
 
+// A record of another engine that does not fit is absent as a whole, and the next change takes its place.
+func TestKSNRecordOfAnotherShape(t *testing.T) {
+	s := newMemoryStore(t)
+	var other struct {
+		State  string `json:"state"`
+		Counts []int  `json:"counts"`
+	}
+	must(t, s.UpdateKSN(&other, func(bool) error { other.State, other.Counts = "other", []int{1}; return nil }))
+	var v remembered
+	if ok, err := s.ReadKSN(&v); ok || err != nil || v.State != "" {
+		t.Errorf("read %v, %v, %+v", ok, err, v)
+	}
+	must(t, s.UpdateKSN(&v, func(ok bool) error {
+		if ok || v.State != "" {
+			t.Errorf("the change finds %v, %+v", ok, v)
+		}
+		v.State = "ours"
+		return nil
+	}))
+	if ok, err := s.ReadKSN(&v); !ok || err != nil || v.State != "ours" {
+		t.Errorf("read %v, %v, %+v", ok, err, v)
+	}
+}
+
 // A change that fails, panics or makes too long a record changes nothing, and what it says is not taken for damage of the file.
 func TestKSNChangesThatFail(t *testing.T) {
 	s := newMemoryStore(t)
@@ -286,6 +310,20 @@ func TestDeferRefuses(t *testing.T) {
 	must(t, s.Defer([]Deferred{{Key: objectKey(1), Path: strings.Repeat("x", MaxDeferredPath), Name: strings.Repeat("x", dbformat.MaxName)}}))
 }
 
+// An object under the key of another could never be taken out of the queue: it is none.
+func TestDeferredBelongUnderTheirKeys(t *testing.T) {
+	v, err := seal(deferredRecord{Key: objectKey(1), Path: []byte("/a"), Since: day(1)})
+	must(t, err)
+	if d, ok := readDeferred(deferredKey(objectKey(1), "/a"), v); !ok || d.Path != "/a" {
+		t.Errorf("%+v, %v", d, ok)
+	}
+	for _, k := range [][]byte{nil, deferredKey(objectKey(1), "/b"), deferredKey(objectKey(2), "/a")} {
+		if d, ok := readDeferred(k, v); ok {
+			t.Errorf("under %x stands %+v", k, d)
+		}
+	}
+}
+
 func TestDeferredIsBounded(t *testing.T) {
 	s := newMemoryStore(t)
 	var list []Deferred
@@ -378,9 +416,8 @@ func TestSpoolIDsGrow(t *testing.T) {
 		{"grown", func() error { return nil }},
 		{"cleared", s.ClearSpool},
 		{"all were sent", func() error { return s.Unspool([]uint64{last}) }},
-		{"state.db was lost", func() error { return os.Remove(s.statePath()) }},
+		{"state.db was lost a second later", func() error { now = now.Add(time.Second); return os.Remove(s.statePath()) }},
 	} {
-		now = now.Add(time.Second)
 		must(t, c.change())
 		id := newest()
 		if id <= last {

@@ -52,6 +52,15 @@ func TestOverrides(t *testing.T) {
 	}
 }
 
+// A change that changes nothing is done only when what is there is durable: the process that wrote it may have died before.
+func TestUnchangedOverridesAreSynced(t *testing.T) {
+	s := newMemoryStore(t)
+	must(t, putOverrides(1)(s))
+	broken, err := Open(s.dir, Options{files: &faultFiles{}})
+	must(t, err)
+	requireError(t, putOverrides(1)(broken), ErrStorage, "cannot be synced")
+}
+
 // What cannot be is refused, and nothing changes.
 func TestOverridesRefused(t *testing.T) {
 	s := newMemoryStore(t)

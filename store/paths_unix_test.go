@@ -4,6 +4,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -264,6 +265,28 @@ func TestForeignLock(t *testing.T) {
 	must(t, os.Truncate(s.layerPath(r.rest.Header().Digest()), 4096))
 	_, _, _, err := s.OpenCurrent()
 	requireError(t, err, ErrDamaged, "")
+}
+
+// TestCacheCutWhileItIsRead: a cache that is cut under a reader ends there.
+func TestCacheCutWhileItIsRead(t *testing.T) {
+	s := newMemoryStore(t)
+	var list []CacheEntry
+	for i := range 2000 {
+		list = append(list, CacheEntry{fmt.Sprintf("%04d", i), make([]byte, 2000), day(101)})
+	}
+	must(t, s.WriteCache(list, nil))
+	seen := 0
+	must(t, s.ReadCache(func(CacheEntry) bool {
+		if seen++; seen == 1 {
+			must(t, os.Truncate(s.cachePath(), boltPageSize))
+		}
+		return true
+	}))
+	if seen == 0 || seen == len(list) {
+		t.Errorf("visited %d of %d", seen, len(list))
+	}
+	must(t, s.WriteCache(list[:5], nil))
+	requireCache(t, s, list[:5]...)
 }
 
 func TestLinksAreRefusedByName(t *testing.T) {
