@@ -12,7 +12,7 @@ import (
 )
 
 // ErrInput is matched by the errors of look-ups that make no sense: a hash of the
-// wrong length, a size that cannot be.
+// wrong length, a size that cannot be, a prefix of too few bits.
 var ErrInput = errors.New("invalid look-up")
 
 // Options say how objects are matched. The zero value is what clamscan does by default.
@@ -33,7 +33,7 @@ type Engine struct {
 	sections []*section                      // the same, in the order of ids
 	index    *index
 	ignore   ignoreSet
-	full     bool
+	full     bool // both layers are there
 	records  uint64
 	hurt     atomic.Pointer[error] // the first error of reading the layers
 	scanners scanners

@@ -22,6 +22,9 @@ type opened struct {
 	holds  atomic.Int64
 }
 
+// version is that of the release.
+func (g *opened) version() uint64 { return g.info.Load().Version }
+
 // retain adds a holder and tells whether there still was one.
 func (g *opened) retain() bool {
 	for {
