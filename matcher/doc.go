@@ -10,6 +10,8 @@
 //   - One object sees one generation. A [Matcher] follows the current one and changes over
 //     between two objects.
 //   - A scan gives its results in the order of the walk, with bounded memory.
+//   - A [Cloud] that answers from the full generation makes of the light one what full is, and one that misbehaves makes of it nothing
+//     but what it was.
 //
 // # From an object to a verdict
 //
@@ -24,12 +26,20 @@
 //	         rest block ─ the other bits, size, name: malicious
 //	                             │
 //	         allow records, ignored names, then the strongest verdict
+//	                             │
+//	         suspected, and a cloud is there: it settles each prefix that was hit, then the same rules once more
 //
 // An allow record of SHA-256 cancels every detection; one of SHA-1 those by SHA-1 and MD5; one of
 // MD5 those by MD5. Records of MD5 and SHA-1 allow only objects of the size that they name. If
 // something stronger remains it is reported, else the object is allowed, whether or not anything was detected. Of several
 // detections the exact one wins, then the one by the strongest algorithm, then the first name in
 // byte order.
+//
+// A cloud is asked only where light alone leaves a suspicion: one hit for each algorithm whose detections no allow record cancels, and none
+// where an exact record has decided. Each is malicious, clean or not settled; an ignored name is clean. If the cloud answers from the full
+// generation of the same release, verdict and name are those that full gives, except that full would name another record now and
+// then where an exact one of light has decided. What is not settled, because the cloud cannot tell, fails or has not answered after 30 seconds,
+// stays suspected; [Result].Why says why.
 //
 // # The index
 //

@@ -22,6 +22,10 @@ type Options struct {
 	// MaxSize is the size in bytes above which a file is not read but reported with
 	// Result.Skipped; 0 means that there is no limit.
 	MaxSize int64
+	// Cloud settles what the light layer alone only suspects; nil for none. It is asked by ScanFile and ScanReader
+	// of an engine or a matcher, at once and for this object alone, and by Scan where ScanOptions names no other. Look-ups by
+	// hash never ask it.
+	Cloud Cloud
 }
 
 // An Engine matches objects against one generation. It is safe for concurrent use, as long
@@ -146,7 +150,7 @@ func (e *Engine) IndexBytes() int64 { return int64(e.index.lines) * lineSize }
 // Lookup answers for an object of which only one hash is known. size is in bytes; -1 means
 // that it is unknown: then only records for any size and prefixes match. Only records of
 // this algorithm are seen, so that an allow record of another one, which would
-// hold for the file, says nothing here. The error is the result's Err, or matches [ErrInput].
+// hold for the file, says nothing here; a cloud is never asked. The error is the result's Err, or matches [ErrInput].
 // A look-up that finds nothing allocates nothing.
 func (e *Engine) Lookup(a dbformat.Algorithm, sum []byte, size int64) (r Result, err error) {
 	err = e.lookup(a, sum, size, &r)
@@ -212,8 +216,13 @@ func (e *Engine) match(o *object, pua bool, t *tally) {
 // verdict is match, decided: all of r but its path and SHA-256.
 func (e *Engine) verdict(o *object, pua bool, r *Result) {
 	var t tally
-	e.match(o, pua, &t)
+	e.judge(o, pua, &t, r)
+}
+
+// judge is verdict that leaves in t what the sections said.
+func (e *Engine) judge(o *object, pua bool, t *tally, r *Result) {
 	r.Verdict, r.Source, r.Size = Clean, SourceLocal, o.size
+	e.match(o, pua, t)
 	if t.empty() {
 		return
 	}
@@ -227,6 +236,14 @@ func (e *Engine) verdict(o *object, pua bool, r *Result) {
 		e.hurt.CompareAndSwap(nil, &err)
 		r.fail(err)
 	}
+}
+
+// properName is name, which comes from outside, or the default name of the hash if no signature may have it.
+func properName(name string, a dbformat.Algorithm, sum *[32]byte) string {
+	if dbformat.CheckName(name) != nil {
+		return dbformat.DefaultName(a, sum[:])
+	}
+	return name
 }
 
 // failed is the result of an object that could not be matched.

@@ -3,8 +3,10 @@ package matcher_test
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/matcher"
@@ -32,6 +34,57 @@ func ExampleOpen() {
 	if err != nil {
 		fmt.Println(err)
 	}
+}
+
+// A product that keeps the light database alone gives the matcher a cloud. Here it is a full database in the same process; others ask
+// over the network.
+func ExampleCloud() {
+	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{
+		dbformat.ClassHash.Section(dbformat.SHA256): {{Hash: sha256.Sum256([]byte("bad")), Size: 3, Name: "Test.Bad"}},
+	}}
+	light, rest, err := dbformat.Build(c, dbformat.ChooseParams(c, nil))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	full, err := matcher.OpenGeneration(light, rest, matcher.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, cloud := range []matcher.Cloud{nil, network{full}} {
+		e, err := matcher.OpenGeneration(light, nil, matcher.Options{Cloud: cloud})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		r := e.ScanReader(context.Background(), strings.NewReader("bad"))
+		fmt.Println(r.Verdict, r.Name, r.Source)
+	}
+	// Output:
+	// suspected Prefix.SHA256.2f05d4 local
+	// malicious Test.Bad cloud
+}
+
+// network answers as a server does: with all records that have the first 24 bits of the hash.
+type network struct{ full *matcher.Engine }
+
+func (n network) Settle(_ context.Context, hits []matcher.Hit) []matcher.Settled {
+	var all []matcher.Settled
+	for _, h := range hits {
+		s := matcher.Settled{Verdict: matcher.Clean}
+		err := n.full.WithPrefix(h.Algorithm, 24, binary.BigEndian.Uint32(h.Sum[:])>>8, func(k matcher.Known) bool {
+			if k.Sum == h.Sum && (k.Size == dbformat.AnySize || int64(k.Size) == h.Size) && !k.Allowed && (!k.PUA || h.PUA) {
+				s = matcher.Settled{Verdict: matcher.Malicious, Name: k.Name}
+			}
+			return true
+		})
+		if err != nil {
+			s = matcher.Settled{Verdict: matcher.Suspected, Why: err.Error()}
+		}
+		all = append(all, s)
+	}
+	return all
 }
 
 // Without a store: the layers of a release, as a publisher or a test has them.

@@ -270,21 +270,29 @@ func (m *Matcher) Lookup(a dbformat.Algorithm, sum []byte, size int64) (r Result
 }
 
 // ScanFile reads and matches one regular file; a symbolic link is followed. Whatever goes wrong
-// is in the result: see [Result]. It never waits for a FIFO and never maps the file.
+// is in the result: see [Result]. It never waits for a FIFO and never maps the file. Options.Cloud is asked at once.
 func (m *Matcher) ScanFile(ctx context.Context, path string) Result {
-	return m.file(ctx, entry{path: path, follow: true}, ScanOptions{})
+	r, open := m.file(ctx, entry{path: path, follow: true}, ScanOptions{})
+	open.now(ctx, m.o.Cloud, &r)
+	return r
 }
 
 // ScanReader reads r to its end and matches what it held. SHA-256 is always computed, for
-// what was read cannot be read again. The generation is that of the beginning.
+// what was read cannot be read again. The generation is that of the beginning. Options.Cloud is asked at once.
 func (m *Matcher) ScanReader(ctx context.Context, r io.Reader) Result {
+	got, open := m.reader(ctx, r)
+	open.now(ctx, m.o.Cloud, &got)
+	return got
+}
+
+func (m *Matcher) reader(ctx context.Context, r io.Reader) (Result, *suspicion) {
 	m.follow()
 	g := m.hold()
 	if g == nil {
-		return failed("", ErrClosed)
+		return failed("", ErrClosed), nil
 	}
 	defer g.release()
-	return g.engine.ScanReader(ctx, r)
+	return g.engine.reader(ctx, r, g.version())
 }
 
 // Scan looks at every file in or under roots: files and folders by their paths, from a slice by
@@ -293,26 +301,30 @@ func (m *Matcher) ScanReader(ctx context.Context, r io.Reader) Result {
 // is no file. emit gets the results one by one on the calling goroutine, in the order of the walk; files that cannot
 // be read are results with [Failed]. Memory is bounded, whatever the number of files; only the names of the folders
 // on the way down to a file are held. roots runs on a goroutine of its own, which Scan
-// waits for.
+// waits for. With a [Cloud] what is only suspected is settled on the way.
 //
 // The error is that of ctx, whose end stops the scan within one buffer of 256 KiB, or [ErrClosed].
 func (m *Matcher) Scan(ctx context.Context, roots iter.Seq[string], o ScanOptions, emit func(Result)) error {
 	if m.now.Load() == nil {
 		return ErrClosed
 	}
-	return scan(ctx, roots, o.Jobs, func(ctx context.Context, x entry) Result { return m.file(ctx, x, o) }, emit)
+	look := func(ctx context.Context, x entry) (Result, *suspicion) { return m.file(ctx, x, o) }
+	return scan(ctx, roots, o.Jobs, o.cloud(m.o), look, emit)
 }
 
-// file looks at one file with the generation in use now.
-func (m *Matcher) file(ctx context.Context, x entry, o ScanOptions) Result {
+// file looks at one file with the generation in use now, up to what a cloud has to settle. The generation is let go of
+// before anybody waits for that.
+func (m *Matcher) file(ctx context.Context, x entry, o ScanOptions) (Result, *suspicion) {
 	m.follow()
 	g := m.hold()
 	if g == nil {
-		return failed(x.path, ErrClosed)
+		return failed(x.path, ErrClosed), nil
 	}
 	defer g.release()
 	h := m.scanners.get()
 	defer m.scanners.put(h)
 	l := o.look(g.engine, h)
-	return l.file(ctx, x.path, x.follow)
+	l.release = g.version()
+	r := l.file(ctx, x.path, x.follow)
+	return r, l.open
 }

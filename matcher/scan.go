@@ -24,6 +24,10 @@ type ScanOptions struct {
 	MaxSize int64
 	// PUA has potentially unwanted applications reported, also when Options.PUA does not.
 	PUA bool
+	// Cloud settles what the light layer alone only suspects; nil stands for Options.Cloud. It is asked in batches while the files
+	// behind go on being read: at most four calls at the same time and 256 hits in each, and no hit waits longer than 20 ms
+	// for company. Their results keep their place in the order of the walk.
+	Cloud Cloud
 }
 
 // window is how many files a scan may be ahead of the one whose result is to come next. It bounds
@@ -44,28 +48,57 @@ func (s *scanners) put(h *hasher) { s.pool.Put(h) }
 
 // A look is one object on its way: with which engine and options it is looked at.
 type look struct {
-	e   *Engine
-	h   *hasher
-	pua bool
-	max int64 // 0: no limit
+	e       *Engine
+	h       *hasher
+	pua     bool
+	max     int64      // 0: no limit
+	cloud   Cloud      // nil: none
+	release uint64     // of the generation, 0 if unknown
+	open    *suspicion // what is left to the cloud once the result is there, nil for nothing
 }
 
 // ScanFile reads and matches one regular file; a symbolic link is followed. Whatever goes wrong
-// is in the result: see [Result]. It never waits for a FIFO and never maps the file.
+// is in the result: see [Result]. It never waits for a FIFO and never maps the file. Options.Cloud is asked at once.
 func (e *Engine) ScanFile(ctx context.Context, path string) Result {
-	h := e.scanners.get()
-	defer e.scanners.put(h)
-	l := look{e: e, h: h, pua: e.o.PUA, max: e.o.MaxSize}
-	return l.file(ctx, path, true)
+	r, open := e.file(ctx, entry{path: path, follow: true}, ScanOptions{})
+	open.now(ctx, e.o.Cloud, &r)
+	return r
 }
 
 // ScanReader reads r to its end and matches what it held. SHA-256 is always computed, for
-// what was read cannot be read again.
+// what was read cannot be read again. Options.Cloud is asked at once.
 func (e *Engine) ScanReader(ctx context.Context, r io.Reader) Result {
+	got, open := e.reader(ctx, r, 0)
+	open.now(ctx, e.o.Cloud, &got)
+	return got
+}
+
+// file looks at one file, up to what a cloud has to settle.
+func (e *Engine) file(ctx context.Context, x entry, o ScanOptions) (Result, *suspicion) {
 	h := e.scanners.get()
 	defer e.scanners.put(h)
-	l := look{e: e, h: h, pua: e.o.PUA, max: e.o.MaxSize}
-	return l.reader(ctx, r)
+	l := o.look(e, h)
+	r := l.file(ctx, x.path, x.follow)
+	return r, l.open
+}
+
+// reader does the same for what r holds; the generation is that of a release, or of none that is known.
+func (e *Engine) reader(ctx context.Context, r io.Reader, release uint64) (Result, *suspicion) {
+	h := e.scanners.get()
+	defer e.scanners.put(h)
+	l := ScanOptions{}.look(e, h)
+	l.release = release
+	got := l.reader(ctx, r)
+	return got, l.open
+}
+
+// verdict is the engine's, and keeps what a cloud can settle. It is called once r has its path.
+func (l *look) verdict(o *object, r *Result) {
+	var t tally
+	l.e.judge(o, l.pua, &t, r)
+	if l.cloud != nil && r.Verdict == Suspected && !l.e.full {
+		l.open = l.suspect(o, &t, r.Path)
+	}
 }
 
 // file looks at the file at path.
@@ -100,7 +133,7 @@ func (l *look) file(ctx context.Context, path string, follow bool) Result {
 	// What was read to its end is matched even if the file has changed meanwhile: a hit on
 	// these bytes is no less true.
 	r := Result{Path: path}
-	l.e.verdict(&o, l.pua, &r)
+	l.verdict(&o, &r)
 	if readErr != nil {
 		r.fail(readErr)
 	}
@@ -124,7 +157,7 @@ func (l *look) reader(ctx context.Context, rd io.Reader) Result {
 		return skipped("", anySize, tooLarge(l.max))
 	}
 	r := Result{SHA256: o.sha256()}
-	l.e.verdict(&o, l.pua, &r)
+	l.verdict(&o, &r)
 	return r
 }
 
@@ -166,54 +199,50 @@ func openRegular(path string, follow bool) (*os.File, fs.FileInfo, error) {
 type task struct {
 	entry  entry
 	result Result
+	open   *suspicion    // between a worker and the asker: what is left to settle
 	done   chan struct{} // holds one value when result is there
 }
 
-// scan walks roots, has jobs workers look at the files, and gives the results to emit in the order
-// of the walk, on this goroutine. It ends when all is done or ctx is, and leaves no
-// goroutine behind, not even when emit panics.
-func scan(ctx context.Context, roots iter.Seq[string], jobs int, one func(context.Context, entry) Result, emit func(Result)) error {
+// A looker looks at one file, and says what a cloud is left to settle; nil for nothing.
+type looker func(context.Context, entry) (Result, *suspicion)
+
+// scan walks roots, has jobs workers look at the files and the cloud, if there is one, settle what they suspect, and gives the
+// results to emit in the order of the walk, on this goroutine. It ends when all is done or ctx is, and leaves no
+// goroutine behind, not even when emit panics; only for a cloud that does not end with its context it does not wait forever.
+func scan(ctx context.Context, roots iter.Seq[string], jobs int, cloud Cloud, one looker, emit func(Result)) error {
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)
 	}
 	inner, cancel := context.WithCancel(ctx)
 	ordered := make(chan *task, window)
 	work := make(chan *task)
-	var wg sync.WaitGroup
+	var wg, workers sync.WaitGroup
 	defer wg.Wait()
+	defer workers.Wait()
 	defer cancel()
 	pool := sync.Pool{New: func() any { return &task{done: make(chan struct{}, 1)} }}
 
-	wg.Go(func() {
-		defer close(ordered)
-		defer close(work)
-		walk(inner, roots, func(e entry) bool {
-			t := pool.Get().(*task)
-			t.entry = e
-			select {
-			case ordered <- t:
-			case <-inner.Done():
-				return false
-			}
-			if e.err != nil {
-				t.result = failed(e.path, e.err)
-				t.done <- struct{}{}
-				return true
-			}
-			select {
-			case work <- t:
-				return true
-			case <-inner.Done():
-				return false
+	wg.Go(func() { feed(inner, roots, &pool, ordered, work) })
+	var suspected *asker // nil without a cloud: then no result is open
+	if cloud != nil {
+		suspected = newAsker(cloud)
+	}
+	for range jobs {
+		workers.Go(func() {
+			for t := range work {
+				if t.result, t.open = one(inner, t.entry); t.open != nil {
+					suspected.in <- t
+				} else {
+					t.done <- struct{}{}
+				}
 			}
 		})
-	})
-	for range jobs {
+	}
+	if cloud != nil {
+		wg.Go(func() { suspected.run(inner) })
 		wg.Go(func() {
-			for t := range work {
-				t.result = one(inner, t.entry)
-				t.done <- struct{}{}
-			}
+			workers.Wait()
+			close(suspected.in)
 		})
 	}
 	for t := range ordered {
@@ -232,20 +261,49 @@ func scan(ctx context.Context, roots iter.Seq[string], jobs int, one func(contex
 	return ctx.Err()
 }
 
+// feed walks roots and puts a task for each entry into the order of results and before the workers.
+func feed(ctx context.Context, roots iter.Seq[string], pool *sync.Pool, ordered, work chan<- *task) {
+	defer close(ordered)
+	defer close(work)
+	walk(ctx, roots, func(e entry) bool {
+		t := pool.Get().(*task)
+		t.entry = e
+		select {
+		case ordered <- t:
+		case <-ctx.Done():
+			return false
+		}
+		if e.err != nil {
+			t.result = failed(e.path, e.err)
+			t.done <- struct{}{}
+			return true
+		}
+		select {
+		case work <- t:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	})
+}
+
 // Scan looks at every file in or under roots with this generation. See [Matcher.Scan].
 func (e *Engine) Scan(ctx context.Context, roots iter.Seq[string], o ScanOptions, emit func(Result)) error {
-	return scan(ctx, roots, o.Jobs, func(ctx context.Context, x entry) Result {
-		h := e.scanners.get()
-		defer e.scanners.put(h)
-		l := o.look(e, h)
-		return l.file(ctx, x.path, x.follow)
-	}, emit)
+	look := func(ctx context.Context, x entry) (Result, *suspicion) { return e.file(ctx, x, o) }
+	return scan(ctx, roots, o.Jobs, o.cloud(e.o), look, emit)
 }
 
 func (o ScanOptions) look(e *Engine, h *hasher) look {
-	l := look{e: e, h: h, pua: e.o.PUA || o.PUA, max: e.o.MaxSize}
+	l := look{e: e, h: h, pua: e.o.PUA || o.PUA, max: e.o.MaxSize, cloud: o.cloud(e.o)}
 	if o.MaxSize > 0 {
 		l.max = o.MaxSize
 	}
 	return l
+}
+
+func (o ScanOptions) cloud(or Options) Cloud {
+	if o.Cloud != nil {
+		return o.Cloud
+	}
+	return or.Cloud
 }

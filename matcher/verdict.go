@@ -14,7 +14,7 @@ const (
 	Malicious Verdict = "malicious" // an exact record of a signature
 	Suspected Verdict = "suspected" // a prefix in the light layer, which only the cloud or the rest layer can settle
 	Failed    Verdict = "error"     // the object or the database could not be read whole
-	Clean     Verdict = "clean"     // nothing in this generation speaks against the object
+	Clean     Verdict = "clean"     // nothing in this generation speaks against the object, or only what a cloud has settled
 )
 
 // Rank orders verdicts: of two for one object the one with the higher rank holds.
@@ -38,9 +38,11 @@ func (v Verdict) Rank() int {
 // Finding tells whether v is something to report by name.
 func (v Verdict) Finding() bool { return v == Allowed || v == Malicious || v == Suspected }
 
-// SourceLocal is the Result.Source of all verdicts of this package: they come from
-// the generation on this device. Other packages name theirs.
-const SourceLocal = "local"
+// Values of Result.Source. What a [Cloud] has settled has the source that the cloud names, SourceCloud if it names none.
+const (
+	SourceLocal = "local" // the generation on this device
+	SourceCloud = "cloud"
+)
 
 // A Result is the verdict of one object and the reason for it. Its strings are
 // its own: they outlive the generation that gave them.
@@ -48,10 +50,16 @@ type Result struct {
 	Path      string  `json:"path"`      // as it was asked for or walked to; "" for a look-up by hash
 	Verdict   Verdict `json:"verdict"`   //
 	Name      string  `json:"name"`      // of the signature or allow record, "" without a finding
-	Signature string  `json:"signature"` // the section that it stands in: "hash/sha256"
-	Source    string  `json:"source"`    // who says so: SourceLocal
+	Signature string  `json:"signature"` // the section that it stands in: "hash/sha256"; after a cloud's answer that of the prefix
+	Source    string  `json:"source"`    // who says so: SourceLocal or another
 	SHA256    string  `json:"sha256"`    // lower-case hex, when it was computed; always with a finding
 	Size      int64   `json:"size"`      // in bytes, -1 when unknown
+
+	// Age is how long ago the answer was issued that settled a suspicion, in seconds; 0 for all other verdicts.
+	Age int64 `json:"age,omitempty"`
+
+	// Why says why a suspicion is not settled, where a [Cloud] was there to settle it.
+	Why string `json:"why,omitempty"`
 
 	// Skipped says why the content was not looked at at all ("larger than …"); the
 	// verdict is then Clean, as clamscan has it, and this field tells it from a real one.
@@ -131,6 +139,9 @@ func (t *tally) add(f finding) {
 	}
 }
 
+// allowed is the strongest algorithm whose detections are cancelled, with those of all weaker ones; 0 for none.
+func (t *tally) allowed() dbformat.Algorithm { return t.allow.section.Algorithm() }
+
 // empty tells whether no section had anything to say.
 func (t *tally) empty() bool { return t.met == 0 && t.err == nil }
 
@@ -147,10 +158,7 @@ func (t *tally) fail(err error) {
 // stands behind every finding and before Clean.
 func (t *tally) decide() finding {
 	var best finding
-	for a := dbformat.SHA256; a >= dbformat.MD5; a-- {
-		if t.allow.verdict == Allowed && a <= t.allow.section.Algorithm() {
-			break // weaker ones are cancelled too
-		}
+	for a := dbformat.SHA256; a > t.allowed(); a-- {
 		if f := t.found[a]; f.verdict.Rank() > best.verdict.Rank() {
 			best = f
 		}

@@ -1,0 +1,218 @@
+package matcher
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"example.org/avdb/dbformat"
+)
+
+// A Cloud settles what the light layer alone only suspects. It may be asked from several goroutines at the same time.
+//
+// Nothing that a cloud does ends or holds up a scan: what it has not settled after 30 seconds stays [Suspected], as do all hits of a
+// call that panics or gives an answer of another length.
+type Cloud interface {
+	// Settle gives one answer for each hit, in their order. It keeps a deadline of its own and ends early when ctx does; the end of
+	// the scan ends ctx, and so does the matcher when it waits no longer. hits are its own, 1 to 256 of them; all hits of
+	// one object are in one call.
+	Settle(ctx context.Context, hits []Hit) []Settled
+}
+
+// A Hit is a prefix of the light layer that an object's hash has: one for each algorithm at most.
+type Hit struct {
+	Algorithm dbformat.Algorithm
+	Sum       [32]byte // the whole hash: the first Algorithm.Size() bytes, the others are zero
+	Size      int64    // of the object in bytes: signatures of another size do not cover it
+	PUA       bool     // potentially unwanted applications are to be reported, too
+	Path      string   // of the object, "" where it has none
+	Release   uint64   // of the generation with the prefix, 0 if unknown: an older database settles nothing
+}
+
+// A Settled is what a cloud says of one hit.
+type Settled struct {
+	// Verdict is Malicious, Clean or Suspected, which says that the hit is not settled; every other value is taken for it.
+	Verdict Verdict
+	// Name is that of the signature, with Malicious: of several that cover the object the first in byte order, as the full
+	// variant would choose. One that no signature may have ([dbformat.CheckName]) is replaced by [dbformat.DefaultName]; if the generation
+	// has it among the ignored names the hit counts as Clean.
+	Name   string
+	Source string        // what answered: "cloud", "cache", "override", "proxy" …
+	Age    time.Duration // since the answer was issued
+	Why    string        // why the hit is not settled, with Suspected
+}
+
+const (
+	// maxHits is how many hits a cloud is asked about in one call.
+	maxHits = 256
+	// patienceForCloud is how long after it was found a suspicion waits to be settled.
+	patienceForCloud = 30 * time.Second
+	// grace is how long the end of a scan waits for a call whose context has ended.
+	grace = time.Second
+)
+
+// A suspicion is one object that only prefixes speak against: what is asked about it, and what is needed to decide when there are
+// answers. It refers to nothing of the generation's files.
+type suspicion struct {
+	hits   []Hit // strongest algorithm first
+	tally  tally
+	ignore ignoreSet
+	since  time.Time // when it began to wait
+}
+
+// suspect makes the suspicion of an object that the tally decides to be suspected. Detections that an allow record cancels are not
+// asked about.
+func (l *look) suspect(o *object, t *tally, path string) *suspicion {
+	s := &suspicion{tally: *t, ignore: l.e.ignore}
+	for a := dbformat.SHA256; a > t.allowed(); a-- {
+		if t.found[a].verdict != Suspected {
+			continue
+		}
+		h := Hit{Algorithm: a, Size: o.size, PUA: l.pua, Path: path, Release: l.release}
+		copy(h.Sum[:], o.sum(a))
+		s.hits = append(s.hits, h)
+	}
+	return s
+}
+
+// settle decides anew with the answers, one for each hit, and writes to the result what has changed. An allow record cancels what a cloud
+// says as it cancels what a section says.
+func (s *suspicion) settle(r *Result, answers []Settled) {
+	var by [dbformat.SHA256 + 1]*Settled
+	oldest := &answers[0]
+	for i := range s.hits {
+		h, a := &s.hits[i], &answers[i]
+		by[h.Algorithm] = a
+		if a.Age > oldest.Age {
+			oldest = a
+		}
+		f := &s.tally.found[h.Algorithm]
+		switch a.Verdict {
+		case Clean:
+			*f = finding{}
+		case Malicious:
+			name := properName(a.Name, h.Algorithm, &h.Sum)
+			if s.ignore.has(name) {
+				*f = finding{}
+				continue
+			}
+			f.verdict, f.name = Malicious, name
+		}
+	}
+	f := s.tally.decide()
+	r.Verdict, r.Name, r.Signature = f.verdict, f.name, ""
+	if f.verdict.Finding() {
+		r.Signature = f.section.String()
+	}
+	switch f.verdict {
+	case Malicious:
+		r.answered(by[f.section.Algorithm()])
+	case Suspected:
+		r.Why = by[f.section.Algorithm()].Why
+	case Clean:
+		r.answered(oldest)
+	}
+	if r.Err != nil && r.Verdict == Clean {
+		r.Verdict = Failed
+	}
+}
+
+// answered says whose answer the verdict is.
+func (r *Result) answered(a *Settled) { r.Source, r.Age = a.Source, int64(a.Age/time.Second) }
+
+// now asks about one object at once and for itself alone. Nothing happens where there is no suspicion.
+func (s *suspicion) now(ctx context.Context, c Cloud, r *Result) {
+	if s == nil {
+		return
+	}
+	call := ask(ctx, c, patienceForCloud, s)
+	s.settle(r, call.answers)
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-call.returned:
+	case <-timer.C:
+	}
+}
+
+// An asked is a call of a cloud as far as it came.
+type asked struct {
+	answers  []Settled       // always a usable one for each hit
+	gaveUp   bool            // the cloud did not answer in time
+	returned <-chan struct{} // closed when its function has ended
+}
+
+// ask puts the hits of suspicions to a cloud in one call, and comes back when there is an answer, when ctx ends or after limit,
+// whatever the cloud does.
+func ask(ctx context.Context, c Cloud, limit time.Duration, list ...*suspicion) asked {
+	var hits []Hit
+	for _, s := range list {
+		hits = append(hits, s.hits...)
+	}
+	call, cancel := context.WithCancel(ctx)
+	answer, returned := make(chan []Settled, 1), make(chan struct{})
+	n := len(hits)
+	go func() {
+		defer close(returned)
+		defer cancel()
+		guarded(call, c, hits, answer)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	var why string
+	select {
+	case got := <-answer:
+		return asked{usable(got), false, returned}
+	case <-timer.C:
+		why = fmt.Sprintf("the cloud has not answered within %s", patienceForCloud)
+	case <-ctx.Done():
+		why = "the scan ended before the cloud answered"
+	}
+	cancel()
+	return asked{unsettled(n, why), true, returned}
+}
+
+// guarded calls the cloud and always gives one answer for each hit, be it that the call panicked or ended its goroutine.
+func guarded(ctx context.Context, c Cloud, hits []Hit, answer chan<- []Settled) {
+	n := len(hits)
+	got := unsettled(n, "the cloud gave no answer")
+	defer func() {
+		if p := recover(); p != nil {
+			got = unsettled(n, fmt.Sprintf("the cloud failed: %.200s", fmt.Sprint(p)))
+		}
+		answer <- got
+	}()
+	all := c.Settle(ctx, hits)
+	if len(all) != n {
+		got = unsettled(n, fmt.Sprintf("the cloud gave %d answers to %d hits", len(all), n))
+		return
+	}
+	got = slices.Clone(all)
+}
+
+// unsettled are n answers that leave everything as it is.
+func unsettled(n int, why string) []Settled {
+	return slices.Repeat([]Settled{{Verdict: Suspected, Why: why}}, n)
+}
+
+// usable puts right what a cloud must not say.
+func usable(answers []Settled) []Settled {
+	for i := range answers {
+		a := &answers[i]
+		a.Age = max(0, a.Age)
+		switch a.Verdict {
+		case Malicious, Clean:
+			if a.Source == "" {
+				a.Source = SourceCloud
+			}
+		case Suspected:
+			if a.Why == "" {
+				a.Why = "the cloud could not tell"
+			}
+		default:
+			*a = Settled{Verdict: Suspected, Why: fmt.Sprintf("the cloud gave the unknown verdict %.40q", string(a.Verdict))}
+		}
+	}
+	return answers
+}
