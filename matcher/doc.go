@@ -15,7 +15,9 @@
 //
 // # From an object to a verdict
 //
-//	file ─ 256 KiB at a time ─ hashes that the generation has records of
+//	file ─ 256 KiB at a time ─ hashes that the generation has records of, SHA-256 where there are overrides
+//	                             │
+//	         an administrator's override: allowed or malicious, and nothing else is asked
 //	                             │
 //	            for each section of such an algorithm, strongest first:
 //	                             │

@@ -10,7 +10,7 @@ type Verdict string
 // The verdicts, in the order in which they win: what stands earlier hides what
 // stands later when one object has earned both.
 const (
-	Allowed   Verdict = "allowed"   // an allow record covers everything that was detected
+	Allowed   Verdict = "allowed"   // an allow record covers everything that was detected, or an administrator allows the object
 	Malicious Verdict = "malicious" // an exact record of a signature
 	Suspected Verdict = "suspected" // a prefix in the light layer, which only the cloud or the rest layer can settle
 	Failed    Verdict = "error"     // the object or the database could not be read whole
@@ -40,8 +40,9 @@ func (v Verdict) Finding() bool { return v == Allowed || v == Malicious || v == 
 
 // Values of Result.Source. What a [Cloud] has settled has the source that the cloud names, SourceCloud if it names none.
 const (
-	SourceLocal = "local" // the generation on this device
-	SourceCloud = "cloud"
+	SourceLocal    = "local"    // the generation on this device
+	SourceOverride = "override" // Options.Overrides
+	SourceCloud    = "cloud"
 )
 
 // A Result is the verdict of one object and the reason for it. Its strings are
@@ -50,7 +51,7 @@ type Result struct {
 	Path      string  `json:"path"`      // as it was asked for or walked to; "" for a look-up by hash
 	Verdict   Verdict `json:"verdict"`   //
 	Name      string  `json:"name"`      // of the signature or allow record, "" without a finding
-	Signature string  `json:"signature"` // the section that it stands in: "hash/sha256"; after a cloud's answer that of the prefix
+	Signature string  `json:"signature"` // the section that it stands in: "hash/sha256"; after a cloud's answer that of the prefix; "" by override
 	Source    string  `json:"source"`    // who says so: SourceLocal or another
 	SHA256    string  `json:"sha256"`    // lower-case hex, when it was computed; always with a finding
 	Size      int64   `json:"size"`      // in bytes, -1 when unknown
