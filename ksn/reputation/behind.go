@@ -1,0 +1,203 @@
+package reputation
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"example.org/avdb/ksn"
+)
+
+// writeDelay is how long changes gather before they are written.
+const writeDelay = 2 * time.Second
+
+// maxPostponed bounds the suspicions that wait to be written to the queue; the oldest go first.
+const maxPostponed = 1024
+
+// behind writes down what look-ups leave to be written, so that none of them waits for a disk.
+func (c *Client) behind() {
+	defer c.work.Done()
+	for {
+		select {
+		case <-c.wake:
+		case <-c.ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(writeDelay):
+		case <-c.ctx.Done():
+			return
+		}
+		if err := c.flush(false); err != nil {
+			c.config.Log.Warn("KSN state cannot be written", "error", err)
+		}
+	}
+}
+
+// changed has the record written soon. Client.mu is held.
+func (c *Client) changed() {
+	c.dirty = true
+	c.wakeUp()
+}
+
+func (c *Client) wakeUp() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// keep has an answer written to disk.
+func (c *Client) keep(a *answer, value []byte) {
+	if c.config.Memory == nil || len(value) > maxStored {
+		return
+	}
+	key := c.cache.key(a.prefix)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.unwritten) >= maxUnwritten || c.unbytes+len(value) > maxUnwrittenBytes {
+		return // it is cached in memory, and learnt again if that is lost
+	}
+	c.unbytes += len(value) - len(c.unwritten[key].Value)
+	c.unwritten[key] = CacheEntry{Key: key, Value: value, Expires: a.expires()}
+	c.wakeUp()
+}
+
+// forget has a damaged answer removed from disk.
+func (c *Client) forget(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.damaged) < maxUnwritten {
+		c.damaged = append(c.damaged, key)
+		c.wakeUp()
+	}
+}
+
+// postpone has suspicions that nothing settled put into the queue.
+func (c *Client) postpone(list []Deferred, queue bool) {
+	if !queue || c.config.Memory == nil || len(list) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deferred = append(c.deferred, list...)
+	if over := len(c.deferred) - maxPostponed; over > 0 {
+		c.deferred = slices.Clone(c.deferred[over:])
+	}
+	c.wakeUp()
+}
+
+// loadCache takes the answers that are on disk, in the background: a look-up that comes before them asks the network.
+func (c *Client) loadCache() {
+	if c.config.Memory == nil || c.cache == nil {
+		return
+	}
+	c.start(func() {
+		n, now := 0, c.now()
+		err := c.config.Memory.ReadCache(func(e CacheEntry) bool {
+			if e.Expires.After(now) && c.cache.load(e) {
+				n++
+			}
+			return n < maxLoaded && c.ctx.Err() == nil
+		})
+		if err != nil {
+			c.config.Log.Warn("the answer cache cannot be read", "error", err)
+		}
+	})
+}
+
+// flush writes down all that is to be written. At the end of the client, leases that were not used are given back.
+func (c *Client) flush(last bool) error {
+	m := c.config.Memory
+	if m == nil {
+		return nil
+	}
+	c.flushing.Lock()
+	defer c.flushing.Unlock()
+	c.mu.Lock()
+	put, remove, deferred := slices.Collect(maps.Values(c.unwritten)), c.damaged, c.deferred
+	state := c.dirty || last && len(c.state.Counters.Records) > 0
+	c.unwritten, c.unbytes, c.damaged, c.deferred, c.dirty = map[string]CacheEntry{}, 0, nil, nil, false
+	c.mu.Unlock()
+	var errs []error
+	if len(deferred) > 0 {
+		if err := m.Defer(deferred); err != nil {
+			errs = append(errs, err)
+			c.mu.Lock()
+			c.deferred = append(deferred, c.deferred...)
+			c.deferred = c.deferred[max(0, len(c.deferred)-maxPostponed):]
+			c.mu.Unlock()
+		}
+	}
+	if len(put)+len(remove) > 0 {
+		errs = append(errs, m.WriteCache(put, remove))
+	}
+	if state {
+		errs = append(errs, c.writeState(m, last))
+	}
+	return errors.Join(errs...)
+}
+
+// writeState merges our record with what other processes wrote meanwhile.
+func (c *Client) writeState(m Memory, last bool) error {
+	var record, ours, merged state
+	err := m.UpdateKSN(&record, func(bool) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		ours = c.state
+		merged = merge(record, c.stored, ours)
+		record = merged
+		if last {
+			record.Counters = record.Counters.Settle()
+		}
+		return nil
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.dirty = true
+		return err
+	}
+	c.state = merge(merged, ours, c.state) // with what happened since
+	c.stored = merged
+	c.bits.Store(uint32(c.state.Bits))
+	return nil
+}
+
+// tally is that of a kind of object. Client.mu is held.
+func (c *Client) tally(kind ksn.Object) *ksn.Tally {
+	switch kind {
+	case ksn.ObjectFile:
+		return &c.state.Ledger.File
+	case ksn.ObjectURL:
+		return &c.state.Ledger.URL
+	}
+	return &c.state.Ledger.Software
+}
+
+// count notes that a question is sent, once for each.
+func (c *Client) count(k *call, kind ksn.Object) {
+	if k.asked {
+		return
+	}
+	k.asked = true
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tally(kind).Asked++
+	c.changed()
+}
+
+// suppress notes that the gate held a question back.
+func (c *Client) suppress(kind ksn.Object, m miss) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tally(kind).Suppressed++
+	if m.record != "" {
+		by := map[string]int64{} // a new one: state.stored may hold the old
+		maps.Copy(by, c.state.Ledger.SuppressedBy)
+		by[m.record]++
+		c.state.Ledger.SuppressedBy = by
+	}
+	c.changed()
+}

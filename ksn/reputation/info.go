@@ -1,0 +1,105 @@
+package reputation
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"example.org/avdb/ksn"
+	"example.org/avdb/ksn/protocol"
+)
+
+// kindInfo and kindStats name requests that are about no object, for orders that are about one kind of request.
+const (
+	kindInfo  = "info"
+	kindStats = "stats"
+)
+
+// Info gives what the network says of itself, and remembers how long prefixes should be. An answer that is younger than the network's minimum wait is given
+// again without a request. The error matches [ErrUnavailable] or [ksn.ErrRefused].
+func (c *Client) Info(ctx context.Context) (protocol.Info, error) {
+	c.mu.Lock()
+	known, at := c.info, c.infoAt
+	c.mu.Unlock()
+	if age := c.now().Sub(at); !at.IsZero() && age >= 0 && age < min(time.Duration(known.MinWait)*time.Second, protocol.MaxLife) {
+		return known, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, DeadlineBackground)
+	defer cancel()
+	w := c.newWalk(kindInfo, false)
+	for {
+		h, m := w.next(ctx)
+		var p permit
+		if m.why == Settled {
+			p, m = c.ask(ksn.Request{Service: ksn.ServiceInfo, Origin: ksn.OriginBackground}, h, protocol.Prefix{}, false)
+		}
+		if m.why != Settled {
+			w.end()
+			return protocol.Info{}, m.error("info")
+		}
+		share, cancel := w.share(ctx)
+		info, r := c.askInfo(share, p)
+		cancel()
+		if errors.Is(ctx.Err(), context.Canceled) { // the caller went, not the hop
+			return protocol.Info{}, ctx.Err()
+		}
+		w.authentic = r.came == answered
+		w.came(h, r)
+		if w.authentic {
+			w.end()
+			return info, nil
+		}
+	}
+}
+
+// askInfo asks one hop and verifies what it says.
+func (c *Client) askInfo(ctx context.Context, p permit) (protocol.Info, result) {
+	r := c.attempt(ctx, []permit{p}, nil, protocol.MaxInfo)
+	if r.came != answered {
+		return protocol.Info{}, r
+	}
+	now := c.now()
+	info, err := c.keys.OpenInfo(r.body, c.config.Provider.Fingerprint, now)
+	if err != nil {
+		return protocol.Info{}, result{came: failed, err: &RouteError{URL: p.g.hop.url, Reason: "the answer is not authentic", Err: err}}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.info, c.infoAt = info, now
+	c.state.Bits, c.state.BitsAt = info.PrefixBits, now.UTC()
+	c.bits.Store(uint32(info.PrefixBits))
+	return info, r
+}
+
+// probe asks a proxy for which servers stand in, in the background, whether it is back. False: the gate permits no such request, and a look-up
+// has to find out.
+func (c *Client) probe(h hop) bool {
+	id := routeID(h)
+	c.mu.Lock()
+	under := c.probing[id]
+	c.probing[id] = true
+	c.mu.Unlock()
+	if under {
+		return true
+	}
+	done := func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.probing, id)
+	}
+	p, m := c.ask(ksn.Request{Service: ksn.ServiceInfo, Origin: ksn.OriginBackground}, h, protocol.Prefix{}, false)
+	if m.why != Settled {
+		done()
+		return false
+	}
+	return c.start(func() {
+		defer done()
+		ctx, cancel := context.WithTimeout(c.ctx, DeadlineBackground)
+		defer cancel()
+		_, r := c.askInfo(ctx, p)
+		c.remember(h, r, kindInfo, true)
+		if r.came == answered {
+			c.reached()
+		}
+	})
+}

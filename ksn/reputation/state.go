@@ -1,0 +1,191 @@
+package reputation
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"slices"
+	"time"
+
+	"example.org/avdb/ksn"
+	"example.org/avdb/ksn/protocol"
+)
+
+// A state is what a client remembers, and its JSON is the record that [Memory] keeps: at most some 60 KB. It holds no keys of
+// objects, no addresses and no secrets.
+type state struct {
+	Network  string                `json:"network"` // fingerprint of the provider that Link, Routes, Refusal and Bits are about
+	Link     ksn.Link              `json:"link"`
+	Ledger   ksn.Ledger            `json:"ledger"`
+	Counters ksn.Counters          `json:"counters"`
+	Routes   map[string]routeState `json:"routes,omitempty"` // by routeID
+	Refusal  refusal               `json:"refusal,omitzero"`
+	Bits     uint8                 `json:"bits,omitempty"` // of prefixes, as the network's signed info says; 0 for the usual
+	BitsAt   time.Time             `json:"bits_at,omitzero"`
+}
+
+// A refusal is that the operator does not accept us.
+type refusal struct {
+	At    time.Time `json:"at,omitzero"`    // of the last change
+	Until time.Time `json:"until,omitzero"` // not asked again before, zero: accepted
+	Count int       `json:"count,omitempty"`
+	Token string    `json:"token,omitempty"` // which credential was refused, by tokenID: another one is tried at once
+}
+
+const (
+	firstRefusal = time.Hour   // after the first refusal; doubles up to MaxWait
+	askRefused   = time.Minute // a user who asks again may after that
+	maxRecords   = 64          // in Ledger.SuppressedBy
+)
+
+// refuse is the next refusal.
+func (r refusal) refuse(now time.Time, token string, random float64) refusal {
+	if r.Token != token || r.Until.IsZero() {
+		r.Count = 0
+	}
+	d := min(firstRefusal<<min(r.Count, 10), MaxWait)
+	d = d*9/10 + time.Duration(random*float64(d/10))
+	return refusal{At: now.UTC(), Until: now.UTC().Add(d), Count: r.Count + 1, Token: token}
+}
+
+// stands tells whether the refusal is about the credential at hand.
+func (r refusal) stands(token string) bool { return !r.Until.IsZero() && r.Token == token }
+
+// holds tells whether nothing may be asked because of it now; who insists may ask a little earlier.
+func (r refusal) holds(now time.Time, token string, insist bool) bool {
+	if !r.stands(token) || insist && now.Sub(r.At) >= askRefused {
+		return false
+	}
+	return waiting(r.Until, now)
+}
+
+// routeID names a hop in the state without telling its address.
+func routeID(h hop) string {
+	sum := sha256.Sum256([]byte(string(h.route) + " " + h.url))
+	return hex.EncodeToString(sum[:8])
+}
+
+// tokenID tells one credential from another and is too short to find it by.
+func tokenID(network, token string) string {
+	sum := sha256.Sum256([]byte("avdb ksn token " + network + " " + token))
+	return hex.EncodeToString(sum[:4])
+}
+
+// of is the state for a network: nothing that was learnt from another one counts.
+func (s state) of(network string) state {
+	if s.Network != network {
+		s = state{Network: network, Ledger: s.Ledger, Counters: s.Counters}
+	}
+	if s.Bits < protocol.MinBits || s.Bits > protocol.MaxBits {
+		s.Bits = 0
+	}
+	return s
+}
+
+// merge brings together what is stored now and what this process has; base is what was stored when the two were last the same. The result is to be
+// stored, and to go on from.
+func merge(stored, base, ours state) state {
+	stored, base = stored.of(ours.Network), base.of(ours.Network)
+	out := ours
+	out.Link = mergeLinks(stored.Link, ours.Link)
+	out.Ledger = mergeLedgers(stored.Ledger, base.Ledger, ours.Ledger)
+	out.Counters = mergeCounters(stored.Counters, base.Counters, ours.Counters)
+	out.Routes = map[string]routeState{}
+	maps.Copy(out.Routes, ours.Routes)
+	for id, r := range stored.Routes {
+		if r.At.After(out.Routes[id].At) {
+			out.Routes[id] = r
+		}
+	}
+	if stored.Refusal.At.After(ours.Refusal.At) {
+		out.Refusal = stored.Refusal
+	}
+	if stored.BitsAt.After(ours.BitsAt) {
+		out.Bits, out.BitsAt = stored.Bits, stored.BitsAt
+	}
+	return out
+}
+
+// mergeLinks: the last authentic answer holds, and of the failures those after it.
+func mergeLinks(a, b ksn.Link) ksn.Link {
+	if b.LastOK.After(a.LastOK) {
+		a, b = b, a
+	}
+	if b.FailedAt.IsZero() || !b.FailedAt.After(a.LastOK) {
+		return a
+	}
+	if a.FailedAt.IsZero() {
+		b.LastOK = a.LastOK
+		return b
+	}
+	if b.Failures > a.Failures {
+		a.LastError, a.Failures = b.LastError, b.Failures
+	}
+	if b.FailedAt.Before(a.FailedAt) {
+		a.FailedAt = b.FailedAt
+	}
+	a.AllRoutes = a.AllRoutes || b.AllRoutes
+	return a
+}
+
+// mergeLedgers adds what happened here since base to what is stored.
+func mergeLedgers(stored, base, ours ksn.Ledger) ksn.Ledger {
+	add := func(s, b, o ksn.Tally) ksn.Tally {
+		return ksn.Tally{Asked: s.Asked + o.Asked - b.Asked, Answered: s.Answered + o.Answered - b.Answered,
+			Suppressed: s.Suppressed + o.Suppressed - b.Suppressed}
+	}
+	out := ksn.Ledger{File: add(stored.File, base.File, ours.File), URL: add(stored.URL, base.URL, ours.URL),
+		Software: add(stored.Software, base.Software, ours.Software), SuppressedBy: map[string]int64{}}
+	maps.Copy(out.SuppressedBy, stored.SuppressedBy)
+	for id, n := range ours.SuppressedBy {
+		if more := n - base.SuppressedBy[id]; more != 0 {
+			out.SuppressedBy[id] += more
+		}
+	}
+	for len(out.SuppressedBy) > maxRecords { // the least go first; which of equals does not matter, if only it is always the same
+		ids := slices.Sorted(maps.Keys(out.SuppressedBy))
+		delete(out.SuppressedBy, slices.MinFunc(ids, func(a, b string) int { return int(out.SuppressedBy[a] - out.SuppressedBy[b]) }))
+	}
+	return out
+}
+
+// mergeCounters counts what other processes leased since base as used here, and stores the leases of all. Buckets are those of whoever asked
+// last: they fill within minutes, and a device seldom has two processes that ask.
+func mergeCounters(stored, base, ours ksn.Counters) ksn.Counters {
+	out := ksn.Counters{Ceiling: laterBucket(stored.Ceiling, ours.Ceiling), Records: map[string]ksn.Spent{}}
+	for id, o := range ours.Records {
+		s, known := stored.Records[id]
+		switch {
+		case !known || s.Day < o.Day:
+		case s.Day > o.Day:
+			s.Used = max(s.Used, s.Leased)
+			o = s
+		default:
+			others := s.Leased
+			if b := base.Records[id]; b.Day == s.Day {
+				others -= b.Leased
+			} else if b.Day > s.Day {
+				others = 0
+			}
+			o.Used, o.Leased = max(0, o.Used+others), max(0, o.Leased+others)
+			o.Rate = laterBucket(s.Rate, o.Rate)
+		}
+		out.Records[id] = o
+	}
+	for id, s := range stored.Records {
+		if _, ours := out.Records[id]; !ours {
+			if _, dropped := base.Records[id]; !dropped {
+				s.Used = max(s.Used, s.Leased)
+				out.Records[id] = s
+			}
+		}
+	}
+	return out
+}
+
+func laterBucket(a, b ksn.Bucket) ksn.Bucket {
+	if a.At > b.At {
+		return a
+	}
+	return b
+}

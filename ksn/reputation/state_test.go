@@ -1,0 +1,168 @@
+package reputation
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"example.org/avdb/ksn"
+)
+
+// Several processes that lease from one day together never pass more than it allows, and a lease for each at most; what they
+// give back at their end is there for the next.
+func TestProcessesShareADay(t *testing.T) {
+	const most, day = 800, 20513 // a lease is 50
+	rapid.Check(t, func(t *rapid.T) {
+		var stored state
+		n := rapid.IntRange(1, 4).Draw(t, "processes")
+		type process struct{ base, ours state }
+		all := make([]process, n)
+		start := func() process {
+			p := process{stored.of("n"), stored.of("n")}
+			p.ours.Counters = p.ours.Counters.Resume()
+			return p
+		}
+		write := func(p *process) {
+			stored = merge(stored, p.base, p.ours)
+			p.base, p.ours = stored, stored
+		}
+		for i := range all {
+			all[i] = start()
+		}
+		passed := int64(0)
+		for range rapid.IntRange(0, 60).Draw(t, "steps") {
+			p := &all[rapid.IntRange(0, n-1).Draw(t, "who")]
+			for range rapid.IntRange(1, 60).Draw(t, "requests") {
+				s := p.ours.Counters.Records["r"]
+				if s.Used >= most {
+					break
+				}
+				next := ksn.Counters{Records: map[string]ksn.Spent{"r": {Day: day, Used: s.Used + 1, Leased: s.Leased}}}
+				grew := next.Records["r"].Leased < most && next.Records["r"].Leased-next.Records["r"].Used <= 25
+				if grew {
+					next.Records["r"] = ksn.Spent{Day: day, Used: s.Used + 1, Leased: min(s.Leased+50, most)}
+				}
+				p.ours.Counters = next
+				passed++
+				if grew {
+					write(p)
+				}
+			}
+			if rapid.IntRange(0, 9).Draw(t, "end") == 0 {
+				write(p)
+				p.ours.Counters = p.ours.Counters.Settle()
+				stored = merge(stored, p.base, p.ours)
+				*p = start()
+			}
+		}
+		if limit := int64(most + 50*n); passed > limit {
+			t.Fatalf("%d requests of %d passed in %d processes", passed, most, n)
+		}
+		for i := range all {
+			write(&all[i])
+			all[i].ours.Counters = all[i].ours.Counters.Settle()
+			stored = merge(stored, all[i].base, all[i].ours)
+		}
+		if got := stored.Counters.Records["r"].Leased; got != passed {
+			t.Fatalf("after the end %d count as used, %d were", got, passed)
+		}
+	})
+}
+
+// What several processes count adds up, whatever the order in which they write.
+func TestLedgersAddUp(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var stored ksn.Ledger
+		bases, ours := make([]ksn.Ledger, 3), make([]ksn.Ledger, 3)
+		asked := int64(0)
+		for range rapid.IntRange(0, 40).Draw(t, "steps") {
+			i := rapid.IntRange(0, 2).Draw(t, "who")
+			if rapid.Bool().Draw(t, "write") {
+				stored = mergeLedgers(stored, bases[i], ours[i])
+				bases[i], ours[i] = stored, mergeLedgers(stored, ksn.Ledger{}, ksn.Ledger{})
+				continue
+			}
+			ours[i].File.Asked++
+			by := map[string]int64{"a": 1}
+			for id, n := range ours[i].SuppressedBy {
+				by[id] += n
+			}
+			ours[i].SuppressedBy = by
+			asked++
+		}
+		for i := range ours {
+			stored = mergeLedgers(stored, bases[i], ours[i])
+		}
+		if stored.File.Asked != asked || stored.SuppressedBy["a"] != asked {
+			t.Fatalf("%+v after %d", stored, asked)
+		}
+	})
+}
+
+func TestLedgerStaysSmall(t *testing.T) {
+	ours := ksn.Ledger{SuppressedBy: map[string]int64{}}
+	for i := range 300 {
+		ours.SuppressedBy[fmt.Sprint(i)] = int64(i)
+	}
+	got := mergeLedgers(ksn.Ledger{}, ksn.Ledger{}, ours).SuppressedBy
+	if len(got) != maxRecords || got["299"] != 299 || got["236"] != 236 {
+		t.Errorf("%d records remain: %v", len(got), got)
+	}
+}
+
+// The newest authentic answer of any process ends the failures before it and none after it.
+func TestLinksOfProcesses(t *testing.T) {
+	old := ksn.Link{}.Answered(noon)
+	down := old.Failed(noon.Add(time.Minute), "no", true)
+	up := ksn.Link{}.Answered(noon.Add(2 * time.Minute))
+	later := old.Failed(noon.Add(3*time.Minute), "again", false)
+	for _, c := range []struct {
+		a, b, want ksn.Link
+	}{
+		{old, down, down}, {down, up, up}, {up, ksn.Link{}, up},
+		{up, later, ksn.Link{LastOK: up.LastOK, FailedAt: later.FailedAt, Failures: 1, LastError: "again"}},
+		{down, later, ksn.Link{LastOK: old.LastOK, FailedAt: down.FailedAt, Failures: 1, LastError: "no", AllRoutes: true}},
+	} {
+		got, back := mergeLinks(c.a, c.b), mergeLinks(c.b, c.a)
+		c.want.LastError, got.LastError, back.LastError = "", "", ""
+		if got != c.want || back != c.want {
+			t.Errorf("%+v and %+v make %+v and %+v, want %+v", c.a, c.b, got, back, c.want)
+		}
+	}
+}
+
+// What was learnt from one network is not said of another.
+func TestStateOfAnotherNetwork(t *testing.T) {
+	s := state{Network: "a", Link: ksn.Link{Failures: 3}, Routes: map[string]routeState{"x": {Failures: 1}}, Refusal: refusal{Until: noon}, Bits: 30,
+		Ledger: ksn.Ledger{File: ksn.Tally{Asked: 1}}, Counters: ksn.Counters{Ceiling: ksn.Bucket{At: 1}}}
+	got := s.of("b")
+	if got.Link != (ksn.Link{}) || got.Routes != nil || got.Refusal != (refusal{}) || got.Bits != 0 {
+		t.Errorf("%+v", got)
+	}
+	if got.Ledger.File.Asked != 1 || got.Counters.Ceiling.At != 1 {
+		t.Errorf("counters are the device's, and are gone: %+v", got)
+	}
+}
+
+// A refused credential is not tried again and again, and another one is tried at once.
+func TestRefusedCredential(t *testing.T) {
+	r := refusal{}
+	for i := range 30 {
+		r = r.refuse(noon, "t", 0.5)
+		if wait := r.Until.Sub(noon); wait < firstRefusal*8/10 || wait > MaxWait {
+			t.Errorf("refusal %d: asked again after %s", i, wait)
+		}
+	}
+	soon := noon.Add(time.Second)
+	if !r.holds(soon, "t", false) || !r.holds(soon, "t", true) || !r.holds(noon.Add(time.Hour), "t", false) {
+		t.Error("asked although refused")
+	}
+	if r.holds(noon.Add(askRefused), "t", true) || r.holds(soon, "u", false) || r.holds(noon.Add(MaxWait), "t", false) {
+		t.Error("not asked by a user, with another credential, or after a day")
+	}
+	if !r.stands("t") || r.stands("u") {
+		t.Error("the refusal is about another credential")
+	}
+}
