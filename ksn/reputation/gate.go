@@ -44,7 +44,11 @@ func (c *Client) ask(q ksn.Request, h hop, prefix protocol.Prefix, insist bool) 
 	d, counters := ksn.Decide(q, set, facts, now, c.state.Counters)
 	switch {
 	case !d.Allowed:
-		return permit{}, denied(q.Service, d)
+		m := denied(q.Service, d)
+		if facts.Credential == ksn.CredentialRejected && m.why == NotAuthorized {
+			m.retry = c.state.Refusal.Until
+		}
+		return permit{}, m
 	case facts.Network == nil || h.url == "": // it was removed, or never there
 		return permit{}, miss{why: NoNetwork, err: errNoNetwork, remedy: adviceInstall}
 	}

@@ -159,6 +159,20 @@ func TestNoRequestWithoutConsent(t *testing.T) {
 	})
 }
 
+// Consent that is taken back while a request is on its way ends it there: no second route is asked.
+func TestConsentTakenBackOnTheWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, protocol.Global)
+		w.hosts["s1"] = func(w *world, r *http.Request) (*http.Response, error) {
+			w.do(func() { w.facts.Consent = w.facts.Consent.Disable(time.Now()) })
+			return reply(500, nil), nil
+		}
+		if v := w.client().one(ksn.OriginManual, file(1)); v.Why != Disabled || len(w.sent()) != 1 {
+			t.Errorf("%+v after %q", v, w.sent())
+		}
+	})
+}
+
 // Nothing else in the package can send: a permit is used once, and the zero one never.
 func TestNothingIsSentWithoutAPermit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

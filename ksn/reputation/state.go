@@ -111,7 +111,7 @@ func mergeLinks(a, b ksn.Link) ksn.Link {
 	if b.LastOK.After(a.LastOK) {
 		a, b = b, a
 	}
-	if b.FailedAt.IsZero() || !b.FailedAt.After(a.LastOK) {
+	if b.FailedAt.IsZero() || !b.FailedAt.After(a.LastOK) && !b.LastOK.Equal(a.LastOK) {
 		return a
 	}
 	if a.FailedAt.IsZero() {

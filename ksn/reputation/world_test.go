@@ -119,6 +119,9 @@ func (w *world) client(change ...func(*Config)) *Client {
 	return c
 }
 
+// began is when bubbles of synctest begin.
+func (w *world) began() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
+
 func (w *world) do(f func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
