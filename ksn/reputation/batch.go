@@ -3,6 +3,7 @@ package reputation
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"example.org/avdb/ksn"
@@ -61,9 +62,10 @@ func (l *call) wait(ctx context.Context) part {
 	}
 }
 
-// submit puts the questions of open objects on their way, each prefix once, and gives their calls.
-func (c *Client) submit(ctx context.Context, origin ksn.Origin, bits uint8, objects []Object, open []lookup) map[protocol.Prefix]*call {
-	deadline, _ := ctx.Deadline()
+// submit puts the questions of open objects on their way, each prefix once, and gives their calls. A caller who leaves early ends no request: its
+// answer is for the next one.
+func (c *Client) submit(origin ksn.Origin, bits uint8, objects []Object, open []lookup) map[protocol.Prefix]*call {
+	deadline := time.Now().Add(Deadline(origin))
 	calls := map[protocol.Prefix]*call{}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -175,6 +177,7 @@ func (c *Client) round(l lane, calls []*call) (later []*call, at time.Time) {
 	for len(calls) > 0 {
 		h, m := w.next(ctx)
 		if m.why != Settled {
+			w.end()
 			c.give(calls, m)
 			break
 		}
@@ -186,7 +189,6 @@ func (c *Client) round(l lane, calls []*call) (later []*call, at time.Time) {
 			calls = c.exchange(ctx, w, h, calls, permits)
 		}
 	}
-	w.end()
 	return later, at
 }
 
@@ -254,20 +256,26 @@ func (c *Client) exchange(ctx context.Context, w *walk, h hop, calls []*call, pe
 	}
 	signed, err := c.open(ctx, r.body, prefixes)
 	now := c.now()
+	good := make([]bool, len(calls))
 	for i := range signed {
-		if bad := signed[i].Answer.CheckTime(now); bad != nil {
-			err, open = bad, append(open, calls[i])
-			continue
+		bad := signed[i].Answer.CheckTime(now)
+		if good[i] = bad == nil; !good[i] {
+			err = bad
 		}
-		w.authentic = true
-		c.learn(calls[i], &signed[i], permits[i].g.decision, w.source(h), now)
 	}
 	if err != nil {
 		r = result{came: failed, err: &RouteError{URL: h.url, Reason: "the answer is not authentic", Err: err}}
 	}
-	w.came(h, r)
-	if len(signed) == 0 {
-		return calls
+	w.came(h, r) // before anybody hears of it: who asks for the status next finds it there
+	if slices.Contains(good, true) {
+		w.reached()
+	}
+	for i, k := range calls {
+		if good[i] {
+			c.learn(k, &signed[i], permits[i].g.decision, w.source(h), now)
+		} else {
+			open = append(open, k)
+		}
 	}
 	return open
 }

@@ -278,7 +278,7 @@ func (c *Client) resolve(ctx context.Context, origin ksn.Origin, objects []Objec
 	ctx, cancel := context.WithTimeout(ctx, Deadline(origin))
 	defer cancel()
 	bits := c.prefixBits()
-	calls := c.submit(ctx, origin, bits, objects, open)
+	calls := c.submit(origin, bits, objects, open)
 	for _, l := range open {
 		o := objects[l.at]
 		if o.Suspected && o.Release == 0 {

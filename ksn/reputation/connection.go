@@ -80,10 +80,9 @@ func (c *Client) CheckConnection(ctx context.Context) Connection {
 		share, cancel := w.share(ctx)
 		r := c.observe(share, p, h, &out)
 		cancel()
-		w.authentic = r.came == answered
 		w.came(h, r)
-		if w.authentic {
-			w.end()
+		if r.came == answered {
+			w.reached()
 			out.OK, out.Failed = true, ""
 			return out
 		}

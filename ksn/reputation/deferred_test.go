@@ -2,6 +2,7 @@ package reputation
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,10 +12,15 @@ import (
 	"example.org/avdb/ksn/protocol"
 )
 
-// recheck collects what the client tells of deferred objects.
-type told struct{ all map[string]Verdict }
+// told collects what the client tells of deferred objects.
+type told struct {
+	mu  sync.Mutex
+	all map[string]Verdict
+}
 
 func (s *told) settled(d Deferred, v Verdict) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.all == nil {
 		s.all = map[string]Verdict{}
 	}
@@ -33,7 +39,7 @@ func TestSuspicionsAreAskedAgain(t *testing.T) {
 			c.Lookup(t.Context(), ksn.OriginOnAccess, []Object{hit(1), hit(2), file(3)})
 		}
 		time.Sleep(2 * writeDelay)
-		if d := w.memory.deferred; len(d) != 2 || d[0].Key != fileKey(1).String() || d[0].Path != "/f1" || d[0].Name != "Light" || d[0].Release != 7 || d[0].Since.IsZero() {
+		if d := w.memory.queue(); len(d) != 2 || d[0].Key != fileKey(1).String() || d[0].Path != "/f1" || d[0].Name != "Light" || d[0].Release != 7 || d[0].Since.IsZero() {
 			t.Fatalf("deferred %+v", d)
 		}
 		w.do(func() { w.hosts["s1"] = serve })
@@ -45,8 +51,8 @@ func TestSuspicionsAreAskedAgain(t *testing.T) {
 		if len(s.all) != 2 || s.all["/f1"].Verdict != protocol.Untrusted || s.all["/f2"].Verdict != protocol.Unknown || s.all["/f2"].Why != Settled {
 			t.Errorf("told %+v", s.all)
 		}
-		if len(w.memory.deferred) != 0 {
-			t.Errorf("%+v remain", w.memory.deferred)
+		if len(w.memory.queue()) != 0 {
+			t.Errorf("%+v remain", w.memory.queue())
 		}
 	})
 }
@@ -63,15 +69,15 @@ func TestDeferredUntilTheServerCatchesUp(t *testing.T) {
 		time.Sleep(2 * askBehind)
 		c.DatabaseChanged()
 		synctest.Wait()
-		if d := w.memory.deferred; len(d) != 1 || d[0].Tries != 1 || d[0].Since.After(since) || len(s.all) != 0 {
+		if d := w.memory.queue(); len(d) != 1 || d[0].Tries != 1 || d[0].Since.After(since) || len(s.all) != 0 {
 			t.Errorf("deferred %+v, told %+v", d, s.all)
 		}
 		w.do(func() { w.release = 7 })
 		time.Sleep(2 * askBehind)
 		c.DatabaseChanged()
 		synctest.Wait()
-		if len(w.memory.deferred) != 0 || len(s.all) != 1 {
-			t.Errorf("deferred %+v, told %+v", w.memory.deferred, s.all)
+		if len(w.memory.queue()) != 0 || len(s.all) != 1 {
+			t.Errorf("deferred %+v, told %+v", w.memory.queue(), s.all)
 		}
 	})
 }
@@ -99,7 +105,7 @@ func TestDrainKeepsToTheCeiling(t *testing.T) {
 		time.Sleep(maxBackoff)
 		began := time.Now()
 		left, err = c.DrainDeferred(t.Context(), func(Deferred, Verdict) { n++ })
-		if err != nil || left != 0 || n != 1000 || len(w.memory.deferred) != 0 {
+		if err != nil || left != 0 || n != 1000 || len(w.memory.queue()) != 0 {
 			t.Errorf("left %d, %v, told %d", left, err, n)
 		}
 		if d := time.Since(began); d < 40*time.Second || d > 2*time.Minute {

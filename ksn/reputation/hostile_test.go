@@ -257,6 +257,7 @@ func TestPrivateNeverReachesGlobal(t *testing.T) {
 					c.Lookup(t.Context(), ksn.Origins()[i%4], []Object{hit(i), file(i + 50)})
 				}
 			}
+			c.Close() // the last probe is over
 			if foreign > 0 || len(other.asked) > 0 {
 				t.Errorf("%d requests to foreign servers, %d foreign answers; sent %q", foreign, len(other.asked), w.sent())
 			}

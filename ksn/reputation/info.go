@@ -43,10 +43,9 @@ func (c *Client) Info(ctx context.Context) (protocol.Info, error) {
 		if errors.Is(ctx.Err(), context.Canceled) { // the caller went, not the hop
 			return protocol.Info{}, ctx.Err()
 		}
-		w.authentic = r.came == answered
 		w.came(h, r)
-		if w.authentic {
-			w.end()
+		if r.came == answered {
+			w.reached()
 			return info, nil
 		}
 	}

@@ -240,7 +240,7 @@ func TestSuspicions(t *testing.T) {
 					t.Errorf("%d requests: a server that is behind is asked again and again", n)
 				}
 				client.Close()
-				if deferred := len(w.memory.deferred); (c.why != Settled) != (deferred == 1) {
+				if deferred := len(w.memory.queue()); (c.why != Settled) != (deferred == 1) {
 					t.Errorf("%d deferred", deferred)
 				}
 			})

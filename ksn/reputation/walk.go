@@ -135,12 +135,17 @@ func (w *walk) came(h hop, r result) {
 	}
 }
 
-// end writes down what the walk says of the network as a whole.
-func (w *walk) end() {
-	switch {
-	case w.authentic:
+// reached writes down that the network answered.
+func (w *walk) reached() {
+	if !w.authentic {
+		w.authentic = true
 		w.c.reached()
-	case w.asked && w.c.ctx.Err() == nil:
+	}
+}
+
+// end writes down, before a walk without an answer is given up, that there was none.
+func (w *walk) end() {
+	if w.asked && !w.authentic && w.c.ctx.Err() == nil {
 		w.c.missed(w.err, swept(w.state))
 	}
 }

@@ -410,6 +410,12 @@ func (m *memory) DeferredObjects(n int) ([]Deferred, error) {
 	return slices.Clone(m.deferred[:n]), m.fail
 }
 
+// queue is what is deferred.
+func (m *memory) queue() []Deferred {
+	all, _ := m.DeferredObjects(0)
+	return all
+}
+
 func (m *memory) Undefer(list []Deferred) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
