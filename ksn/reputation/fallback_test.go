@@ -75,6 +75,37 @@ func TestFallback(t *testing.T) {
 	}
 }
 
+// A network that restricts files is still asked about URLs, and about files again when it said so.
+func TestRestrictedKindsAreApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, protocol.Private)
+		w.hosts["s1"] = func(w *world, r *http.Request) (*http.Response, error) {
+			if strings.Contains(r.URL.Path, "/file-") {
+				return problem(protocol.CodeRestricted, time.Hour)(w, r)
+			}
+			return serve(w, r)
+		}
+		c := w.client()
+		url := Object{Keys: []protocol.Key{keyOf(protocol.URL, 1)}}
+		for range 2 {
+			if v := c.one(ksn.OriginManual, file(1)); v.Why != Restricted {
+				t.Errorf("%+v", v)
+			}
+			if v := c.one(ksn.OriginManual, url); v.Why != Settled {
+				t.Errorf("%+v", v)
+			}
+		}
+		if n := len(w.sent()); n != 2 {
+			t.Errorf("requests %q", w.sent())
+		}
+		time.Sleep(time.Hour)
+		c.one(ksn.OriginManual, file(1))
+		if n := len(w.sent()); n != 3 {
+			t.Errorf("requests %q", w.sent())
+		}
+	})
+}
+
 // While servers stand in for a proxy it is probed once a minute, in the background, and used again as soon as it answers.
 func TestProxyIsProbed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

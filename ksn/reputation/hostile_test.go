@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,18 +31,19 @@ func text(status int, body string, header ...string) handler {
 }
 
 // endless is a body that never ends.
-func endless(status int) handler {
+func endless(status int, read *atomic.Int64) handler {
 	return func(_ *world, r *http.Request) (*http.Response, error) {
 		resp := reply(status, nil)
-		resp.Body = io.NopCloser(zeros{})
+		resp.Body = io.NopCloser(zeros{read})
 		return resp, nil
 	}
 }
 
-type zeros struct{}
+type zeros struct{ n *atomic.Int64 }
 
-func (zeros) Read(b []byte) (int, error) {
+func (z zeros) Read(b []byte) (int, error) {
 	clear(b)
+	z.n.Add(int64(len(b)))
 	return len(b), nil
 }
 
@@ -83,8 +85,8 @@ func hostileServers(t testing.TB) []hostileServer {
 		{"a page", plain(text(200, "<html>log in here</html>", "Content-Type", "text/html"))},
 		{"10 MB", plain(text(200, strings.Repeat(" ", 10<<20)))},
 		{"10 MB of error", plain(text(500, strings.Repeat(" ", 10<<20)))},
-		{"endless", plain(endless(200))},
-		{"endless error", plain(endless(503))},
+		{"endless", plain(endless(200, new(atomic.Int64)))},
+		{"endless error", plain(endless(503, new(atomic.Int64)))},
 		{"gzip bomb", plain(text(200, bomb.String(), "Content-Encoding", "gzip"))},
 		{"gzip bomb that says nothing", plain(text(200, bomb.String()))},
 		{"nested", plain(text(200, strings.Repeat(`{"answers":[`, 100_000)))},
@@ -196,22 +198,26 @@ func TestOneGoodServerAmongHostileOnes(t *testing.T) {
 	}
 }
 
-// A reply of the greatest length is held once for each request at most, and not kept.
+// Of a reply without end no more is read than the longest one has, and nothing of it is kept.
 func TestHostileRepliesTakeNoMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, protocol.Private)
-		w.hosts["s1"], w.hosts["s2"] = endless(200), endless(200)
+		var read atomic.Int64
+		w.hosts["s1"], w.hosts["s2"] = endless(200, &read), endless(503, &read)
 		c := w.client()
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
-		for i := range 40 {
+		for i := range 4 {
 			c.Lookup(t.Context(), ksn.OriginManual, []Object{hit(2 * i), hit(2*i + 1)})
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 4<<20 {
 			t.Errorf("%d bytes remain", grown)
+		}
+		if n, most := read.Load(), int64(4*(protocol.MaxReplies+protocol.MaxProblem+64<<10)); n == 0 || n > most {
+			t.Errorf("%d bytes were read, want at most %d", n, most)
 		}
 	})
 }

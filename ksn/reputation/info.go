@@ -2,7 +2,6 @@ package reputation
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"example.org/avdb/ksn"
@@ -40,9 +39,6 @@ func (c *Client) Info(ctx context.Context) (protocol.Info, error) {
 		share, cancel := w.share(ctx)
 		info, r := c.askInfo(share, p)
 		cancel()
-		if errors.Is(ctx.Err(), context.Canceled) { // the caller went, not the hop
-			return protocol.Info{}, ctx.Err()
-		}
 		w.came(h, r)
 		if r.came == answered {
 			w.reached()
@@ -96,7 +92,9 @@ func (c *Client) probe(h hop) bool {
 		ctx, cancel := context.WithTimeout(c.ctx, DeadlineBackground)
 		defer cancel()
 		_, r := c.askInfo(ctx, p)
-		c.remember(h, r, kindInfo, true)
+		if !r.left {
+			c.remember(h, r, kindInfo, true)
+		}
 		if r.came == answered {
 			c.reached()
 		}

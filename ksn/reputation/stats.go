@@ -2,7 +2,6 @@ package reputation
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"example.org/avdb/ksn"
@@ -30,9 +29,6 @@ func (c *Client) SendStats(ctx context.Context, body []byte) error {
 		share, cancel := w.share(ctx)
 		r := c.attempt(share, []permit{p}, body, protocol.MaxProblem)
 		cancel()
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return ctx.Err()
-		}
 		w.came(h, r)
 		if r.came == answered {
 			return nil

@@ -51,8 +51,11 @@ func (c *Client) newWalk(kind string, insist bool) *walk {
 
 // next is the hop to ask, or why there is none.
 func (w *walk) next(ctx context.Context) (hop, miss) {
-	if w.c.ctx.Err() != nil {
+	switch {
+	case w.c.ctx.Err() != nil:
 		return hop{}, miss{why: Unavailable, err: errClosed}
+	case errors.Is(ctx.Err(), context.Canceled):
+		return hop{}, miss{why: Timeout, err: context.Cause(ctx)}
 	}
 	i, why := next(w.hops, w.state)
 	if i >= 0 {
@@ -123,6 +126,9 @@ func (w *walk) source(h hop) Source {
 
 // came takes what came of a hop.
 func (w *walk) came(h hop, r result) {
+	if r.left {
+		return
+	}
 	for i := range w.hops {
 		if w.hops[i] == h {
 			w.state[i] = r.came
