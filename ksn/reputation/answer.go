@@ -77,8 +77,8 @@ func newAnswer(a protocol.Answer, fetched time.Time, jitter byte, f floors) *ans
 	return out
 }
 
-// about gives the worst entry about the key and size, nil if nothing is known, and how long that holds from issued. A negative size is one that
-// is not known. Entries that trust a weak hash are as good as none.
+// about gives the worst entry about the key and size, of several the one whose name is first, nil if nothing is known, and how long that holds from
+// issued. A negative size is one that is not known. Entries that trust a weak hash are as good as none.
 func (a *answer) about(k *protocol.Key, size int64) (*protocol.Entry, time.Duration) {
 	if len(a.known) == 0 {
 		return nil, a.silence
@@ -91,7 +91,8 @@ func (a *answer) about(k *protocol.Key, size int64) (*protocol.Entry, time.Durat
 		if e.Size != 0 && size >= 0 && int64(e.Size) != size || e.Verdict == protocol.Trusted && weak(k.Type) {
 			continue
 		}
-		if life = min(life, a.known[i].life); worst == nil || e.Verdict.Rank() > worst.Verdict.Rank() {
+		life = min(life, a.known[i].life)
+		if worst == nil || e.Verdict.Rank() > worst.Verdict.Rank() || e.Verdict == worst.Verdict && e.Name < worst.Name {
 			worst = e
 		}
 	}

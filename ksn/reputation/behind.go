@@ -6,11 +6,15 @@ import (
 	"slices"
 	"time"
 
+	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn"
 )
 
 // writeDelay is how long changes gather before they are written.
 const writeDelay = 2 * time.Second
+
+// MaxPath is the greatest length of the path of an object that is deferred, in bytes.
+const MaxPath = 4096
 
 // maxPostponed bounds the suspicions that wait to be written to the queue; the oldest go first.
 const maxPostponed = 1024
@@ -81,7 +85,15 @@ func (c *Client) postpone(list []Deferred, queue bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.deferred = append(c.deferred, list...)
+	for _, d := range list {
+		if d.Path == "" || len(d.Path) > MaxPath {
+			continue // nobody could say later what the verdict is about
+		}
+		if dbformat.CheckName(d.Name) != nil {
+			d.Name = ""
+		}
+		c.deferred = append(c.deferred, d)
+	}
 	if over := len(c.deferred) - maxPostponed; over > 0 {
 		c.deferred = slices.Clone(c.deferred[over:])
 	}
@@ -151,6 +163,7 @@ func (c *Client) writeState(m Memory, last bool) error {
 		if last {
 			record.Counters = record.Counters.Settle()
 		}
+		record = record.fit()
 		return nil
 	})
 	c.mu.Lock()

@@ -1,6 +1,7 @@
 package reputation
 
 import (
+	"strings"
 	"time"
 )
 
@@ -13,6 +14,7 @@ const (
 	hastyBackoff  = 5 * time.Second  // at most, after a time-out that came too soon to judge the route
 	patience      = 2 * time.Second  // a time-out before that is too soon
 	waitThrottled = time.Minute      // 429 that names no time
+	maxRecordID   = 64               // bytes of the id of a restriction
 	waitForbidden = 10 * time.Minute // 451 and 421 that name no time
 )
 
@@ -93,6 +95,7 @@ func (r routeState) held(now time.Time, why outcome, kind, record string, wait t
 	if why != restricted {
 		kind = ""
 	}
+	record = strings.ToValidUTF8(record[:min(len(record), maxRecordID)], "")
 	held := map[string]hold{kind: {why, now.UTC().Add(min(max(wait, time.Second), MaxWait)), record}}
 	for k, h := range r.Held {
 		if _, ok := held[k]; !ok && waiting(h.Until, now) {

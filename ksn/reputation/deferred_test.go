@@ -35,8 +35,10 @@ func TestSuspicionsAreAskedAgain(t *testing.T) {
 		w.hosts["s1"], w.hosts["s2"] = nil, nil
 		var s told
 		c := w.client(func(c *Config) { c.OnSettled = s.settled })
+		nameless, odd := hit(5), hit(2)
+		nameless.Path, odd.Name = "", "a\nb" // nobody could say what it was; the name is none
 		for range 3 {
-			c.Lookup(t.Context(), ksn.OriginOnAccess, []Object{hit(1), hit(2), file(3)})
+			c.Lookup(t.Context(), ksn.OriginOnAccess, []Object{hit(1), odd, file(3), nameless})
 		}
 		time.Sleep(2 * writeDelay)
 		if d := w.memory.queue(); len(d) != 2 || d[0].Key != fileKey(1).String() || d[0].Path != "/f1" || d[0].Name != "Light" || d[0].Release != 7 || d[0].Since.IsZero() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -211,6 +212,7 @@ func TestSuspicions(t *testing.T) {
 		{"silence of a later one", 8, protocol.FileSHA256, "", protocol.Unknown, Settled},
 		{"silence from behind", 6, protocol.FileSHA256, "", protocol.Unknown, ServerBehind},
 		{"silence without a database", 0, protocol.FileSHA256, "", protocol.Unknown, ServerBehind},
+		{"silence without a database, hit of an unknown release", 0, protocol.FileSHA256, "", protocol.Unknown, ServerBehind},
 		{"a finding from behind", 6, protocol.FileSHA256, protocol.Untrusted, protocol.Untrusted, Settled},
 		{"unwanted, from behind", 6, protocol.FileMD5, protocol.PotentiallyUnwanted, protocol.PotentiallyUnwanted, Settled},
 		{"trusted", 7, protocol.FileSHA256, protocol.Trusted, protocol.Trusted, Settled},
@@ -229,6 +231,9 @@ func TestSuspicions(t *testing.T) {
 					w.knows(k, c.verdict, "n")
 				}
 				o := hit(1)
+				if strings.Contains(c.name, "unknown release") {
+					o.Release = 0
+				}
 				o.Keys = []protocol.Key{k}
 				client := w.client()
 				for range 2 { // from the network, then from the cache

@@ -14,8 +14,8 @@ type part struct {
 	miss   miss
 }
 
-// favours tells whether an answer may speak for an object that the light database suspects.
-func (o *Object) favours(a *answer) bool { return !o.Suspected || a.release >= o.Release }
+// favours tells whether an answer may speak for an object that the light database suspects: it was made from a database, and from none that is older.
+func (o *Object) favours(a *answer) bool { return !o.Suspected || a.release >= max(o.Release, 1) }
 
 // cached is the part that the cache alone gives for a key of the object, and whether it needs no request.
 func (o *Object) cached(k *protocol.Key, a *answer, now time.Time) (part, bool) {

@@ -3,6 +3,7 @@ package reputation
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"maps"
 	"slices"
 	"time"
@@ -11,7 +12,7 @@ import (
 	"example.org/avdb/ksn/protocol"
 )
 
-// A state is what a client remembers, and its JSON is the record that [Memory] keeps: at most some 60 KB. It holds no keys of
+// A state is what a client remembers, and its JSON is the record that [Memory] keeps: at most maxState bytes. It holds no keys of
 // objects, no addresses and no secrets.
 type state struct {
 	Network  string                `json:"network"` // fingerprint of the provider that Link, Routes, Refusal and Bits are about
@@ -104,6 +105,20 @@ func merge(stored, base, ours state) state {
 		out.Bits, out.BitsAt = stored.Bits, stored.BitsAt
 	}
 	return out
+}
+
+// maxState is what the JSON of a state may take, in bytes.
+const maxState = 60 << 10
+
+// fit leaves out what matters least where the record would be too long: with as many restrictions and routes as there can be.
+func (s state) fit() state {
+	for _, less := range []func(){func() { s.Ledger.SuppressedBy = nil }, func() { s.Routes = nil }, func() { s.Counters = ksn.Counters{} }} {
+		if b, err := json.Marshal(s); err == nil && len(b) <= maxState {
+			break
+		}
+		less()
+	}
+	return s
 }
 
 // mergeLinks: the last authentic answer holds, and of the failures those after it.

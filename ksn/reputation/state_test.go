@@ -1,7 +1,9 @@
 package reputation
 
 import (
+	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -109,6 +111,33 @@ func TestLedgerStaysSmall(t *testing.T) {
 	got := mergeLedgers(ksn.Ledger{}, ksn.Ledger{}, ours).SuppressedBy
 	if len(got) != maxRecords || got["299"] != 299 || got["236"] != 236 {
 		t.Errorf("%d records remain: %v", len(got), got)
+	}
+}
+
+// The record fits with the most that restrictions and routes can leave in it, and the daily limits are what goes last.
+func TestRecordFits(t *testing.T) {
+	far := time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC)
+	s := state{Network: strings.Repeat("f", 64), Ledger: ksn.Ledger{SuppressedBy: map[string]int64{}}, Counters: ksn.Counters{Records: map[string]ksn.Spent{}},
+		Routes: map[string]routeState{}}
+	for i := range 256 {
+		id := fmt.Sprintf("%064d", i)
+		s.Counters.Records[id] = ksn.Spent{Rate: ksn.Bucket{Missing: 1e18, At: far.UnixMicro()}, Day: 1e6, Used: 1 << 31, Leased: 1 << 31}
+		if i < maxRecords {
+			s.Ledger.SuppressedBy[id] = 1 << 62
+			r := routeState{At: far, Until: far, Failures: 1000, Held: map[string]hold{}}
+			for _, kind := range []string{"", "file", "url", "software", kindInfo, kindStats} {
+				r.Held[kind] = hold{Why: misdirected, Until: far, Record: id}
+			}
+			s.Routes[id[48:]] = r
+		}
+	}
+	got := s.fit()
+	b, err := json.Marshal(got)
+	if err != nil || len(b) > maxState || len(got.Counters.Records) != 256 {
+		t.Errorf("%d bytes, %d counters, %v", len(b), len(got.Counters.Records), err)
+	}
+	if small := (state{Ledger: ksn.Ledger{SuppressedBy: map[string]int64{"a": 1}}}).fit(); len(small.Ledger.SuppressedBy) != 1 {
+		t.Error("a record that fits is cut")
 	}
 }
 
