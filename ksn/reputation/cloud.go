@@ -9,6 +9,12 @@ import (
 	"example.org/avdb/ksn/protocol"
 )
 
+// A Cloud settles what the light layer alone only suspects, for a scanner.
+type Cloud interface {
+	// Settle gives one answer for each hit, in their order, by a deadline of its own.
+	Settle(ctx context.Context, hits []Hit) []HitSettled
+}
+
 // A Hit is a file that the light database suspects.
 type Hit struct {
 	Algorithm dbformat.Algorithm // of the signature whose prefix it has
@@ -16,7 +22,7 @@ type Hit struct {
 	Size      int64              // in bytes
 	PUA       bool               // potentially unwanted software is reported too
 	Path      string
-	Release   uint64 // of the database
+	Release   uint64 // of the database, 0 if unknown
 }
 
 // A HitVerdict is what became of a [Hit].
@@ -35,11 +41,19 @@ type HitSettled struct {
 	Name    string        // of the threat
 	Source  string        // "cloud", "proxy", "cache", "override"
 	Age     time.Duration // since the answer was made
-	Why     string        // not settled: why; stale: so
+	Why     string        // with Suspected: the [Why]
 }
 
-// Settle gives what the network knows of hits, one for each, in their order and by the deadline of the origin.
-func (c *Client) Settle(ctx context.Context, origin ksn.Origin, hits []Hit) []HitSettled {
+// Cloud gives the client to a scanner that waits as the origin says.
+func (c *Client) Cloud(origin ksn.Origin) Cloud { return cloud{c, origin} }
+
+type cloud struct {
+	client *Client
+	origin ksn.Origin
+}
+
+// Settle is that of [Cloud].
+func (c cloud) Settle(ctx context.Context, hits []Hit) []HitSettled {
 	objects := make([]Object, len(hits))
 	for i := range hits {
 		h := &hits[i]
@@ -51,7 +65,7 @@ func (c *Client) Settle(ctx context.Context, origin ksn.Origin, hits []Hit) []Hi
 		}
 	}
 	out := make([]HitSettled, len(hits))
-	for i, v := range c.Lookup(ctx, origin, objects) {
+	for i, v := range c.client.Lookup(ctx, c.origin, objects) {
 		out[i] = settle(v, hits[i].PUA)
 	}
 	return out
@@ -62,9 +76,6 @@ func settle(v Verdict, pua bool) HitSettled {
 	s := HitSettled{Verdict: Clean, Source: string(v.Source), Age: v.Age, Why: string(v.Why)}
 	if v.Source == SourceGlobal || v.Source == SourcePrivate {
 		s.Source = "cloud"
-	}
-	if v.Stale {
-		s.Why = "stale"
 	}
 	switch {
 	case v.Why != Settled:

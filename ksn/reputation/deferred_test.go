@@ -139,12 +139,12 @@ func TestSettle(t *testing.T) {
 			h(dbformat.SHA256, fileKey(3), 7, false), h(dbformat.SHA256, fileKey(3), 8, false), h(9, fileKey(3), 7, false)}
 		want := []HitSettled{{Verdict: Malicious, Name: "Bad", Source: "cloud"}, {Verdict: Clean, Source: "cloud"}, {Verdict: Malicious, Name: "Tool", Source: "cloud"},
 			{Verdict: Clean, Source: "cloud"}, {Verdict: Suspected, Why: string(ServerBehind)}, {Verdict: Suspected, Why: string(Invalid)}}
-		for i, got := range c.Settle(t.Context(), ksn.OriginOnDemand, hits) {
+		for i, got := range c.Cloud(ksn.OriginOnDemand).Settle(t.Context(), hits) {
 			if got.Age = 0; got != want[i] {
 				t.Errorf("hit %d: %+v, want %+v", i, got, want[i])
 			}
 		}
-		if got := c.Settle(t.Context(), ksn.OriginOnDemand, hits[:1])[0]; got.Source != "cache" || got.Verdict != Malicious {
+		if got := c.Cloud(ksn.OriginOnDemand).Settle(t.Context(), hits[:1])[0]; got.Source != "cache" || got.Verdict != Malicious {
 			t.Errorf("%+v", got)
 		}
 	})

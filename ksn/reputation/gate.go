@@ -62,8 +62,9 @@ func (c *Client) ask(q ksn.Request, h hop, prefix protocol.Prefix, insist bool) 
 // off is what a request meets before there is a route: KSN is off, or no network is installed. Settled: there may be one.
 func (c *Client) off() miss {
 	facts, _ := c.config.Facts()
-	if mode, why := facts.InForce(); !mode.On() {
-		return miss{why: Disabled, err: &ksn.RefusedError{What: "lookup", Why: "KSN is off: " + why}}
+	q := ksn.Request{Service: ksn.ServiceLookup, Network: c.kind}
+	if d, _ := ksn.Decide(q, nil, facts, c.now(), ksn.Counters{}); d.Stage == ksn.StageConsent {
+		return denied(q.Service, d)
 	}
 	if c.config.Provider == nil || facts.Network == nil {
 		return miss{why: NoNetwork, err: errNoNetwork, remedy: adviceInstall}

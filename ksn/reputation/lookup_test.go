@@ -384,6 +384,47 @@ func TestCallersShareRequests(t *testing.T) {
 	})
 }
 
+// Whoever waits when the client is closed hears so at once, and afterwards what is known is still known.
+func TestCloseWhileAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, protocol.Global)
+		w.knows(fileKey(1), protocol.Untrusted, "x")
+		c := w.client()
+		c.one(ksn.OriginManual, file(1))
+		w.do(func() { w.hosts["s1"], w.hosts["s2"] = hang, hang })
+		var all sync.WaitGroup
+		for i := range 300 {
+			all.Go(func() {
+				if v := c.one(ksn.Origins()[i%4], hit(100+i)); v.Why == Settled {
+					t.Errorf("%+v", v)
+				}
+			})
+		}
+		time.Sleep(100 * time.Millisecond)
+		began := time.Now()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		all.Wait()
+		if d := time.Since(began); d > 0 {
+			t.Errorf("closing took %s", d)
+		}
+		n := len(w.sent())
+		if v := c.one(ksn.OriginManual, file(1)); v.Verdict != protocol.Untrusted || v.Source != SourceCache {
+			t.Errorf("%+v", v)
+		}
+		if v := c.one(ksn.OriginManual, file(2)); v.Why != Unavailable || len(w.sent()) != n {
+			t.Errorf("%+v", v)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if l := c.Situation().Link; l.Failures > 0 {
+			t.Errorf("our own end counts as a failure of the network: %+v", l)
+		}
+	})
+}
+
 // What is above our ceiling waits for it where somebody has the time, and is unknown where not.
 func TestCeiling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 type Memory interface {
 	// ReadKSN fills v with the client's record, if there is one.
 	ReadKSN(v any) (ok bool, err error)
-	// UpdateKSN fills v, lets change alter it and writes it back, in one transaction. change takes no time.
+	// UpdateKSN fills v, lets change alter it and writes it back, in one transaction. change takes no time and may be called twice.
 	UpdateKSN(v any, change func(ok bool) error) error
 
 	// Defer adds to the queue of suspicions that nothing settled; the same key and path again keep their Since.
