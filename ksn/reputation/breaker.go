@@ -67,7 +67,7 @@ func (r routeState) ok(now time.Time, kind string) routeState {
 // fail is the state after a failure. wait is what the server asked for, 0 for nothing; hasty tells of a time-out that came too soon to judge; standIn
 // that servers stand in for this proxy; random is in [0,1).
 func (r routeState) fail(now time.Time, wait time.Duration, hasty, standIn bool, random float64) routeState {
-	r.At, r.Failures = now.UTC(), min(r.Failures+1, 1000)
+	r.At, r.Failures = now.UTC(), min(max(r.Failures, 0), 1000)+1
 	d := maxBackoff
 	if r.Failures < 9 {
 		d = min(d, firstBackoff<<(r.Failures-1))

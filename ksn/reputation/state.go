@@ -44,7 +44,8 @@ func (r refusal) refuse(now time.Time, token string, random float64) refusal {
 	if r.Token != token || r.Until.IsZero() {
 		r.Count = 0
 	}
-	d := min(firstRefusal<<min(r.Count, 10), MaxWait)
+	r.Count = min(max(r.Count, 0), 10)
+	d := min(firstRefusal<<r.Count, MaxWait)
 	d = d*9/10 + time.Duration(random*float64(d/10))
 	return refusal{At: now.UTC(), Until: now.UTC().Add(d), Count: r.Count + 1, Token: token}
 }

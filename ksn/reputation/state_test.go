@@ -141,6 +141,55 @@ func TestRecordFits(t *testing.T) {
 	}
 }
 
+// FuzzRecord: whatever stands in the place of the record, it silences no route and no credential for longer than a day, and what is written next fits
+// and says the same when it is read again.
+func FuzzRecord(f *testing.F) {
+	r := state{Network: "n", Bits: 24, Routes: map[string]routeState{"a": routeState{}.held(noon, restricted, "file", "r", 0).fail(noon, 0, false, false, 0)}}
+	r.Refusal = r.Refusal.refuse(noon, "t", 0)
+	r.Counters.Records = map[string]ksn.Spent{"x": {Day: 1, Used: 2, Leased: 3}}
+	b, err := json.Marshal(r)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte(`{"network":"n","refusal":{"count":-5,"token":"t","until":"2026-03-01T12:30:00Z"},"routes":{"a":{"failures":-9,"until":"9999-01-01T00:00:00Z"}},"bits":255}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var read state
+		if json.Unmarshal(b, &read) != nil {
+			return
+		}
+		s := merge(read, state{}, read.of("n")) // as a client starts, and writes
+		if s.Bits != 0 && (s.Bits < 16 || s.Bits > 32) {
+			t.Fatalf("prefixes of %d bits", s.Bits)
+		}
+		for _, r := range s.Routes {
+			for _, next := range []routeState{r, r.ok(noon, "file"), r.fail(noon, 0, false, false, 0.5), r.held(noon, restricted, "file", "r", 0)} {
+				for _, kind := range []string{"file", "info", ""} {
+					if o, h := next.came(kind, noon, false); o != untried && h.Until.Sub(noon) > MaxWait {
+						t.Fatalf("%q until %s", o, h.Until)
+					}
+				}
+			}
+		}
+		if next := s.Refusal.refuse(noon, "t", 0.5); next.Until.Sub(noon) > MaxWait || !next.holds(noon, "t", false) || next.holds(noon.Add(MaxWait), "t", false) {
+			t.Fatalf("%+v", next)
+		}
+		s.Counters = s.Counters.Resume()
+		fitting := s.fit()
+		b, err := json.Marshal(fitting)
+		if err != nil || len(b) > maxState {
+			return // times that JSON cannot say come from no clock, texts without end from no network
+		}
+		var again state
+		if err := json.Unmarshal(b, &again); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := json.Marshal(again); err != nil || string(c) != string(b) {
+			t.Fatalf("%s is read as %s, %v", b, c, err)
+		}
+	})
+}
+
 // The newest authentic answer of any process ends the failures before it and none after it.
 func TestLinksOfProcesses(t *testing.T) {
 	old := ksn.Link{}.Answered(noon)
