@@ -33,6 +33,7 @@ var imports = map[string][]string{
 	"urlhash":                      {},
 	"ksn":                          {"dbformat", "store"},
 	"ksn/protocol":                 {"dbformat"},
+	"ksn/reputation":               {"dbformat", "ksn", "ksn/protocol", "matcher", "store"},
 	"ksn/server":                   {"dbformat", "docs/api", "ksn/protocol"},
 	"docs/api":                     {},
 	"updater":                      {"dbformat", "ksn", "matcher", "osfile", "signing", "store"},
@@ -57,6 +58,7 @@ var owners = map[string][]string{
 	"github.com/goccy/go-yaml":                {"cmd/avdb", "publisher"},
 	"github.com/prometheus/client_golang":     {"statuspage"},
 	"golang.org/x/term":                       {"cmd/avdb"},
+	"github.com/maypok86/otter/v2":            {"ksn/reputation"},
 	"golang.org/x/net":                        {"urlhash"},
 	"golang.org/x/sys":                        {"osfile", "cmd/avdb"},
 	"github.com/getkin/kin-openapi":           {"ksn/server"},       // in tests only
@@ -65,7 +67,7 @@ var owners = map[string][]string{
 
 // embeddable packages go into other people's programs: none of these may come with them.
 var (
-	embeddable = []string{"updater", "store", "matcher", "ksn"}
+	embeddable = []string{"updater", "store", "matcher", "ksn", "ksn/reputation"}
 	unwelcome  = []string{"github.com/spf13/", "github.com/prometheus/", "github.com/minio/", "github.com/goccy/go-yaml",
 		module + "publisher", module + "fixtures", module + "cmd/"}
 )

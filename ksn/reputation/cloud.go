@@ -2,58 +2,22 @@ package reputation
 
 import (
 	"context"
-	"time"
 
-	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn"
 	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/matcher"
 )
-
-// A Cloud settles what the light layer alone only suspects, for a scanner.
-type Cloud interface {
-	// Settle gives one answer for each hit, in their order, by a deadline of its own.
-	Settle(ctx context.Context, hits []Hit) []HitSettled
-}
-
-// A Hit is a file that the light database suspects.
-type Hit struct {
-	Algorithm dbformat.Algorithm // of the signature whose prefix it has
-	Sum       [32]byte           // the first Algorithm.Size() bytes
-	Size      int64              // in bytes
-	PUA       bool               // potentially unwanted software is reported too
-	Path      string
-	Release   uint64 // of the database, 0 if unknown
-}
-
-// A HitVerdict is what became of a [Hit].
-type HitVerdict string
-
-// The verdicts of hits.
-const (
-	Malicious HitVerdict = "malicious"
-	Clean     HitVerdict = "clean"
-	Suspected HitVerdict = "suspected" // not settled
-)
-
-// A HitSettled is the verdict of a [Hit] with its reason.
-type HitSettled struct {
-	Verdict HitVerdict
-	Name    string        // of the threat
-	Source  string        // "cloud", "proxy", "cache", "override"
-	Age     time.Duration // since the answer was made
-	Why     string        // with Suspected: the [Why]
-}
 
 // Cloud gives the client to a scanner that waits as the origin says.
-func (c *Client) Cloud(origin ksn.Origin) Cloud { return cloud{c, origin} }
+func (c *Client) Cloud(origin ksn.Origin) matcher.Cloud { return cloud{c, origin} }
 
 type cloud struct {
 	client *Client
 	origin ksn.Origin
 }
 
-// Settle is that of [Cloud].
-func (c cloud) Settle(ctx context.Context, hits []Hit) []HitSettled {
+// Settle is that of [matcher.Cloud].
+func (c cloud) Settle(ctx context.Context, hits []matcher.Hit) []matcher.Settled {
 	objects := make([]Object, len(hits))
 	for i := range hits {
 		h := &hits[i]
@@ -64,7 +28,7 @@ func (c cloud) Settle(ctx context.Context, hits []Hit) []HitSettled {
 			}
 		}
 	}
-	out := make([]HitSettled, len(hits))
+	out := make([]matcher.Settled, len(hits))
 	for i, v := range c.client.Lookup(ctx, c.origin, objects) {
 		out[i] = settle(v, hits[i].PUA)
 	}
@@ -72,16 +36,16 @@ func (c cloud) Settle(ctx context.Context, hits []Hit) []HitSettled {
 }
 
 // settle says a verdict in a scanner's words: an object of which nothing is known is one that no signature of the full database is about.
-func settle(v Verdict, pua bool) HitSettled {
-	s := HitSettled{Verdict: Clean, Source: string(v.Source), Age: v.Age, Why: string(v.Why)}
+func settle(v Verdict, pua bool) matcher.Settled {
+	s := matcher.Settled{Verdict: matcher.Clean, Source: string(v.Source), Age: v.Age, Why: string(v.Why)}
 	if v.Source == SourceGlobal || v.Source == SourcePrivate {
 		s.Source = "cloud"
 	}
 	switch {
 	case v.Why != Settled:
-		s.Verdict = Suspected
+		s.Verdict = matcher.Suspected
 	case v.Verdict == protocol.Untrusted, v.Verdict == protocol.PotentiallyUnwanted && pua:
-		s.Verdict, s.Name = Malicious, v.Name
+		s.Verdict, s.Name = matcher.Malicious, v.Name
 	}
 	return s
 }

@@ -10,6 +10,7 @@ import (
 	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn"
 	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/matcher"
 )
 
 // told collects what the client tells of deferred objects.
@@ -132,19 +133,19 @@ func TestSettle(t *testing.T) {
 		w.knows(md5, protocol.Untrusted, "Bad")
 		w.knows(fileKey(2), protocol.PotentiallyUnwanted, "Tool")
 		c := w.client()
-		h := func(a dbformat.Algorithm, k protocol.Key, release uint64, pua bool) Hit {
-			return Hit{Algorithm: a, Sum: k.Sum, Size: 10, PUA: pua, Path: "/x", Release: release}
+		h := func(a dbformat.Algorithm, k protocol.Key, release uint64, pua bool) matcher.Hit {
+			return matcher.Hit{Algorithm: a, Sum: k.Sum, Size: 10, PUA: pua, Path: "/x", Release: release}
 		}
-		hits := []Hit{h(dbformat.MD5, md5, 7, false), h(dbformat.SHA256, fileKey(2), 7, false), h(dbformat.SHA256, fileKey(2), 7, true),
+		hits := []matcher.Hit{h(dbformat.MD5, md5, 7, false), h(dbformat.SHA256, fileKey(2), 7, false), h(dbformat.SHA256, fileKey(2), 7, true),
 			h(dbformat.SHA256, fileKey(3), 7, false), h(dbformat.SHA256, fileKey(3), 8, false), h(9, fileKey(3), 7, false)}
-		want := []HitSettled{{Verdict: Malicious, Name: "Bad", Source: "cloud"}, {Verdict: Clean, Source: "cloud"}, {Verdict: Malicious, Name: "Tool", Source: "cloud"},
-			{Verdict: Clean, Source: "cloud"}, {Verdict: Suspected, Why: string(ServerBehind)}, {Verdict: Suspected, Why: string(Invalid)}}
+		want := []matcher.Settled{{Verdict: matcher.Malicious, Name: "Bad", Source: "cloud"}, {Verdict: matcher.Clean, Source: "cloud"}, {Verdict: matcher.Malicious, Name: "Tool", Source: "cloud"},
+			{Verdict: matcher.Clean, Source: "cloud"}, {Verdict: matcher.Suspected, Why: string(ServerBehind)}, {Verdict: matcher.Suspected, Why: string(Invalid)}}
 		for i, got := range c.Cloud(ksn.OriginOnDemand).Settle(t.Context(), hits) {
 			if got.Age = 0; got != want[i] {
 				t.Errorf("hit %d: %+v, want %+v", i, got, want[i])
 			}
 		}
-		if got := c.Cloud(ksn.OriginOnDemand).Settle(t.Context(), hits[:1])[0]; got.Source != "cache" || got.Verdict != Malicious {
+		if got := c.Cloud(ksn.OriginOnDemand).Settle(t.Context(), hits[:1])[0]; got.Source != "cache" || got.Verdict != matcher.Malicious {
 			t.Errorf("%+v", got)
 		}
 	})

@@ -1,7 +1,7 @@
 package reputation
 
 import (
-	"time"
+	"example.org/avdb/store"
 )
 
 // A Memory keeps over restarts what a client learnt. A *store.Store is one. Nothing in it is believed without its signature, and
@@ -28,19 +28,7 @@ type Memory interface {
 }
 
 // A Deferred is an object that the light database suspects and that no answer settled.
-type Deferred struct {
-	Key     string // as protocol.Key.String gives it
-	Path    string // where it was met
-	Name    string // of the signature
-	Size    int64  // in bytes, -1 for unknown
-	Release uint64 // of the database that suspects it
-	Since   time.Time
-	Tries   int
-}
+type Deferred = store.Deferred
 
 // A CacheEntry is a cached answer with what proves it.
-type CacheEntry struct {
-	Key     string
-	Value   []byte
-	Expires time.Time // of no use afterwards, not even as a stale one
-}
+type CacheEntry = store.CacheEntry
