@@ -11,6 +11,7 @@ import (
 const (
 	ReleaseTarget      = "release.json"
 	RestrictionsTarget = "restrictions/set.json"
+	NetworkTarget      = "global.json" // provider file of the global KSN network
 )
 
 // BundleTarget is the target path of the bundle that carries the layer with digest d.

@@ -267,7 +267,7 @@ func (r *Repository) check(c *ceremony) error {
 	if err := c.allFollow(); err != nil {
 		return err
 	}
-	for _, role := range []string{RoleDatabase, RoleRestrictions} {
+	for _, role := range []string{RoleTargets, RoleDatabase, RoleRestrictions} {
 		if d := c.p.docs[role]; d != nil {
 			for _, t := range sortedTargets(d.targets) {
 				if err := r.proveTarget(t); err != nil {

@@ -17,10 +17,13 @@ import (
 
 // HoldBack makes later calls of AddTarget and Commit prepare a change instead of making it visible: its files go to DIR/pending until
 // [Repository.Sign] has collected the signatures that it needs. It is for releases that a co-signing host has to sign too.
-func (r *Repository) HoldBack() {
+func (r *Repository) HoldBack() { r.hold(true) }
+
+func (r *Repository) hold(held bool) (was bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.held = true
+	was, r.held = r.held, held
+	return was
 }
 
 func (r *Repository) holdsBack() bool {
@@ -117,7 +120,7 @@ func (r *Repository) publish(c *ceremony) error {
 		}
 	}
 	folders := map[string]bool{}
-	for _, role := range []string{RoleDatabase, RoleRestrictions} {
+	for _, role := range []string{RoleTargets, RoleDatabase, RoleRestrictions} {
 		if c.p.docs[role] == nil {
 			continue
 		}

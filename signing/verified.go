@@ -146,6 +146,16 @@ func (v *Verified) Restrictions(b []byte) (Restrictions, error) {
 	return Restrictions{set, slices.Clone(b), n}, nil
 }
 
+// Network takes the bytes of the provider file of the global network if their length and hash are what this state names. What they say is for
+// package ksn/protocol to read; there is no floor beside the version of targets, whose offline keys vouch for the file. Errors match [ErrUntrusted].
+func (v *Verified) Network(b []byte) error {
+	t, ok := v.Target(dbformat.NetworkTarget)
+	if !ok {
+		return &UntrustedError{Role: RoleTargets, Reason: ReasonMismatch, Detail: "the repository names no " + dbformat.NetworkTarget, Remedy: remedySource}
+	}
+	return sameBytes(RoleTargets, t, b)
+}
+
 // checkBytes holds a target's bytes against what the state names.
 func (v *Verified) checkBytes(role, path string, b []byte) error {
 	t, ok := v.Target(path)
@@ -155,8 +165,12 @@ func (v *Verified) checkBytes(role, path string, b []byte) error {
 		}
 		return &UntrustedError{Role: role, Reason: ReasonMismatch, Detail: "the repository names no " + path, Remedy: remedySource}
 	}
+	return sameBytes(role, t, b)
+}
+
+func sameBytes(role string, t Target, b []byte) error {
 	if int64(len(b)) != t.Length || sha256.Sum256(b) != [32]byte(t.SHA256) {
-		return &UntrustedError{Role: role, Reason: ReasonMismatch, Detail: path + " has not the length and hash that were signed", Remedy: remedySource}
+		return &UntrustedError{Role: role, Reason: ReasonMismatch, Detail: t.Path + " has not the length and hash that were signed", Remedy: remedySource}
 	}
 	return nil
 }
