@@ -47,10 +47,26 @@ func (d Decision) Err(what string) error {
 // not changed, and a denied request costs nothing. now is [TimeUsed]. What is known locally (overrides, signatures,
 // caches) is asked before the gate: a restriction hides no known answer.
 func Decide(q Request, s *Set, f Facts, now time.Time, c Counters) (Decision, Counters) {
-	d := Decision{Deciding: []string{}}
 	if deny := refuse(q, f); deny != nil {
 		return *deny, c
 	}
+	d, next := Forward(q, s, f, now, c)
+	if !d.Allowed {
+		return d, c
+	}
+	ceiling := c.Ceiling.refill(ceilingRate(), now)
+	if w := ceiling.wait(ceilingRate()); w > 0 {
+		return Decision{Stage: StageCeiling, Why: fmt.Sprintf("more than %d requests a second", CeilingRate), Retry: now.Add(w), Deciding: d.Deciding}, c
+	}
+	next.Ceiling = ceiling.take(ceilingRate())
+	return d, next
+}
+
+// Forward is the gate of a proxy: whether the restrictions let a request of others pass, and the counters afterwards. Consent and credentials are
+// asked on the devices, and a ceiling for one of them is none for many. What it counts is what all devices behind the proxy do
+// together. Records that match by mode find none.
+func Forward(q Request, s *Set, f Facts, now time.Time, c Counters) (Decision, Counters) {
+	d := Decision{Deciding: []string{}}
 	won := s.winners(q, f, now)
 	for _, i := range won {
 		d.Deciding = append(d.Deciding, s.records[i].ID)
@@ -60,14 +76,7 @@ func Decide(q Request, s *Set, f Facts, now time.Time, c Counters) (Decision, Co
 		deny.Deciding = d.Deciding
 		return deny, c
 	}
-	ceiling := c.Ceiling.refill(ceilingRate(), now)
-	if w := ceiling.wait(ceilingRate()); w > 0 {
-		d.Stage, d.Retry = StageCeiling, now.Add(w)
-		d.Why = fmt.Sprintf("more than %d requests a second", CeilingRate)
-		return d, c
-	}
 	d.Allowed = true
-	g.c.Ceiling = ceiling.take(ceilingRate())
 	d.Save = g.charge(won)
 	d.TTLFloor = g.ttlFloor(won)
 	return d, g.c

@@ -542,3 +542,19 @@ func TestTimeUsedNeverGoesBeforeASignedTime(t *testing.T) {
 		t.Error("TimeUsed is not the later of both")
 	}
 }
+
+// A proxy asks restrictions and nothing else: devices without consent are not its matter, and many may ask at once. What a restriction
+// forbids it forbids the proxy too.
+func TestForwardAsksRestrictionsAlone(t *testing.T) {
+	var c ksn.Counters
+	for i := range 10 * ksn.CeilingBurst {
+		var d ksn.Decision
+		if d, c = ksn.Forward(lookup("x"), nil, ksn.Facts{}, noon, c); !d.Allowed {
+			t.Fatalf("request %d: %+v", i, d)
+		}
+	}
+	s := set(t, 1, record("off", "disable", 1, ""))
+	if d, _ := ksn.Forward(lookup("x"), s, ksn.Facts{}, noon, c); d.Allowed || d.Record != "off" || d.Stage != ksn.StageRestriction {
+		t.Errorf("%+v", d)
+	}
+}
