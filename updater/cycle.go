@@ -239,7 +239,14 @@ func (c *cycle) update(ctx context.Context, src source, s Source) error {
 	if unlimited != nil && (ctx.Err() != nil || kindOf(unlimited) == store.ErrStorage || kindOf(unlimited) == ErrCoolDown) {
 		return unlimited
 	}
-	// The layers do not wait for a restriction set that this source does not give.
+	c.step(stepNetwork)
+	if err := c.network(ctx, src, v); err != nil {
+		if ctx.Err() != nil || kindOf(err) == store.ErrStorage || kindOf(err) == ErrCoolDown {
+			return errors.Join(err, unlimited)
+		}
+		unlimited = errors.Join(unlimited, err)
+	}
+	// The layers do not wait for a restriction set or a provider file that this source does not give.
 	return errors.Join(c.layers(ctx, src, name, v), unlimited)
 }
 

@@ -35,13 +35,13 @@ type Report struct {
 	NextNotBefore  *time.Time       `json:"next_not_before"` // UTC, whole seconds
 }
 
-// A ReportStep is what was done, or would be, for one layer or the restriction set.
+// A ReportStep is what was done, or would be, for one layer, the restriction set or the global network.
 type ReportStep struct {
-	Layer string `json:"layer"` // light, rest or restrictions
+	Layer string `json:"layer"` // light, rest, restrictions or network
 	How   How    `json:"how"`
 	Why   string `json:"why"`
-	From  uint64 `json:"from"`  // delta: the lowest release with the digest that it starts from; restrictions: the epoch before
-	To    uint64 `json:"to"`    // the lowest release with the resulting digest; restrictions: the epoch after
+	From  uint64 `json:"from"`  // delta: the lowest release with the digest that it starts from; restrictions: the epoch before; network: the serial before
+	To    uint64 `json:"to"`    // the lowest release with the resulting digest; restrictions: the epoch after; network: the serial after
 	Bytes int64  `json:"bytes"` // of its own file
 }
 
@@ -69,6 +69,7 @@ const (
 	NoteSourceFailed        = "source_failed"        // a source was not good; the next one was tried
 	NoteSourceStale         = "source_stale"         // a source lags behind what was seen before; the next one was tried
 	NoteRestrictionsRefused = "restrictions_refused" // a restriction set is signed and cannot be used: the old one stays in force
+	NoteNetworkRefused      = "network_refused"      // the global network's provider file is signed and cannot be used: the old one stays
 	NoteReleaseInFuture     = "release_in_future"    // the release bears a time that has not come: its age says nothing
 	NoteDamaged             = "damaged"              // something on disk is damaged; it is fetched again where it is needed
 	NoteIndexNotKept        = "index_not_kept"       // the derived index could not be stored; matchers build it in memory

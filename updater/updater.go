@@ -139,6 +139,7 @@ const (
 	stepSettings     = "settings"
 	stepRefresh      = "refresh"
 	stepRestrictions = "restrictions"
+	stepNetwork      = "network"
 	stepRelease      = "release"
 	stepPlan         = "plan"
 	stepClean        = "clean"
@@ -156,12 +157,12 @@ const (
 
 // Steps names the steps of the cycle in their order, as Config.Step is told of them.
 func Steps() []string {
-	return []string{stepLock, stepSettings, stepRefresh, stepRestrictions, stepRelease, stepPlan, stepClean, stepSpace,
+	return []string{stepLock, stepSettings, stepRefresh, stepRestrictions, stepNetwork, stepRelease, stepPlan, stepClean, stepSpace,
 		stepFetch, stepApply, stepFinish, stepSelfTest, stepIndex, stepActivate, stepAccept, stepHistory, stepHooks}
 }
 
 // Update runs the cycle once: lock, settings, then for each source in turn until one is good: refresh, restrictions,
-// plan, fetch, apply, self-test, activate; then history and, with the lock given back, hooks.
+// network, plan, fetch, apply, self-test, activate; then history and, with the lock given back, hooks.
 //
 // The report is good also where an error is returned; then Result tells what was done nevertheless: a light
 // generation is updated though rest cannot be had, a restriction set is stored though layers cannot. What is
