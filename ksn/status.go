@@ -155,6 +155,8 @@ func (in Situation) state(mode Mode, whyOff string, restrictions []InForce) (Sta
 			return StateNotAuthorized, "the provider file of the network has expired: install a newer one", time.Time{}
 		case f.Credential != CredentialAccepted:
 			return StateNotAuthorized, "the operator of the network does not accept this device: register the credential with the operator", time.Time{}
+		case in.silenced():
+			// Nobody may ask: that nobody answers is then no news. What was met before is older than the restriction or soon will be.
 		case l.AllRoutes || l.Failures >= failuresToLeave:
 			return StateUnavailable, cmp.Or(l.LastError, "no permitted route answers"), l.FailedAt
 		case in.Running && !l.LastOK.IsZero() && in.Now.Sub(l.LastOK) >= AnswerLife:
@@ -231,6 +233,22 @@ func (in Situation) uses() []Request {
 		}
 	}
 	return all
+}
+
+// silenced tells whether restrictions disable every look-up that the client would make now: then no route is permitted that could fail.
+func (in Situation) silenced() bool {
+	any := false
+	for _, q := range in.uses() {
+		if q.Service != ServiceLookup {
+			continue
+		}
+		won := in.Set.winners(q, in.Facts, in.Now)
+		if len(won) == 0 || strength(in.Set.records[won[0]].Action) < strength(dbformat.ActionDisable) {
+			return false
+		}
+		any = true
+	}
+	return any
 }
 
 // restrictions lists the records that limit something the client would use: now, and later. A record that another one

@@ -20,7 +20,7 @@ func situation(t testing.TB) ksn.Situation {
 
 // Each state holds with everything wrong that comes after it in the order, and nothing that comes before.
 func TestStatesInTheirOrder(t *testing.T) {
-	disable := set(t, 1, record("t-1", "disable", 100, `"reason":{"code":"test"}`))
+	disable := set(t, 1, record("t-1", "disable", 100, `"scope":{"objects":["url"]},"reason":{"code":"test"}`))
 	steps := []struct {
 		state  ksn.State
 		text   string
@@ -40,6 +40,25 @@ func TestStatesInTheirOrder(t *testing.T) {
 		st := ksn.NewStatus(s)
 		if st.State != step.state || st.Text != step.text || !strings.Contains(st.Reason, step.reason) || (st.Reason == "") != (step.reason == "") {
 			t.Errorf("state %q, %q, %q; want %q, %q, %q", st.State, st.Text, st.Reason, step.state, step.text, step.reason)
+		}
+	}
+}
+
+// Where restrictions disable every look-up, no route is permitted that could fail: that nobody answered before is not the news.
+func TestWhoMayNotAskFindsNobodyUnavailable(t *testing.T) {
+	for scope, want := range map[string]ksn.State{
+		`"scope":{}`:                             ksn.StateRestricted,
+		`"scope":{"objects":["file","url"]}`:     ksn.StateUnavailable,
+		`"scope":{"origins":["manual"]}`:         ksn.StateUnavailable,
+		`"scope":{"services":["info","stats"]}`:  ksn.StateUnavailable,
+		`"scope":{"networks":["private"]}`:       ksn.StateUnavailable,
+		`"scope":{"services":["lookup","info"]}`: ksn.StateRestricted,
+	} {
+		s := situation(t)
+		s.Set = set(t, 1, record("t-1", "disable", 100, scope))
+		s.Link = s.Link.Failed(noon, "connection refused", true)
+		if st := ksn.NewStatus(s); st.State != want {
+			t.Errorf("%s: %s, want %s", scope, st.State, want)
 		}
 	}
 }
