@@ -64,20 +64,15 @@ func (x *exchange) batch() {
 
 // info answers GET /v1/info.
 func (x *exchange) info() {
-	n, err := x.c.Database.Counts()
+	n, err := x.counts()
 	if err != nil {
 		x.failWith(fmt.Errorf("database: %w", err))
 		return
 	}
-	more := x.overrides.Load().counts()
-	for _, s := range x.c.Sources {
-		c := s.Counts()
-		more.Files, more.URLs, more.Software = more.Files+c.Files, more.URLs+c.URLs, more.Software+c.Software
-	}
 	issued := dbformat.At(x.began.Truncate(x.step))
 	b, err := protocol.SignInfo(protocol.Info{V: protocol.Version, Network: x.network, Name: x.c.Provider.Provider.Name, Issued: issued,
-		TTL: inSeconds(x.c.Lives.Info), Release: n.Release, Files: n.Files + more.Files, URLs: n.URLs + more.URLs,
-		Software: n.Software + more.Software, PrefixBits: x.c.PrefixBits, MinWait: inSeconds(x.c.MinWait + time.Second - 1),
+		TTL: inSeconds(x.c.Lives.Info), Release: n.Release, Files: n.Files, URLs: n.URLs, Software: n.Software,
+		PrefixBits: x.c.PrefixBits, MinWait: inSeconds(x.c.MinWait + time.Second - 1),
 		Statement: x.c.Statement, Capabilities: x.offers}, x.c.Key)
 	if err != nil {
 		x.failWith(fmt.Errorf("signing: %w", err))
@@ -86,6 +81,20 @@ func (x *exchange) info() {
 	x.c.Collector.Signed()
 	life := issued.Add(x.c.Lives.Info).Sub(x.began)
 	x.send(&response{kind: json, cache: x.caching(min(life*3/4, x.c.MinWait)), tag: tagOf(b), body: b})
+}
+
+// counts are what all that answers are made from knows together; without a usable database, with its error, what the rest knows.
+func (s *Server) counts() (Counts, error) {
+	n, err := s.c.Database.Counts()
+	if err != nil {
+		n = Counts{}
+	}
+	add := func(c Counts) { n.Files, n.URLs, n.Software = n.Files+c.Files, n.URLs+c.URLs, n.Software+c.Software }
+	add(s.overrides.Load().counts())
+	for _, source := range s.c.Sources {
+		add(source.Counts())
+	}
+	return n, err
 }
 
 // stats answers POST /v1/stats.
