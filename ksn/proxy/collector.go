@@ -1,0 +1,73 @@
+package proxy
+
+import (
+	"time"
+
+	"example.org/avdb/ksn/protocol"
+)
+
+// A Kind is what a request asks for.
+type Kind string
+
+// The kinds of requests.
+const (
+	KindLookup Kind = "lookup" // GET /v1/l/…
+	KindBatch  Kind = "batch"  // POST /v1/lookup
+	KindInfo   Kind = "info"
+	KindStats  Kind = "stats"
+	KindOther  Kind = "other" // anything else, the status page included
+)
+
+// Kinds lists the kinds.
+func Kinds() []Kind { return []Kind{KindLookup, KindBatch, KindInfo, KindStats, KindOther} }
+
+// An Outcome is what became of a request: one of the words below, or the code of the problem that was answered.
+type Outcome string
+
+// The outcomes that are not problems.
+const (
+	OutcomeOK          Outcome = "ok"
+	OutcomeNotModified Outcome = "not_modified" // 304
+)
+
+// Outcomes lists all outcomes.
+func Outcomes() []Outcome {
+	all := []Outcome{OutcomeOK, OutcomeNotModified}
+	for _, c := range []protocol.Code{protocol.CodeBadRequest, protocol.CodeNotFound, protocol.CodeMethod, protocol.CodeTooLarge, protocol.CodeWrongNetwork,
+		protocol.CodeTooMany, protocol.CodeRestricted, protocol.CodeUnavailable} {
+		all = append(all, Outcome(c))
+	}
+	return all
+}
+
+// A Fate is what became of a question. A question that is forwarded is ok, failed or rejected afterwards.
+type Fate string
+
+// The fates.
+const (
+	FateCached    Fate = "from_cache" // answered from the cache
+	FateJoined    Fate = "joined"     // somebody else had asked it, and both get the answer
+	FateForwarded Fate = "forwarded"  // sent upstream
+	FateOK        Fate = "ok"         // an upstream gave an authentic answer
+	FateFailed    Fate = "failed"     // no upstream did
+	FateRejected  Fate = "rejected"   // by a restriction, a full queue, or an upstream that honours its own limits
+)
+
+// Fates lists the fates.
+func Fates() []Fate {
+	return []Fate{FateCached, FateJoined, FateForwarded, FateOK, FateFailed, FateRejected}
+}
+
+// A Collector counts. Its methods are called by many goroutines at once and must not wait.
+type Collector interface {
+	// Request counts one request of a device that was answered, after took.
+	Request(k Kind, o Outcome, took time.Duration)
+	// Questions counts n questions: the prefixes of look-ups.
+	Questions(f Fate, n int)
+}
+
+// nobody is the collector that forgets.
+type nobody struct{}
+
+func (nobody) Request(Kind, Outcome, time.Duration) {}
+func (nobody) Questions(Fate, int)                  {}
