@@ -28,7 +28,7 @@ func (g *gate) pass(s ksn.Service, o ksn.Object, key string) error {
 		return nil
 	}
 	now := ksn.TimeUsed(g.p.c.Now(), set.Signed())
-	q := ksn.Request{Service: s, Object: o, Network: ksn.NetworkKind(g.p.c.Provider.Provider.Network), Route: ksn.RouteProxy, Key: key}
+	q := g.request(s, o, key)
 	g.mu.Lock()
 	d, next := decide(q, set, g.facts, now, g.counters)
 	if d.Allowed {
@@ -44,6 +44,22 @@ func (g *gate) pass(s ksn.Service, o ksn.Object, key string) error {
 	e := problem(protocol.CodeRestricted, "restricted", "A restriction holds back what is not in the cache: "+d.Why+".", min(max(0, d.Retry.Sub(now)), maxWait))
 	e.Record = d.Record
 	return e
+}
+
+func (g *gate) request(s ksn.Service, o ksn.Object, key string) ksn.Request {
+	return ksn.Request{Service: s, Object: o, Network: ksn.NetworkKind(g.p.c.Provider.Provider.Network), Route: ksn.RouteProxy, Key: key}
+}
+
+// uses lists the requests that go upstream, one of each kind and origin.
+func (g *gate) uses() (all []ksn.Request) {
+	for _, o := range ksn.Origins() {
+		for _, q := range []ksn.Request{g.request(ksn.ServiceInfo, "", ""), g.request(ksn.ServiceStats, "", ""), g.request(ksn.ServiceLookup, ksn.ObjectFile, ""),
+			g.request(ksn.ServiceLookup, ksn.ObjectURL, ""), g.request(ksn.ServiceLookup, ksn.ObjectSoftware, "")} {
+			q.Origin = o
+			all = append(all, q)
+		}
+	}
+	return all
 }
 
 // decide lets a request pass that would pass for some origin, since the proxy does not know it: what restrictions say of some origins only, devices
