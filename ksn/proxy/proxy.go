@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -124,24 +125,28 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // finish counts and logs, also after a panic, which ends this request and no other one.
 func (x *exchange) finish() {
-	p := x.Proxy
-	if v := recover(); v != nil {
-		if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-			panic(v)
-		}
+	p, v := x.Proxy, recover()
+	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(v)
+	}
+	cut := v != nil && x.status != 0 // what was begun cannot be taken back, only cut off
+	if v != nil {
 		p.c.Log.Error("KSN proxy: a request ended in a panic", "kind", x.kind, "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
-		if x.status == 0 {
+		if !cut {
 			x.fail(problem(protocol.CodeUnavailable, "internal error", "", waitUnavailable))
 		}
 		x.outcome = Outcome(protocol.CodeUnavailable)
 	}
 	took := p.c.Now().Sub(x.began)
 	p.c.Collector.Request(x.kind, x.outcome, took)
-	if p.c.Log.Enabled(p.base, -4) {
+	if p.c.Log.Enabled(p.base, slog.LevelDebug) {
 		p.c.Log.Debug("KSN proxy: request", "kind", x.kind, "outcome", x.outcome, "status", x.status, "seconds", took.Seconds())
 	}
 	*x = exchange{}
 	p.exchanges.Put(x)
+	if cut {
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // waitUnavailable is how long devices are asked to wait where that is not computed.

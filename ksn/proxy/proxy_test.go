@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.org/avdb/dbformat"
+	"example.org/avdb/ksn"
 	"example.org/avdb/ksn/protocol"
 	"example.org/avdb/ksn/proxy"
 )
@@ -331,4 +333,44 @@ func TestConfigsThatCannotWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Close()
+}
+
+// The status page tells what was counted, what is wrong with upstreams, and what is restricted; and it is there before the proxy.
+func TestWhatTheStatusPageTells(t *testing.T) {
+	m := proxy.NewMetrics()
+	var p *proxy.Proxy
+	page, err := m.Page("1.0.0", func() *proxy.Proxy { return p }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := restrictions(t, dbformat.Restriction{ID: "no-urls", Action: dbformat.ActionDisable, Scope: dbformat.RestrictionScope{Objects: []string{"url"}}})
+	w := newWorld(t, func(c *proxy.Config) {
+		c.Collector, c.Status, c.Restrictions = m, page.Handler(), func() *ksn.Set { return set }
+	})
+	get := func(path string) string { return w.do("GET", path, "").Body.String() }
+	contains := func(path string, all ...string) {
+		t.Helper()
+		got := get(path)
+		for _, s := range all {
+			if !strings.Contains(got, s) {
+				t.Errorf("%s does not tell %q:\n%s", path, s, got)
+			}
+		}
+	}
+	contains("/status.json", "the proxy begins")
+	p = w.Proxy
+	w.ask(prefix(protocol.FileSHA256, 1))
+	w.ask(prefix(protocol.FileSHA256, 1))
+	w.problem(w.do("GET", prefix(protocol.URL, 1).Path(), ""), protocol.CodeRestricted)
+	contains("/metrics", `avdb_ksn_proxy_questions_total{fate="from_cache"} 1`, `avdb_ksn_proxy_questions_total{fate="forwarded"} 1`,
+		`avdb_ksn_proxy_questions_total{fate="ok"} 1`, `avdb_ksn_proxy_questions_total{fate="rejected"} 1`, "avdb_ksn_proxy_in_cache 1", "avdb_ksn_proxy_ready 1",
+		`avdb_ksn_proxy_requests_total{kind="lookup",outcome="restricted"} 1`, "avdb_ksn_proxy_undeclared_total 0")
+	contains("/status", "http://server", "no-urls", w.provider.Fingerprint)
+	w.server.change(func(s *server) { s.refuse = refusal(protocol.CodeWrongNetwork, 0) })
+	w.problem(w.do("GET", prefix(protocol.FileSHA256, 2).Path(), ""), protocol.CodeUnavailable)
+	contains("/status.json", `"critical"`, "belongs to another network", "wrong_network")
+	contains("/metrics", "avdb_ksn_proxy_ready 0", `avdb_ksn_proxy_problems{level="critical"} 1`)
+	if rec := w.do("GET", "/readyz", ""); rec.Code != 503 {
+		t.Errorf("/readyz: %d", rec.Code)
+	}
 }

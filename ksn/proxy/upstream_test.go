@@ -541,6 +541,21 @@ func TestPanicsAreContained(t *testing.T) {
 	}
 }
 
+// A status page that panics halfway looks like no page, and not like an empty one.
+func TestWhatAPanicLeftIsCutOff(t *testing.T) {
+	w := newWorld(t, func(c *proxy.Config) {
+		c.Status = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("half")); panic("boom") })
+	})
+	ts := httptest.NewServer(w.Proxy)
+	defer ts.Close()
+	if resp, err := ts.Client().Get(ts.URL + "/status"); err == nil { //nolint:noctx // loopback
+		defer resp.Body.Close()
+		if b, err := io.ReadAll(resp.Body); err == nil {
+			t.Errorf("%d %q", resp.StatusCode, b)
+		}
+	}
+}
+
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
