@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -83,27 +84,18 @@ func (c *Config) complete() error {
 	return nil
 }
 
+// defaults fills in what was left out.
 func (c *Config) defaults() {
-	if c.CacheBytes == 0 {
-		c.CacheBytes = DefaultCacheBytes
-	}
-	if c.MaxUpstream == 0 {
-		c.MaxUpstream = DefaultMaxUpstream
-	}
-	if c.Queue == 0 {
-		c.Queue = DefaultQueue
-	}
-	if c.Deadline == 0 {
-		c.Deadline = DefaultDeadline
-	}
+	c.CacheBytes = cmp.Or(c.CacheBytes, DefaultCacheBytes)
+	c.MaxUpstream = cmp.Or(c.MaxUpstream, DefaultMaxUpstream)
+	c.Queue = cmp.Or(c.Queue, DefaultQueue)
+	c.Deadline = cmp.Or(c.Deadline, DefaultDeadline)
+	c.Agent = cmp.Or(c.Agent, "avdb-ksn-proxy")
 	if c.Transport == nil {
 		c.Transport = newTransport(c.MaxUpstream, c.Deadline)
 	}
 	if c.Token == nil {
 		c.Token = func() string { return "" }
-	}
-	if c.Agent == "" {
-		c.Agent = "avdb-ksn-proxy"
 	}
 	if c.Restrictions == nil {
 		c.Restrictions = func() *ksn.Set { return nil }

@@ -43,8 +43,8 @@
 //
 // # Upstreams
 //
-// They are tried in order. One that fails (no connection, 5xx, too slow, too long, a redirect, a signature that does not fit) three times in a row is left alone for a second, then
-// for longer, up to a minute; then one question probes it. 401 and 403 are about the proxy's own token, 421 about
+// They are tried in order. One that fails (no connection, 5xx, too slow, too long, a redirect, a signature that does not fit) three times in a
+// row is left alone for a second, then for longer, up to a minute; then one question probes it. 401 and 403 are about the proxy's own token, 421 about
 // its configuration: such an upstream is left alone for a minute, then longer, up to an hour, and devices get 503, for it is none of their making.
 // What an upstream says of waiting is honoured up to a day.
 package proxy

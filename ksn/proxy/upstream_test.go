@@ -43,19 +43,26 @@ func drip(w http.ResponseWriter, r *http.Request) {
 }
 
 func huge(w http.ResponseWriter, _ *http.Request) {
+	spaces := bytes.Repeat([]byte{' '}, 64<<10)
 	for range 10 << 4 {
-		_, _ = w.Write(bytes.Repeat([]byte{' '}, 64<<10))
+		if _, err := w.Write(spaces); err != nil {
+			return
+		}
 	}
 }
 
 // bomb is small until somebody unpacks it.
-func bomb(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Encoding", "gzip")
-	z := gzip.NewWriter(w)
-	for range 64 {
+func bomb() http.HandlerFunc {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	for range 16 {
 		_, _ = z.Write(make([]byte, 1<<20))
 	}
 	_ = z.Close()
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = w.Write(packed.Bytes())
+	}
 }
 
 // halfway promises more than it sends.
@@ -101,7 +108,7 @@ func TestHostileUpstreams(t *testing.T) {
 		{"expired", func(s *server) { s.issued = -4 * time.Hour }, proxy.UpstreamFailing},
 		{"10 MB", func(s *server) { s.refuse = huge }, proxy.UpstreamFailing},
 		{"dripped", func(s *server) { s.refuse = drip }, proxy.UpstreamFailing},
-		{"a gzip bomb", func(s *server) { s.refuse = bomb }, proxy.UpstreamFailing},
+		{"a gzip bomb", func(s *server) { s.refuse = bomb() }, proxy.UpstreamFailing},
 		{"a redirect", func(s *server) { s.refuse = redirect }, proxy.UpstreamFailing},
 		{"a broken body", func(s *server) { s.refuse = halfway }, proxy.UpstreamFailing},
 		{"no body", func(s *server) { s.refuse = status(200) }, proxy.UpstreamFailing},
@@ -138,7 +145,7 @@ func testHostile(t *testing.T, how func(*server), state proxy.UpstreamState, alo
 	defer bad.Close()
 	defer good.Close()
 	w := newWorld(t, func(c *proxy.Config) {
-		c.Transport, c.Deadline, c.Upstreams = nil, 300*time.Millisecond, []string{bad.URL, good.URL}
+		c.Transport, c.Deadline, c.Upstreams = nil, 2*time.Second, []string{bad.URL, good.URL}
 		if alone {
 			c.Upstreams = []string{bad.URL}
 		}
