@@ -75,8 +75,16 @@ func status(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 }
 
-func redirect(w http.ResponseWriter, r *http.Request) {
-	http.Redirect(w, r, "http://"+r.Host+r.URL.Path, http.StatusTemporaryRedirect)
+// elsewhere sends whoever asks to where the answer is authentic.
+func elsewhere(s *server) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery == "" {
+			http.Redirect(w, r, r.URL.Path+"?again", http.StatusTemporaryRedirect)
+			return
+		}
+		honest := &server{t: s.t, key: s.key, net: s.net, now: s.now, questions: map[protocol.Prefix]int{}, life: s.life, neg: s.neg}
+		honest.ServeHTTP(w, r)
+	}
 }
 
 // retryAfter asks to wait in a header alone, as servers do that are none of ours.
@@ -109,7 +117,7 @@ func TestHostileUpstreams(t *testing.T) {
 		{"10 MB", func(s *server) { s.refuse = huge }, proxy.UpstreamFailing},
 		{"dripped", func(s *server) { s.refuse = drip }, proxy.UpstreamFailing},
 		{"a gzip bomb", func(s *server) { s.refuse = bomb() }, proxy.UpstreamFailing},
-		{"a redirect", func(s *server) { s.refuse = redirect }, proxy.UpstreamFailing},
+		{"a redirect", func(s *server) { s.refuse = elsewhere(s) }, proxy.UpstreamFailing},
 		{"a broken body", func(s *server) { s.refuse = halfway }, proxy.UpstreamFailing},
 		{"no body", func(s *server) { s.refuse = status(200) }, proxy.UpstreamFailing},
 		{"202", func(s *server) { s.refuse = status(202) }, proxy.UpstreamFailing},
@@ -305,6 +313,24 @@ func TestUpstreamsThatDieAndReturn(t *testing.T) {
 		devices.Wait()
 		if rec := w.do("GET", next(), ""); rec.Code != 200 || w.Ready() != nil {
 			t.Errorf("after its return: %d, %v", rec.Code, w.Ready())
+		}
+	})
+}
+
+// Sixteen exchanges that break at once are one failure of the upstream, and not sixteen for which it is left alone longer and longer.
+func TestFailuresAtOnceCountOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.server.wait, w.server.refuse = make(chan struct{}), status(500)
+		var devices sync.WaitGroup
+		for i := range proxy.DefaultMaxUpstream {
+			devices.Go(func() { w.problem(w.do("GET", prefix(protocol.URL, uint32(i)).Path(), ""), protocol.CodeUnavailable) })
+		}
+		synctest.Wait()
+		close(w.server.wait)
+		devices.Wait()
+		if s := w.State().Upstreams[0]; s.State != proxy.UpstreamDown || s.Until.Sub(w.now()) > time.Second {
+			t.Errorf("left alone for %s", s.Until.Sub(w.now()))
 		}
 	})
 }
