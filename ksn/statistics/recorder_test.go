@@ -342,6 +342,24 @@ func TestDamagedSpool(t *testing.T) {
 	}
 }
 
+// A spool that keeps what it is told to remove makes no endless loop.
+func TestStuckSpool(t *testing.T) {
+	w := newWorld(t, nil)
+	w.work()
+	w.flush()
+	w.spool.stuck = true
+	n := 0
+	err := w.Deliver(t.Context(), func(context.Context, []byte) error {
+		if n++; n > 3 {
+			return errBroken
+		}
+		return nil
+	})
+	if err != nil || n != 1 {
+		t.Errorf("%d bodies sent: %v", n, err)
+	}
+}
+
 func TestPreviewIsWhatIsSent(t *testing.T) {
 	w := newWorld(t, nil)
 	for range 1000 {
