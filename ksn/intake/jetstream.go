@@ -166,8 +166,8 @@ func (j *JetStream) publish(ctx context.Context, records []Record) (duplicates i
 func (j *JetStream) prepare(ctx context.Context) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.ready || ctx.Err() != nil {
-		return ctx.Err()
+	if j.ready {
+		return nil
 	}
 	stream, err := j.js.Stream(ctx, j.c.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -29,7 +29,6 @@ type natsServer struct {
 	dir  string
 	port string // "-1" until it was started once
 	cmd  *exec.Cmd
-	out  string // path of its log
 }
 
 func newNATS(t *testing.T) *natsServer {
@@ -173,6 +172,39 @@ func TestStreamsThatAreNotGoodEnough(t *testing.T) {
 			t.Errorf("a stream %s was taken", name)
 		}
 		must[struct{}](t)(struct{}{}, j.js.DeleteStream(t.Context(), "OTHER"))
+	}
+}
+
+// Another stream that has the subject does not take what is meant for ours.
+func TestAnotherStreamTakesTheSubject(t *testing.T) {
+	s := newNATS(t)
+	j := openStream(t, JetStreamConfig{URL: s.url(), Stream: "OURS", Timeout: 3 * time.Second})
+	for name, subject := range map[string]string{"OURS": "weather", "THEIRS": "avdb.statistics"} {
+		must[jetstream.Stream](t)(j.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{subject}, Duplicates: 2 * time.Hour}))
+	}
+	if _, err := j.Put(t.Context(), records(t, 0, 1)); err == nil {
+		t.Error("acknowledged by another stream")
+	}
+	s.wantStream("THEIRS", nil)
+}
+
+// A server that hears and does not answer makes each of many wait as long as one, not one after the other.
+func TestServerThatDoesNotAnswer(t *testing.T) {
+	s := newNATS(t)
+	deaf := newDeafProxy(t, s.url())
+	j := openStream(t, JetStreamConfig{URL: deaf.url(), Timeout: time.Second, MaxBodies: 4})
+	deaf.deaf.Store(true)
+	begin := time.Now()
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			if _, err := j.Put(t.Context(), records(t, i, i+1)); err == nil {
+				t.Error("acknowledged by nobody")
+			}
+		})
+	}
+	if all.Wait(); time.Since(begin) > 5*time.Second {
+		t.Errorf("16 bodies failed after %s", time.Since(begin))
 	}
 }
 
