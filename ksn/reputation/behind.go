@@ -1,6 +1,7 @@
 package reputation
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -103,9 +104,11 @@ func (c *Client) postpone(list []Deferred, queue bool) {
 // loadCache takes the answers that are on disk, in the background: a look-up that comes before them asks the network.
 func (c *Client) loadCache() {
 	if c.config.Memory == nil || c.cache == nil {
+		close(c.loaded)
 		return
 	}
-	c.start(func() {
+	begun := c.start(func() {
+		defer close(c.loaded)
 		n, now := 0, c.now()
 		err := c.config.Memory.ReadCache(func(e CacheEntry) bool {
 			if e.Expires.After(now) && c.cache.load(e) {
@@ -117,6 +120,19 @@ func (c *Client) loadCache() {
 			c.config.Log.Warn("the answer cache cannot be read", "error", err)
 		}
 	})
+	if !begun {
+		close(c.loaded)
+	}
+}
+
+// Warm waits until the answers that are kept on disk are in the cache, or ctx ends. A process that lives briefly calls it before it looks anything
+// up; one that stays need not.
+func (c *Client) Warm(ctx context.Context) {
+	c.load.Do(c.loadCache)
+	select {
+	case <-c.loaded:
+	case <-ctx.Done():
+	}
 }
 
 // flush writes down all that is to be written. At the end of the client, leases that were not used are given back.

@@ -47,6 +47,7 @@ type Client struct {
 	work   sync.WaitGroup
 	wake   chan struct{} // something is to be written
 	load   sync.Once     // the cache from disk
+	loaded chan struct{} // closed when it is there
 	opened chan struct{} // two verifications at a time: the memory that a hostile reply takes is bounded
 
 	bits     atomic.Uint32 // of prefixes, 0 for the usual
@@ -76,7 +77,7 @@ func New(config Config) (*Client, error) {
 	if err := config.complete(); err != nil {
 		return nil, err
 	}
-	c := &Client{config: config, kind: config.Kind, transport: config.Transport, wake: make(chan struct{}, 1), opened: make(chan struct{}, 2),
+	c := &Client{config: config, kind: config.Kind, transport: config.Transport, wake: make(chan struct{}, 1), loaded: make(chan struct{}), opened: make(chan struct{}, 2),
 		unwritten: map[string]CacheEntry{}, probing: map[string]bool{}, lanes: map[lane]*queue{}, flights: map[flight]*call{}}
 	if c.transport == nil {
 		c.own = NewTransport()
