@@ -37,15 +37,14 @@ unit:
 	GORACE=atexit_sleep_ms=0 CGO_ENABLED=1 $(GO) test -race ./...
 	$(GO) test -count=1 .
 
-# Each fuzz target for FUZZTIME, one after the other. On a busy machine go's fuzzer sometimes misses its own deadline
-# and fails without a finding; a finding is kept as a seed, so that the second try fails too.
+# Each fuzz target for FUZZTIME, two at a time with one worker each: most of their time is building and starting. On a busy machine go's fuzzer
+# sometimes misses its own deadline and fails without a finding; a finding is kept as a seed, so that the second try fails too.
 fuzz:
 	@for p in $$($(GO) list ./...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
-	    run() { $(GO) test -run "^$$f\$$" -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -parallel 2 $$p | grep -v '^fuzz: elapsed'; }; \
-	    { out=$$(run) && echo "$$out"; } || run || exit 1; \
-	  done; \
-	done
+	  $(GO) test -list '^Fuzz' $$p | sed -n "s#^Fuzz.*#$$p &#p"; \
+	done | xargs -P 2 -L 1 bash -c 'set -o pipefail; \
+	  run() { $(GO) test -run "^$$1\$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -parallel 1 $$0 | grep -v "^fuzz: elapsed"; }; \
+	  { out=$$(run "$$1") && echo "$$out"; } || run "$$1" || exit 255'
 
 cross: $(CROSS)
 $(CROSS):
