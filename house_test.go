@@ -25,21 +25,26 @@ const module = "example.org/avdb/"
 // imports is the design: what each package may import from this module. Arrows point down only.
 // A new arrow is a decision: it belongs into docs/ARCHITECTURE.md as well.
 var imports = map[string][]string{
-	"osfile":                       {},
-	"dbformat":                     {},
-	"signing":                      {"dbformat", "osfile", "signing/internal/exchange"},
-	"store":                        {"dbformat", "ksn/protocol", "osfile", "signing"},
-	"matcher":                      {"dbformat", "osfile", "store"},
-	"urlhash":                      {},
-	"ksn":                          {"dbformat", "store"},
-	"ksn/protocol":                 {"dbformat"},
-	"ksn/reputation":               {"dbformat", "ksn", "ksn/protocol", "matcher", "store"},
-	"ksn/server":                   {"dbformat", "docs/api", "ksn/protocol"},
-	"docs/api":                     {},
-	"updater":                      {"dbformat", "ksn", "matcher", "osfile", "signing", "store"},
-	"publisher":                    {"dbformat", "osfile", "signing"},
-	"statuspage":                   {},
-	"cmd/avdb":                     {"dbformat", "ksn", "matcher", "osfile", "publisher", "signing", "store", "updater"},
+	"osfile":         {},
+	"dbformat":       {},
+	"signing":        {"dbformat", "osfile", "signing/internal/exchange"},
+	"store":          {"dbformat", "ksn/protocol", "osfile", "signing"},
+	"matcher":        {"dbformat", "osfile", "store"},
+	"urlhash":        {},
+	"ksn":            {"dbformat", "store"},
+	"ksn/protocol":   {"dbformat"},
+	"ksn/reputation": {"dbformat", "ksn", "ksn/protocol", "matcher", "store"},
+	"ksn/network":    {"dbformat", "ksn/protocol", "osfile"},
+	"ksn/statistics": {"dbformat", "ksn"},
+	"ksn/intake":     {"dbformat", "ksn/protocol", "ksn/statistics", "osfile"},
+	"ksn/proxy":      {"dbformat", "ksn", "ksn/protocol", "statuspage"},
+	"ksn/server":     {"dbformat", "docs/api", "ksn/protocol", "statuspage"},
+	"docs/api":       {},
+	"updater":        {"dbformat", "ksn", "ksn/protocol", "matcher", "osfile", "signing", "store"},
+	"publisher":      {"dbformat", "osfile", "signing"},
+	"statuspage":     {},
+	"cmd/avdb": {"dbformat", "ksn", "ksn/intake", "ksn/network", "ksn/protocol", "ksn/proxy", "ksn/reputation", "ksn/server", "ksn/statistics",
+		"matcher", "osfile", "publisher", "signing", "store", "updater", "urlhash"},
 	"signing/internal/exchange":    {},
 	"signing/internal/conformance": {"osfile", "signing/internal/exchange"},                             // a program for tests only
 	"fixtures":                     {"dbformat", "publisher", "signing", "store", "matcher", "updater"}, // for tests only
@@ -58,7 +63,8 @@ var owners = map[string][]string{
 	"github.com/goccy/go-yaml":                {"cmd/avdb", "publisher"},
 	"github.com/prometheus/client_golang":     {"statuspage"},
 	"golang.org/x/term":                       {"cmd/avdb"},
-	"github.com/maypok86/otter/v2":            {"ksn/reputation"},
+	"github.com/maypok86/otter/v2":            {"ksn/reputation", "ksn/proxy"},
+	"github.com/nats-io/nats.go":              {"ksn/intake"},
 	"golang.org/x/net":                        {"urlhash"},
 	"golang.org/x/sys":                        {"osfile", "cmd/avdb"},
 	"github.com/getkin/kin-openapi":           {"ksn/server"},       // in tests only
@@ -67,8 +73,9 @@ var owners = map[string][]string{
 
 // embeddable packages go into other people's programs: none of these may come with them.
 var (
-	embeddable = []string{"updater", "store", "matcher", "ksn", "ksn/reputation"}
-	unwelcome  = []string{"github.com/spf13/", "github.com/prometheus/", "github.com/minio/", "github.com/goccy/go-yaml",
+	embeddable = []string{"updater", "store", "matcher", "ksn", "ksn/reputation", "ksn/statistics"}
+	unwelcome  = []string{"github.com/spf13/", "github.com/prometheus/", "github.com/minio/", "github.com/goccy/go-yaml", "github.com/nats-io/",
+		module + "ksn/server", module + "ksn/proxy", module + "ksn/intake", module + "statuspage",
 		module + "publisher", module + "fixtures", module + "cmd/"}
 )
 

@@ -10,6 +10,8 @@ import (
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn"
+	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/ksn/reputation"
 	"example.org/avdb/matcher"
 	"example.org/avdb/publisher"
 	"example.org/avdb/signing"
@@ -93,6 +95,7 @@ var kinds = []struct {
 	remedy string
 }{
 	{signing.ErrUntrusted, exitUntrusted, "what is installed stays in use; update from another source, or tell who runs this one"},
+	{protocol.ErrUntrusted, exitUntrusted, "nothing was changed"},
 	{matcher.ErrSelfTest, exitUntrusted, "what is installed stays in use; tell who publishes the database"},
 	{dbformat.ErrVersion, exitVersion, "what is installed stays in use; install a newer avdb"},
 	{store.ErrStorage, exitStorage, "make room, or make the folder writable, and update again"},
@@ -100,6 +103,7 @@ var kinds = []struct {
 	{updater.ErrCoolDown, exitCoolDown, "what is installed stays in use; update again later, or from another source"},
 	{updater.ErrUnavailable, exitUnavailable, "what is installed stays in use; check the network and the sources, and update again"},
 	{ksn.ErrRefused, exitRefused, ""},
+	{reputation.ErrUnavailable, exitUnavailable, "what is known here stays in use; try \"avdb ksn check-connection\""},
 	{publisher.ErrGuard, exitRefused, ""},
 	{signing.ErrBusy, exitLocked, "wait for it to end"},
 	{store.ErrLocked, exitLocked, "wait for it to end, or end it"},

@@ -10,7 +10,7 @@ import (
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn"
-	"example.org/avdb/signing"
+	"example.org/avdb/ksn/reputation"
 	"example.org/avdb/store"
 )
 
@@ -26,22 +26,13 @@ back at any time. The signed database can restrict what is asked; a device canno
   avdb ksn enable
   avdb ksn status`,
 	})
-	c.AddCommand(newKSNStatus(a), newKSNStatement(a), newKSNEnable(a), newKSNDisable(a), newKSNRestrictions(a))
+	c.AddCommand(newKSNStatus(a), newKSNStatement(a), newKSNEnable(a), newKSNDisable(a), newKSNRestrictions(a), newKSNCheck(a), newKSNCheckConnection(a),
+		newKSNOverride(a), newKSNProvider(a), newKSNServe(a), newKSNProxy(a), newKSNStats(a), newKSNRecheck(a))
 	return c
 }
 
 // now is the time for decisions about KSN: never before what was signed.
-func (d *device) now() time.Time {
-	t, err := signing.OpenTrust(d.store.TrustDir())
-	if err != nil {
-		return time.Now() // not set up, or not ours to read
-	}
-	v, err := t.Stored()
-	if err != nil {
-		return time.Now()
-	}
-	return ksn.TimeUsed(time.Now(), v.SignedAt())
-}
+func (d *device) now() time.Time { return ksn.TimeUsed(time.Now(), d.signedAt()) }
 
 // facts are what is known of this device. A generation that is not there leaves the
 // variant empty.
@@ -58,18 +49,31 @@ func (d *device) facts(variant dbformat.Variant) (ksn.Facts, error) {
 	if v, from, _ := d.value(k); from == originPolicy || from == originEnv {
 		f.Policy = ksn.Mode(v.(string))
 	}
-	return f, nil
+	net, _, ok, err := d.ownNetwork()
+	if ok {
+		f.Network = reputation.Installed(&net)
+	}
+	return f, err
 }
 
-// situation is all that the status of KSN depends on. No look-up was ever made by this
-// program, so there is no experience with a network. Beside an error it leaves out what could not be
-// read: consent, in whose place there is none, or the restrictions.
+// situation is all that the status of KSN depends on, with what the clients of this device experienced. It makes no request. Beside an error it
+// leaves out what could not be read: consent, in whose place there is none, the restrictions, or the experience.
 func (d *device) situation(variant dbformat.Variant) (ksn.Situation, error) {
 	f, ferr := d.facts(variant)
 	set, serr := d.restrictions()
 	s := d.effective()
-	return ksn.Situation{Facts: f, CloudMode: s.CloudMode, Set: set, Now: d.now(), Language: d.a.language(),
-		Routes: ksn.Routes(s.KSN.UseProxy, s.KSN.UseServersIfProxyUnavailable)}, errors.Join(ferr, serr)
+	in := ksn.Situation{Facts: f, Set: set, Now: d.now(), Routes: ksn.Routes(s.KSN.UseProxy, s.KSN.UseServersIfProxyUnavailable)}
+	if ferr == nil && serr == nil && d.known {
+		c, err := d.cloud(false)
+		if err != nil {
+			return in, err
+		}
+		in = c.client.Situation()
+		in.Facts.Variant = variant
+		c.close()
+	}
+	in.CloudMode, in.Language = s.CloudMode, d.a.language()
+	return in, errors.Join(ferr, serr)
 }
 
 // restrictions is the set in force, nil for none.
@@ -233,6 +237,11 @@ func (a *app) consent(change func(*device, ksn.Consent) (ksn.Consent, error)) (c
 	f, err := d.facts("")
 	if err != nil {
 		return consentReport{}, err
+	}
+	if mode, _ := f.InForce(); mode != ksn.ModeExtended {
+		if err := d.store.ClearSpool(); err != nil { // what was to be told under another consent is not told under this one
+			return consentReport{}, err
+		}
 	}
 	r := consentReport{Accepted: f.Consent.Accepted, Declined: f.Consent.Declined}
 	r.Mode, r.Reason = f.InForce()

@@ -28,7 +28,11 @@ statement leaves the accepted one in force; declining the accepted one ends KSN.
 		if version < 0 {
 			return ksn.Statement{}, usagef("--version is %d, want 1 or more", version)
 		}
-		s, err := ksn.FindStatement(ksn.DefaultStatements(), version, firstOf(lang, a.language()))
+		all, err := a.statements()
+		if err != nil {
+			return ksn.Statement{}, err
+		}
+		s, err := ksn.FindStatement(all, version, firstOf(lang, a.language()))
 		if err != nil {
 			return s, hint(err, "run %q to see what there is", "avdb ksn statement list")
 		}
@@ -38,6 +42,30 @@ statement leaves the accepted one in force; declining the accepted one ends KSN.
 		newStatementAnswer(a, find, "accept", "agree to the statement", ksn.Consent.Accept),
 		newStatementAnswer(a, find, "decline", "do not agree to the statement", ksn.Consent.Decline))
 	return c
+}
+
+// statements are those of the network that this device belongs to, or where it has none of its own, those of this program.
+func (a *app) statements() ([]ksn.Statement, error) {
+	d, err := a.device(true)
+	if err != nil {
+		return nil, err
+	}
+	f, _, _, err := d.ownNetwork()
+	if err != nil {
+		return nil, err
+	}
+	var all []ksn.Statement
+	for _, text := range f.Provider.Statements {
+		s, err := ksn.ParseStatement([]byte(text))
+		if err != nil {
+			return nil, hint(fmt.Errorf("the provider file of this device's network: %w", err), "ask its operator for a newer one")
+		}
+		all = append(all, s)
+	}
+	if len(all) == 0 {
+		all = ksn.DefaultStatements()
+	}
+	return ksn.SortStatements(all), nil
 }
 
 // A statementReport is a statement in JSON documents.
@@ -75,7 +103,11 @@ func newStatementList(a *app) *cobra.Command {
 				return err
 			}
 			list := []statementReport{}
-			for _, s := range ksn.DefaultStatements() {
+			all, err := a.statements()
+			if err != nil {
+				return err
+			}
+			for _, s := range all {
 				list = append(list, reportStatement(s, c))
 			}
 			if a.json {

@@ -80,6 +80,8 @@ func TestScripts(t *testing.T) {
 			"forward":      cmdForward,
 			"withbasic":    cmdWithBasic,
 			"hostile":      cmdHostile,
+			"address":      cmdAddress,
+			"answers":      cmdAnswers,
 			"json":         cmdJSON,
 			"lock":         cmdLock,
 			"numbers":      cmdNumbers,
@@ -125,6 +127,37 @@ func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// cmdAddress puts an address on loopback, at which nobody listens now, into a variable: address VARIABLE.
+func cmdAddress(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: address VARIABLE")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], l.Addr().String())
+	ts.Check(l.Close())
+}
+
+// cmdAnswers waits until a server answers with a status: answers URL STATUS.
+func cmdAnswers(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: answers URL STATUS")
+	}
+	last := ""
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		r, err := http.Get(args[0])
+		if err != nil {
+			last = err.Error()
+			continue
+		}
+		r.Body.Close()
+		if last = strconv.Itoa(r.StatusCode); last == args[1] {
+			return
+		}
+	}
+	ts.Fatalf("%s: %s, want %s", args[0], last, args[1])
 }
 
 // cmdEicar writes the public test file that every scanner detects. It is put together

@@ -29,7 +29,7 @@ and renewing need. What waits for the signatures of other hosts is in DIR/pendin
   avdb repo rotate /srv/avdb timestamp --keys /media/safe/keys
   avdb repo status /srv/avdb`,
 	})
-	c.AddCommand(newRepoInit(a), newRepoPublish(a), newRepoSign(a), newRepoRenew(a), newRepoApprove(a), newRepoRotate(a), newRepoStatus(a))
+	c.AddCommand(newRepoInit(a), newRepoPublish(a), newRepoSign(a), newRepoRenew(a), newRepoApprove(a), newRepoRotate(a), newRepoNetwork(a), newRepoStatus(a))
 	for _, sub := range c.Commands() {
 		run, remedy := sub.RunE, diskRemedy
 		if sub.Name() == "init" {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/avdb/ksn"
 	"example.org/avdb/matcher"
 	"example.org/avdb/store"
 )
@@ -90,6 +91,9 @@ func (a *app) listFile(name string) (io.ReadCloser, error) {
 	return f, nil
 }
 
+// maxMatched is how many names of signatures a scan remembers for statistics.
+const maxMatched = 1000
+
 // maxPath bounds a path in a list: longer ones no system has.
 const maxPath = 1 << 20
 
@@ -152,7 +156,15 @@ func splitNull(data []byte, end bool) (advance int, token []byte, err error) {
 
 func (a *app) scan(ctx context.Context, d *device, names *pathList, format string) error {
 	s := d.effective().Scan
-	m, err := matcher.Open(d.store, matcher.Options{PUA: s.PUA, MaxSize: s.MaxSize})
+	over, err := d.overrides()
+	if err != nil {
+		return err
+	}
+	options := matcher.Options{PUA: s.PUA, MaxSize: s.MaxSize}
+	if len(over) > 0 {
+		options.Overrides = over.file
+	}
+	m, err := matcher.Open(d.store, options)
 	if errors.Is(err, store.ErrNoDatabase) && !d.known && !exists(d.store.TrustDir()) {
 		return d.noDatabase()
 	}
@@ -171,8 +183,24 @@ func (a *app) scan(ctx context.Context, d *device, names *pathList, format strin
 	begin := time.Now()
 	var tally scanTally
 	var broken error // of the database itself
-	err = m.Scan(ctx, names.all(), matcher.ScanOptions{Jobs: s.Jobs}, func(r matcher.Result) {
+	matched := map[string]int{}
+	jobs := matcher.ScanOptions{Jobs: s.Jobs}
+	var c *cloud
+	var before ksn.Ledger
+	if d.asks() {
+		if c, err = d.cloud(false); err != nil {
+			return err
+		}
+		defer c.close()
+		c.client.Warm(ctx)
+		before = c.client.Situation().Ledger
+		jobs.Cloud = c.client.Cloud(ksn.OriginOnDemand)
+	}
+	err = m.Scan(ctx, names.all(), jobs, func(r matcher.Result) {
 		tally.add(r)
+		if r.Verdict == matcher.Malicious && c != nil && len(matched) < maxMatched {
+			matched[r.Name]++
+		}
 		if r.Err != nil {
 			if errors.Is(r.Err, store.ErrStorage) && broken == nil {
 				broken = r.Err
@@ -189,6 +217,9 @@ func (a *app) scan(ctx context.Context, d *device, names *pathList, format strin
 		err = cause
 	}
 	g := m.Generation()
+	if c != nil {
+		c.told(before, matched, g, time.Since(begin))
+	}
 	tally.Seconds, tally.Version, tally.Variant = time.Since(begin).Seconds(), g.Version, string(g.Variant())
 	if werr := w.end(&tally); err == nil {
 		err = werr

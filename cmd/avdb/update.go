@@ -85,6 +85,9 @@ func (a *app) update(ctx context.Context, d *device, o updater.Options, sources 
 	p.set("looking for what is new", 0, 0)
 	r, err := up.Update(ctx, o)
 	p.end()
+	if !o.Check && !o.DryRun && ctx.Err() == nil {
+		d.errands(ctx)
+	}
 	return a.updated(r, o, err)
 }
 

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/ksn"
+	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/ksn/reputation"
+	"example.org/avdb/matcher"
+	"example.org/avdb/store"
+)
+
+// A cloud is the reputation client of this device, with what it is told from outside.
+type cloud struct {
+	d        *device
+	client   *reputation.Client
+	provider *protocol.ProviderFile // nil: no network is installed
+
+	mu   sync.Mutex
+	read time.Time // when what follows was read
+	set  *ksn.Set
+	raw  []byte // of set
+	past time.Time
+}
+
+// rereadAfter is how old the restrictions and the signed time may be that requests are held against. Consent is read anew for each of them.
+const rereadAfter = 2 * time.Second
+
+// cloud makes the reputation client. It makes no request by itself unless running is set, for a process that stays.
+func (d *device) cloud(running bool) (*cloud, error) {
+	c := &cloud{d: d}
+	f, kind, ok, err := d.ownNetwork()
+	if err != nil {
+		return nil, hint(err, "nothing is asked until %q or %q puts that right", "avdb ksn provider install", "avdb ksn provider remove")
+	}
+	if ok {
+		c.provider = &f
+	}
+	over, err := d.overrides()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.refresh(time.Now()); err != nil {
+		return nil, err
+	}
+	c.client, err = reputation.New(reputation.Config{
+		Facts: c.facts, Provider: c.provider, Kind: kind, Routes: c.routes, Token: d.token, Override: over.of, Release: c.release,
+		Memory: d.store, Running: running, Now: c.now, Agent: "avdb/" + readVersion().Version, Log: d.a.logger(),
+	})
+	return c, err
+}
+
+func (c *cloud) close() {
+	if err := c.client.Close(); err != nil && !errors.Is(err, fs.ErrPermission) {
+		c.d.a.logger().Debug("what was learnt from KSN is not kept", "error", err)
+	}
+}
+
+// refresh reads restrictions and the signed time anew when they are old.
+func (c *cloud) refresh(now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if age := now.Sub(c.read); age >= 0 && age < rereadAfter {
+		return nil
+	}
+	b, _, err := c.d.store.Restrictions()
+	if err != nil {
+		return err
+	}
+	if c.set == nil || !bytes.Equal(b, c.raw) {
+		set, err := ksn.ParseSet(b)
+		if err != nil {
+			return err
+		}
+		c.set, c.raw = set, b
+	}
+	c.past, c.read = c.d.signedAt(), now
+	return nil
+}
+
+// facts are read before each request: consent that was taken back stops the next one. What cannot be read allows nothing.
+func (c *cloud) facts() (ksn.Facts, *ksn.Set) {
+	if err := c.refresh(time.Now()); err != nil {
+		c.d.a.logger().Warn("nothing is asked: the restrictions cannot be read", "error", err)
+		return ksn.Facts{}, nil
+	}
+	now := *c.d
+	if s, err := c.d.store.Settings(); err == nil {
+		now.settings = s
+	} else {
+		c.d.a.logger().Warn("nothing is asked: the settings cannot be read", "error", err)
+		return ksn.Facts{}, nil
+	}
+	v, err := now.variant()
+	if err != nil {
+		v = ""
+	}
+	f, err := now.facts(v)
+	if err != nil {
+		c.d.a.logger().Warn("nothing is asked", "error", err)
+		return ksn.Facts{}, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return f, c.set
+}
+
+func (c *cloud) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return ksn.TimeUsed(time.Now(), c.past)
+}
+
+func (c *cloud) routes() reputation.RouteSettings {
+	s := c.d.effective().KSN
+	return reputation.RouteSettings{UseProxy: s.UseProxy, Proxies: s.Proxies, UseServersIfProxyUnavailable: s.UseServersIfProxyUnavailable}
+}
+
+func (c *cloud) release() uint64 {
+	cur, err := c.d.store.Current()
+	if err != nil {
+		return 0
+	}
+	return cur.Version
+}
+
+// overrides is the administrator's list, by key.
+type overrides map[string]store.Override
+
+func (d *device) overrides() (overrides, error) {
+	list, err := d.store.Overrides()
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, nil // another user's
+	}
+	if err != nil {
+		return nil, err
+	}
+	all := overrides{}
+	for _, o := range list {
+		all[o.Key] = o
+	}
+	return all, nil
+}
+
+// of is what the administrator says of a key.
+func (o overrides) of(k protocol.Key) (v protocol.Verdict, name string, ok bool) {
+	x, ok := o[k.String()]
+	return x.Verdict, overrideName(x), ok
+}
+
+// file is what the administrator says of a file by its SHA-256, in the words of package matcher.
+func (o overrides) file(sum [32]byte) (v matcher.Verdict, name string, ok bool) {
+	x, ok := o[protocol.Key{Type: protocol.FileSHA256, Sum: sum}.String()]
+	if !ok {
+		return "", "", false
+	}
+	if x.Verdict == protocol.Trusted {
+		return matcher.Allowed, overrideName(x), true
+	}
+	return matcher.Malicious, overrideName(x), true
+}
+
+func overrideName(o store.Override) string { return "Override." + string(o.Verdict) }
+
+// asks tells whether a scan of the installed variant has questions for the cloud that it may ask.
+func (d *device) asks() bool {
+	v, err := d.variant()
+	if err != nil || v != dbformat.VariantLight || !d.known {
+		return false
+	}
+	f, err := d.facts(v)
+	if err != nil {
+		d.a.warn("KSN is not asked: %v", err)
+		return false
+	}
+	mode, _ := f.InForce()
+	return mode.On() && f.Network != nil
+}
+
+// token is the credential of this device for its network, "" for none.
+func (d *device) token() string { return d.a.env("AVDB_KSN_TOKEN") }
+
+// signedAt is when the newest metadata of this device was signed, zero where there is none to be read.
+func (d *device) signedAt() time.Time {
+	t, err := d.store.OpenTrust()
+	if err != nil {
+		return time.Time{} // not set up, or not ours to read
+	}
+	v, err := t.Stored()
+	if err != nil {
+		return time.Time{}
+	}
+	return v.SignedAt()
+}
+
+// errNoNetwork says that there is nobody to ask.
+func errNoNetwork() error {
+	return hint(fmt.Errorf("%w: no network is installed", reputation.ErrUnavailable), "the global network comes with updates; a private one with %q", "avdb ksn provider install")
+}

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.org/avdb/ksn"
+	"example.org/avdb/ksn/network"
+	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/osfile"
+)
+
+func newKSNProvider(a *app) *cobra.Command {
+	c := group(&cobra.Command{
+		Use:   "provider",
+		Short: "which network answers: make one, install one, show it",
+		Long: `A network is a signed provider file: its servers, the keys that sign its answers, what it can do. The global one
+comes with updates. A private one is installed here by the fingerprint of its provider's key, and takes the place of
+the global one: nothing that this device asks goes to global servers then, whatever fails.`,
+		Example: `  avdb ksn provider create net --name Example --url https://ksn.example.net
+  avdb ksn provider install net/provider.json --fingerprint HEX
+  avdb ksn provider show`,
+	})
+	c.AddCommand(newProviderCreate(a), newProviderInstall(a), newProviderShow(a), newProviderRemove(a))
+	return c
+}
+
+func newProviderCreate(a *app) *cobra.Command {
+	var o network.Options
+	var days int
+	var noCloud, noStats bool
+	var statements []string
+	c := &cobra.Command{
+		Use:   "create DIR",
+		Short: "make the keys and the provider file of a network",
+		Long: `Make a network in DIR: keys in DIR/keys (0600) and the signed DIR/provider.json, which devices install by the
+fingerprint that is printed. Once more in the same DIR makes a file with the next serial by the same keys: devices
+take it in the place of the one that they have. A server needs DIR/provider.json and DIR/keys/reputation.pem only.`,
+		Example: `  avdb ksn provider create net --name Example --url https://ksn.example.net
+  avdb ksn provider create net --name Example --url https://ksn2.example.net --days 90`,
+		Args: exactArgs("DIR"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if days < 1 || days > int(protocol.MaxProviderLife/(24*time.Hour)) {
+				return usagef("--days is %d, want 1 to %d", days, int(protocol.MaxProviderLife/(24*time.Hour)))
+			}
+			o.Life, o.Now, o.Capabilities = time.Duration(days)*24*time.Hour, time.Now(), []string{}
+			if !noCloud {
+				o.Capabilities = append(o.Capabilities, protocol.CapabilityCloudMode)
+			}
+			if !noStats {
+				o.Capabilities = append(o.Capabilities, protocol.CapabilityStats)
+			}
+			for _, name := range statements {
+				text, err := readStatement(name)
+				if err != nil {
+					return err
+				}
+				o.Statements = append(o.Statements, text)
+			}
+			f, err := network.Create(args[0], o)
+			if errors.Is(err, protocol.ErrInvalid) {
+				return usagef("%v", err)
+			}
+			if err != nil {
+				return onDisk(err, diskRemedyNetwork)
+			}
+			r := reportProvider(filepath.Join(args[0], network.File), f)
+			if a.json {
+				return a.document(r)
+			}
+			a.providerText(r)
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.Network, "network", protocol.Private, "`KIND`: private, or global for one that a publisher's offline keys vouch for")
+	f.StringVar(&o.Name, "name", "", "`NAME` of the network, as users see it")
+	f.StringArrayVar(&o.URLs, "url", nil, "`URL` of a server; once for each, in the order in which they are tried")
+	f.IntVar(&days, "days", 365, "how many `DAYS` the file lives")
+	f.StringVar(&o.Contact, "contact", "", "`TEXT`: whom users turn to")
+	f.StringArrayVar(&statements, "statement", nil, "`FILE` with a statement of the network's own; once for each language")
+	f.BoolVar(&noCloud, "no-cloud-mode", false, "devices must keep the full database")
+	f.BoolVar(&noStats, "no-stats", false, "no statistics are taken")
+	return c
+}
+
+const diskRemedyNetwork = "make room or repair the disk, then run the command again, which goes on with the keys that are there"
+
+// readStatement reads a statement and proves that devices can.
+func readStatement(name string) (string, error) {
+	f, err := osfile.Open(name)
+	if err != nil {
+		return "", fmt.Errorf("--statement: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, ksn.MaxStatement+1))
+	if err != nil {
+		return "", fmt.Errorf("--statement: %w", err)
+	}
+	if _, err := ksn.ParseStatement(b); err != nil {
+		return "", usagef("--statement %s: %v", name, err)
+	}
+	return string(b), nil
+}
+
+func newProviderInstall(a *app) *cobra.Command {
+	var fingerprint string
+	c := &cobra.Command{
+		Use:   "install FILE",
+		Short: "make a private network this device's own",
+		Long: `Install a private network. The fingerprint, which the operator tells by another way than the file, says that it is
+the right one. A newer file of the network that is installed needs no fingerprint: it is signed by the same key.`,
+		Example: `  avdb ksn provider install provider.json --fingerprint HEX
+  avdb ksn provider install provider.json`,
+		Args: exactArgs("FILE"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			f, err := network.ReadFile(args[0])
+			if errors.Is(err, protocol.ErrUntrusted) || errors.Is(err, protocol.ErrInvalid) {
+				return hint(err, "nothing was changed; ask the operator for the file")
+			}
+			if err != nil {
+				return err
+			}
+			d, err := a.device(false)
+			if err != nil {
+				return err
+			}
+			if err := d.ready(); err != nil {
+				return err
+			}
+			if err := d.installable(f, fingerprint); err != nil {
+				return err
+			}
+			if err := d.store.PutNetwork(protocol.Private, f.Bytes); err != nil {
+				return err
+			}
+			r := reportProvider("", f)
+			if a.json {
+				return a.document(r)
+			}
+			a.providerText(r)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&fingerprint, "fingerprint", "", "`HEX`: SHA-256 of the provider's key, as the operator tells it")
+	return c
+}
+
+// installable tells why a provider file may not become this device's own.
+func (d *device) installable(f protocol.ProviderFile, fingerprint string) error {
+	if f.Provider.Network != protocol.Private {
+		return hint(usagef("the file is of a %s network", f.Provider.Network), "the global network comes with updates")
+	}
+	if f.Expired(time.Now()) {
+		return hint(fmt.Errorf("%w: the provider file expired at %s", protocol.ErrUntrusted, stamp(f.Provider.Expires.Time)), "nothing was changed; ask the operator for a newer file")
+	}
+	if fingerprint != "" {
+		want, err := protocol.ParseFingerprint(fingerprint)
+		if err != nil {
+			return usagef("--fingerprint: %v", err)
+		}
+		if f.Fingerprint != want {
+			return hint(fmt.Errorf("%w: the file is signed by the key %s, the fingerprint is of %s", protocol.ErrUntrusted, f.Fingerprint, want),
+				"nothing was changed; ask the operator for the right file")
+		}
+	}
+	old, ok, err := d.network(protocol.Private)
+	if err != nil && !errors.Is(err, protocol.ErrUntrusted) && !errors.Is(err, protocol.ErrInvalid) {
+		return err
+	}
+	switch {
+	case !ok && fingerprint == "":
+		return hint(usagef("no private network is installed: which key is the right one?"), "give --fingerprint, as the operator tells it")
+	case ok && err == nil && (fingerprint == "" || old.Fingerprint == f.Fingerprint):
+		if err := old.Succeeds(&f); err != nil {
+			return hint(err, "the installed one stays; another network is installed with its --fingerprint")
+		}
+	}
+	return nil
+}
+
+// network is the provider file of a kind that the device has.
+func (d *device) network(kind string) (f protocol.ProviderFile, ok bool, err error) {
+	b, ok, err := d.store.Network(kind)
+	if err != nil || !ok {
+		return protocol.ProviderFile{}, false, err
+	}
+	if f, err = protocol.OpenProvider(b); err == nil && f.Provider.Network != kind {
+		err = fmt.Errorf("%w: the file of the %s network says that it is a %s one", protocol.ErrInvalid, kind, f.Provider.Network)
+	}
+	return f, true, err
+}
+
+// ownNetwork is the network that this device belongs to: the private one where one is installed, else the global one. A private file that
+// cannot be read is an error and never leads to the global network.
+func (d *device) ownNetwork() (f protocol.ProviderFile, kind ksn.NetworkKind, ok bool, err error) {
+	for _, k := range []string{protocol.Private, protocol.Global} {
+		if f, ok, err = d.network(k); ok || err != nil {
+			return f, ksn.NetworkKind(k), ok, err
+		}
+	}
+	return f, ksn.NetworkGlobal, false, nil
+}
+
+func newProviderShow(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "show",
+		Short:   "the network that this device belongs to",
+		Example: "  avdb ksn provider show --json",
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			d, err := a.device(true)
+			if err != nil {
+				return err
+			}
+			f, _, ok, err := d.ownNetwork()
+			if err != nil {
+				return err
+			}
+			if a.json {
+				if !ok {
+					return a.document(struct {
+						Provider *providerReport `json:"provider"`
+					}{})
+				}
+				r := reportProvider("", f)
+				return a.document(struct {
+					Provider *providerReport `json:"provider"`
+				}{&r})
+			}
+			if !ok {
+				fmt.Fprintln(a.stdout, "no network is installed")
+				return nil
+			}
+			a.providerText(reportProvider("", f))
+			return nil
+		},
+	}
+}
+
+func newProviderRemove(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "remove",
+		Short:   "leave the private network; the global one, where there is one, is this device's own again",
+		Example: "  avdb ksn provider remove",
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			d, err := a.device(false)
+			if err != nil {
+				return err
+			}
+			if err := d.store.RemoveNetwork(protocol.Private); err != nil {
+				return err
+			}
+			f, _, ok, err := d.ownNetwork()
+			if err != nil {
+				return err
+			}
+			if a.json {
+				var r *providerReport
+				if ok {
+					p := reportProvider("", f)
+					r = &p
+				}
+				return a.document(struct {
+					Provider *providerReport `json:"provider"`
+				}{r})
+			}
+			if ok {
+				a.providerText(reportProvider("", f))
+			} else {
+				fmt.Fprintln(a.stdout, "no network is installed")
+			}
+			return nil
+		},
+	}
+}

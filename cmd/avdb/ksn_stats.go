@@ -1,0 +1,326 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.org/avdb/ksn"
+	"example.org/avdb/ksn/reputation"
+	"example.org/avdb/ksn/statistics"
+	"example.org/avdb/matcher"
+	"example.org/avdb/store"
+)
+
+// errandTime bounds what a command does for KSN besides its own work.
+const errandTime = 10 * time.Second
+
+// recorder counts what extended mode may tell. In other modes it keeps nothing.
+func (d *device) recorder() (*statistics.Recorder, error) {
+	return statistics.New[store.Spooled](d.store, statistics.Config{
+		Facts: func() (ksn.Facts, error) {
+			now := *d
+			s, err := d.store.Settings()
+			if err != nil {
+				return ksn.Facts{}, err
+			}
+			now.settings = s
+			return now.facts("")
+		},
+		Program: readVersion().Version})
+}
+
+// told keeps for extended mode what a scan has to tell: signatures that matched, and how questions went. In other modes nothing is kept.
+func (c *cloud) told(before ksn.Ledger, matched map[string]int, g store.Generation, took time.Duration) {
+	rec, err := c.d.recorder()
+	if err != nil {
+		c.d.a.logger().Debug("no statistics", "error", err)
+		return
+	}
+	rec.Database(g.Version, g.Variant())
+	for name, n := range matched {
+		for range min(n, statistics.MaxCount) {
+			rec.Matched(name)
+		}
+	}
+	now := c.client.Situation().Ledger
+	for _, o := range []struct {
+		kind     ksn.Object
+		was, has ksn.Tally
+	}{{ksn.ObjectFile, before.File, now.File}, {ksn.ObjectURL, before.URL, now.URL}, {ksn.ObjectSoftware, before.Software, now.Software}} {
+		asked, answered := o.has.Asked-o.was.Asked, o.has.Answered-o.was.Answered
+		for range asked {
+			rec.Asked(o.kind)
+		}
+		for range answered {
+			rec.Answered(o.kind, took/time.Duration(max(1, answered)))
+		}
+		for range o.has.Suppressed - o.was.Suppressed {
+			rec.Suppressed(o.kind)
+		}
+	}
+	if err := rec.Flush(); err != nil {
+		c.d.a.logger().Debug("statistics are not kept", "error", err)
+	}
+}
+
+// A previewReport is what `ksn stats --preview` prints.
+type previewReport struct {
+	Mode       ksn.Mode `json:"mode"`
+	Lookup     string   `json:"lookup"`     // the shape of a look-up
+	Statistics []string `json:"statistics"` // bodies, byte for byte
+}
+
+// A statsReport is what `ksn stats` prints.
+type statsReport struct {
+	Mode    ksn.Mode `json:"mode"`
+	Waiting int      `json:"waiting"` // records
+	Bytes   int      `json:"bytes"`
+	Sent    bool     `json:"sent"`
+}
+
+func newKSNStats(a *app) *cobra.Command {
+	var preview, send bool
+	c := &cobra.Command{
+		Use:   "stats",
+		Short: "what extended mode tells: look at it before it is sent",
+		Long: `In extended mode, and in no other, this device tells its network what the accepted statement says. It waits here until "avdb update"
+or --send delivers it; changing to basic mode throws it away. With --preview the exact bytes are printed that each mode would send.`,
+		Example: `  avdb ksn stats --preview
+  avdb ksn stats --send`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			d, err := a.device(!send)
+			if err != nil {
+				return err
+			}
+			if preview {
+				return a.preview(d)
+			}
+			return a.stats(c.Context(), d, send)
+		},
+	}
+	c.Flags().BoolVar(&preview, "preview", false, "print what each mode would send, byte for byte")
+	c.Flags().BoolVar(&send, "send", false, "deliver what waits now")
+	return c
+}
+
+func (a *app) preview(d *device) error {
+	f, err := d.facts("")
+	if err != nil {
+		return err
+	}
+	rec, err := d.recorder()
+	if err != nil {
+		return err
+	}
+	version := ksn.DefaultStatements()[0].Version()
+	if f.Consent.Accepted != nil {
+		version = f.Consent.Accepted.Version
+	}
+	list := []previewReport{}
+	for _, m := range []ksn.Mode{ksn.ModeOff, ksn.ModeBasic, ksn.ModeExtended} {
+		p, err := rec.Preview(m, version)
+		if err != nil {
+			return err
+		}
+		r := previewReport{Mode: m, Lookup: string(p.Lookup), Statistics: []string{}}
+		for _, b := range p.Statistics {
+			r.Statistics = append(r.Statistics, string(b))
+		}
+		list = append(list, r)
+	}
+	if a.json {
+		return a.document(struct {
+			Modes []previewReport `json:"modes"`
+		}{list})
+	}
+	for _, r := range list {
+		fmt.Fprintf(a.stdout, "mode %s\n", r.Mode)
+		if r.Lookup == "" {
+			fmt.Fprintln(a.stdout, "  nothing")
+		} else {
+			fmt.Fprintf(a.stdout, "a look-up:\n%s\n", indented(r.Lookup))
+		}
+		for _, b := range r.Statistics {
+			fmt.Fprintf(a.stdout, "statistics:\n%s\n", indented(b))
+		}
+	}
+	return nil
+}
+
+// indented is a text of several lines as a terminal may show it.
+func indented(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString("  " + escape(strings.TrimRight(line, "\r\n")) + "\n")
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+func (a *app) stats(ctx context.Context, d *device, send bool) error {
+	f, err := d.facts("")
+	if err != nil {
+		return err
+	}
+	r := statsReport{}
+	r.Mode, _ = f.InForce()
+	if send {
+		if r.Mode != ksn.ModeExtended {
+			return &ksn.RefusedError{What: "sending statistics", Why: "they are sent in extended mode only", Remedy: "run \"avdb ksn enable --mode extended\""}
+		}
+		c, err := d.cloud(false)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		if c.provider == nil {
+			return errNoNetwork()
+		}
+		if err := c.deliver(ctx); err != nil {
+			return err
+		}
+		r.Sent = true
+	}
+	list, err := d.store.Spooled(0)
+	if err != nil {
+		return err
+	}
+	for _, s := range list {
+		r.Waiting, r.Bytes = r.Waiting+1, r.Bytes+len(s.Record)
+	}
+	if a.json {
+		return a.document(r)
+	}
+	fmt.Fprintf(a.stdout, "mode %s, %s waiting, %s\n", r.Mode, plural(r.Waiting, "record"), bytesText(int64(r.Bytes)))
+	return nil
+}
+
+// deliver sends what waits.
+func (c *cloud) deliver(ctx context.Context) error {
+	rec, err := c.d.recorder()
+	if err != nil {
+		return err
+	}
+	return rec.Deliver(ctx, c.client.SendStats)
+}
+
+// A recheckReport is what `ksn recheck` prints.
+type recheckReport struct {
+	Settled []settledReport `json:"settled"`
+	Left    int             `json:"left"` // that wait for an answer
+}
+
+type settledReport struct {
+	Path    string          `json:"path"`
+	Key     string          `json:"key"`
+	Verdict matcher.Verdict `json:"verdict"` // malicious or clean
+	Name    string          `json:"name"`
+	Source  string          `json:"source"`
+	Since   time.Time       `json:"since"` // it was suspected
+}
+
+// recheck asks again about what only the light database suspects.
+func (c *cloud) recheck(ctx context.Context) (recheckReport, error) {
+	r := recheckReport{Settled: []settledReport{}}
+	left, err := c.client.DrainDeferred(ctx, func(d reputation.Deferred, v reputation.Verdict) {
+		s := settledReport{Path: d.Path, Key: d.Key, Verdict: matcher.Clean, Name: v.Name, Source: string(v.Source), Since: d.Since.UTC()}
+		if v.Verdict.Rank() > 2 { // worse than trusted
+			s.Verdict = matcher.Malicious
+		}
+		r.Settled = append(r.Settled, s)
+	})
+	r.Left = left
+	return r, err
+}
+
+func newKSNRecheck(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "recheck",
+		Short: "ask again about what is only suspected",
+		Long: `Files that the light database suspects, and about which KSN gave no answer, are remembered and asked about again: by every
+"avdb update", and by this command. The exit code is 1 when one of them turns out to be malicious, 13 when nobody answers.`,
+		Example: "  avdb ksn recheck",
+		Args:    noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			d, err := a.device(false)
+			if err != nil {
+				return err
+			}
+			cl, err := d.cloud(false)
+			if err != nil {
+				return err
+			}
+			defer cl.close()
+			if cl.provider == nil {
+				return errNoNetwork()
+			}
+			r, err := cl.recheck(c.Context())
+			if err == nil && r.found() {
+				err = errFinding
+			}
+			if a.json {
+				return a.reportJSON(r, err)
+			}
+			a.recheckText(r)
+			return err
+		},
+	}
+}
+
+func (r recheckReport) found() bool {
+	for _, s := range r.Settled {
+		if s.Verdict == matcher.Malicious {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *app) recheckText(r recheckReport) {
+	for _, s := range r.Settled {
+		if s.Verdict == matcher.Malicious {
+			fmt.Fprintf(a.stdout, "%s: %s FOUND\n", pathText(s.Path), escape(s.Name))
+		} else if a.verbose {
+			fmt.Fprintf(a.stdout, "%s: OK\n", pathText(s.Path))
+		}
+	}
+	if r.Left > 0 {
+		a.note("%s still suspected", plural(r.Left, "object"))
+	}
+}
+
+// errands is what an update does for KSN afterwards, within a short time: it asks again about suspicions and delivers statistics. Nothing of it
+// makes the update fail, and without consent nothing is asked.
+func (d *device) errands(ctx context.Context) {
+	f, err := d.facts("")
+	if mode, _ := f.InForce(); err != nil || !mode.On() || f.Network == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, errandTime)
+	defer cancel()
+	c, err := d.cloud(false)
+	if err != nil {
+		d.a.logger().Debug("KSN is not asked", "error", err)
+		return
+	}
+	defer c.close()
+	r, err := c.recheck(ctx)
+	if err != nil {
+		d.a.logger().Debug("suspicions stay open", "error", err)
+	}
+	for _, s := range r.Settled {
+		if s.Verdict == matcher.Malicious {
+			d.a.warn("%s, suspected since %s, is %s", s.Path, stamp(s.Since), s.Name)
+		}
+	}
+	if mode, _ := f.InForce(); mode == ksn.ModeExtended {
+		if err := c.deliver(ctx); err != nil && !errors.Is(err, ksn.ErrRefused) {
+			d.a.logger().Debug("statistics wait", "error", err)
+		}
+	}
+}
