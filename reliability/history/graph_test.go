@@ -31,6 +31,7 @@ type tree struct {
 	at      time.Time         // when it was published
 	expires time.Time         // the earliest of all roles
 	roles   map[string]uint64 // versions
+	under   map[uint64]bool   // the versions of root whose keys signed its documents: it can be verified under any of them
 	release dbformat.Release
 	epoch   uint64 // of its restriction set, 0 for none
 }
@@ -127,6 +128,9 @@ func newGraph(t *testing.T) *graph {
 			g.epoch[tr.epoch] = tr.set()
 		}
 	}
+	for _, tr := range g.trees {
+		tr.under = g.rootsOver(t, tr)
+	}
 	thief := fixtures.NewPublisher(t, fixtures.PublisherOptions{Start: start})
 	thief.Advance(20 * 24 * time.Hour)
 	thief.Publish(lines([2]int{0, 900}))
@@ -172,7 +176,14 @@ type document struct {
 		Targets map[string]struct {
 			Hashes map[string]string `json:"hashes"`
 		} `json:"targets"`
+		Roles map[string]struct {
+			KeyIDs    []string `json:"keyids"`
+			Threshold int      `json:"threshold"`
+		} `json:"roles"` // of a root
 	} `json:"signed"`
+	Signatures []struct {
+		KeyID string `json:"keyid"`
+	} `json:"signatures"`
 }
 
 func parse(b []byte) (d document, err error) {
@@ -216,6 +227,41 @@ func (tr *tree) describe(t *testing.T) {
 		}
 		tr.epoch = set.Epoch
 	}
+}
+
+// rootsOver tells which of the roots that were ever published vouch for a state. More than one may: a root that changes only its own keys
+// leaves the other roles theirs, and in the midst of a rotation old and new keys sign.
+func (g *graph) rootsOver(t *testing.T, tr *tree) map[uint64]bool {
+	t.Helper()
+	under := map[uint64]bool{}
+	for v := uint64(1); g.newest().files[fmt.Sprintf("metadata/%d.root.json", v)] != nil; v++ {
+		root, err := parse(g.newest().files[fmt.Sprintf("metadata/%d.root.json", v)])
+		if err != nil {
+			t.Fatal(err)
+		}
+		under[v] = true
+		for _, role := range []string{signing.RoleTimestamp, signing.RoleSnapshot, signing.RoleTargets} {
+			name := "metadata/timestamp.json"
+			if role != signing.RoleTimestamp {
+				name = fmt.Sprintf("metadata/%d.%s.json", tr.roles[role], role)
+			}
+			d, err := parse(tr.files[name])
+			if err != nil {
+				t.Fatalf("%s: %s: %v", tr.label, name, err)
+			}
+			by := 0
+			for _, s := range d.Signatures { // of an honest publisher: they are good
+				if slices.Contains(root.Signed.Roles[role].KeyIDs, s.KeyID) {
+					by++
+				}
+			}
+			under[v] = under[v] && by >= root.Signed.Roles[role].Threshold
+		}
+	}
+	if !under[tr.roles[signing.RoleRoot]] {
+		t.Fatalf("%s: root %d does not vouch for it", tr.label, tr.roles[signing.RoleRoot])
+	}
+	return under
 }
 
 // target is the file name of a target that a role names.

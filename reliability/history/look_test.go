@@ -28,6 +28,7 @@ type seen struct {
 	floors map[string]uint64
 	epoch  uint64 // of the restriction set in force; 0 for none, or a damaged one
 	roots  int    // good ones
+	root   uint64 // the newest of them
 }
 
 func (s seen) String() string {
@@ -47,7 +48,8 @@ func (s seen) String() string {
 func (d *device) observe() seen {
 	s := seen{floors: map[string]uint64{}}
 	s.gen, s.cur, s.err = d.generation()
-	s.floors, s.roots = d.floors(d.onDisk)
+	s.floors = d.floors(d.onDisk)
+	s.roots, s.root = d.roots(d.onDisk)
 	b, ok, err := d.look.Restrictions()
 	if ok && err == nil {
 		set, err := dbformat.ParseRestrictionSet(b)
@@ -156,7 +158,7 @@ func (d *device) sure() sure {
 		return nil
 	}
 	s := sure{}
-	s.floors, _ = d.floors(read)
+	s.floors = d.floors(read)
 	current := read("db/CURRENT")
 	s.gen, s.known = d.named[string(current)]
 	if current == nil {
@@ -170,11 +172,11 @@ func (d *device) sure() sure {
 	return s
 }
 
-// floors reads from a trust folder what must not go back: the higher of floors.json and the stored set. Files that damage left as they are
-// count as absent, and so does a set that the roots which are there do not vouch for.
-func (d *device) floors(read func(string) []byte) (map[string]uint64, int) {
+// floors reads from a trust folder what must not go back: the higher of floors.json, the stored set and the chain of roots. Files that damage
+// left as they are count as absent, and so does a set that the newest root which is there does not vouch for.
+func (d *device) floors(read func(string) []byte) map[string]uint64 {
 	all := map[string]uint64{}
-	roots, newest := d.roots(read)
+	_, newest := d.roots(read)
 	b := read("trust/floors.json")
 	var f struct {
 		Floors map[string]struct {
@@ -186,23 +188,28 @@ func (d *device) floors(read func(string) []byte) (map[string]uint64, int) {
 			all[name] = v.Value
 		}
 	}
-	if set := d.stored(read("trust/verified.json")); set != nil && uint64(newest) == set.roles[signing.RoleRoot] {
+	if set := d.stored(read("trust/verified.json")); set != nil && set.under[newest] {
 		if all[signing.RoleTargets] < set.roles[signing.RoleTargets] { // floors from before the keys changed count no longer
 			delete(all, "release")
 			delete(all, "epoch")
 		}
 		for name, v := range set.roles {
-			all[name] = max(all[name], v)
+			if name != signing.RoleRoot { // the set holds no root
+				all[name] = max(all[name], v)
+			}
 		}
 		all["signed"] = max(all["signed"], uint64(min(set.at.Unix(), int64(max(all["signed"], 1)))))
 	}
-	return all, roots
+	if newest > 0 {
+		all[signing.RoleRoot] = max(all[signing.RoleRoot], newest)
+	}
+	return all
 }
 
 // roots counts the good roots and finds the newest.
-func (d *device) roots(read func(string) []byte) (n, newest int) {
+func (d *device) roots(read func(string) []byte) (n int, newest uint64) {
 	files := d.g.newest().files
-	for v := 1; v < 10; v++ {
+	for v := uint64(1); v < 10; v++ {
 		b := read(fmt.Sprintf("trust/roots/%d.root.json", v))
 		if b != nil && bytes.Equal(b, files[fmt.Sprintf("metadata/%d.root.json", v)]) {
 			n, newest = n+1, v

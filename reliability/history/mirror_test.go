@@ -50,6 +50,11 @@ func (s source) String() string {
 // clean tells whether a source serves one state as it was published.
 func (s source) clean() bool { return s.lie == "" && s.mixed == 0 && s.tree >= 0 }
 
+// withholdsRoots tells whether a source says that there is no further root where there is one.
+func (s source) withholdsRoots() bool {
+	return (s.class == "root" || s.class == "all") && (s.lie == "403" || s.lie == "404" || s.lie == "410")
+}
+
 // The lies of a mirror. Those of one that never answers take time and are told by another row of the matrix.
 var lies = []string{"refuses", "resets", "cuts", "short", "flips", "other bytes", "longer", "endless", "empty", "page", "gzip", "200 for range",
 	"206 elsewhere", "redirects away", "redirects to file", "redirects to loopback", "redirects in circles", "206 unasked",

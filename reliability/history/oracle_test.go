@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -103,6 +104,7 @@ func (d *device) durable(s step, o outcome) {
 	if o.err != nil {
 		return // updated as far as it came; the error says that something is not
 	}
+	_, root := d.roots(d.onDisk)
 	names := []string{"db/CURRENT"}
 	if c.Hold == (store.Hold{}) && s.op == "update" || s.op == "rollback" { // what is held is not repaired
 		names = append(names, "db/layers/"+c.Light.Digest.String()+".db")
@@ -111,7 +113,7 @@ func (d *device) durable(s step, o outcome) {
 		}
 	}
 	if s.op == "update" {
-		names = append(names, "trust/floors.json", "trust/verified.json")
+		names = append(names, "trust/floors.json", "trust/verified.json", fmt.Sprintf("trust/roots/%d.root.json", root))
 	}
 	if _, err := os.Stat(filepath.Join(d.dir, "db", "restrictions.json")); err == nil && s.op == "update" {
 		names = append(names, "db/restrictions.json")
@@ -120,6 +122,9 @@ func (d *device) durable(s step, o outcome) {
 		if why := d.disk.survives(filepath.Join(d.dir, filepath.FromSlash(name))); why != "" {
 			d.violation("I2: it said %s, and a power cut now would undo it: %s", o.report.Result, why)
 		}
+	}
+	if set := d.stored(d.onDisk("trust/verified.json")); s.op == "update" && (set == nil || !set.under[root]) {
+		d.violation("I4: it said %s, and root %d does not vouch for the set that is stored", o.report.Result, root)
 	}
 }
 
@@ -191,14 +196,20 @@ func (d *device) wanted(s step) dbformat.Variant {
 	return dbformat.VariantFull
 }
 
-// acceptable tells why a state of the publisher must be refused by a device; "" if it must not.
+// acceptable tells why a state of the publisher must be refused by a device; "" if it must not. The state need not have the newest root:
+// what counts is that the newest one that the device has or is shown vouches for it, and that this is not older than one that was seen.
 func (d *device) acceptable(t *tree, before seen) string {
 	for role, v := range t.roles {
-		if v < before.floors[role] {
+		if role != signing.RoleRoot && v < before.floors[role] {
 			return role + " is stale"
 		}
 	}
+	root := max(before.root, t.roles[signing.RoleRoot])
 	switch {
+	case root < before.floors[signing.RoleRoot]:
+		return "root is stale"
+	case !t.under[root]:
+		return "its keys were taken away"
 	case t.release.Version < before.floors["release"]:
 		return "the release is stale"
 	case t.epoch < before.floors["epoch"]:
@@ -247,15 +258,22 @@ func (d *device) reachable(s step, before seen) (list []way) {
 	return list
 }
 
-// vouched demands that what vouched for a new generation is remembered: without it the next source could take it back.
+// vouched demands that what vouched for a new generation is remembered: without it the next source could take it back. Where a source
+// kept a newer root to itself, an older one did, which is the floor.
 func (d *device) vouched(s step, after seen) {
 	why := "no source had it"
-	for _, t := range d.offered(s.sources) {
-		if t.release.Version != after.gen.version {
-			continue
-		}
-		if why = below(after.floors, t.roles); why == "" {
-			return
+	for _, src := range s.sources {
+		for _, t := range d.offered([]source{src}) {
+			if t.release.Version != after.gen.version {
+				continue
+			}
+			roles := maps.Clone(t.roles)
+			if root := after.floors[signing.RoleRoot]; src.withholdsRoots() && t.under[root] {
+				roles[signing.RoleRoot] = root
+			}
+			if why = below(after.floors, roles); why == "" {
+				return
+			}
 		}
 	}
 	d.violation("I4: %s is current, and the floor of what vouched for it is not kept: %s", after.gen, why)

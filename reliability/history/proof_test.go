@@ -31,6 +31,10 @@ var guards = []struct {
 	{"the trust folder is not synced", "I2", 10, lying(forgetful, func(c signing.DiskCall, rel string) bool { return c.Op == "syncdir" && rel == "trust" })},
 	{"CURRENT is not replaced", "I2 I3", 10, lying(skipped, func(c signing.DiskCall, rel string) bool { return c.Op == "rename" && rel == "db/CURRENT" })},
 	{"floors are not saved", "I2 I4", 10, lying(skipped, func(c signing.DiskCall, rel string) bool { return c.Op == "rename" && rel == "trust/floors.json" })},
+	{"new roots are not saved", "I4", 10, lying(skipped, func(c signing.DiskCall, rel string) bool {
+		return c.Op == "rename" && strings.HasPrefix(rel, "trust/roots/")
+	})},
+	{"the folder of roots is not synced", "I2", 10, lying(forgetful, func(c signing.DiskCall, rel string) bool { return c.Op == "syncdir" && rel == "trust/roots" })},
 	{"the stored set is not saved", "I2", 10, lying(skipped, func(c signing.DiskCall, rel string) bool { return c.Op == "rename" && rel == "trust/verified.json" })},
 	{"restriction sets are not saved", "I2 I4", 20, lying(skipped, func(c signing.DiskCall, rel string) bool { return c.Op == "rename" && rel == "db/restrictions.json" })},
 	{"leftovers are not removed", "I8", 20, lying(skipped, func(c signing.DiskCall, rel string) bool { return c.Op == "remove" })},
