@@ -14,7 +14,8 @@
 //	I1 I5  the store opens and is, block by block, the generation from before or one that the step could lead to
 //	I2     what a run said it did is there, and is in what a power cut at that instant would leave
 //	I3     one good source suffices; at the end one undisturbed run is on the newest release, each layer fetched whole at most once
-//	I4     the floors on disk are not below those from before, nor below what vouched for the current generation
+//	I4     the floors on disk are not below those from before, nor below what vouched for the current generation, and the newest
+//	       root on disk vouches for the stored set
 //	I6     no answer is read further than its limit and 64 KiB, no update asks more often than stated
 //	I7     a reader in the midst of an update has one whole generation
 //	I8     no panic, no hang, one documented kind of error, nothing left over after a run that went well
