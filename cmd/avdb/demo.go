@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,8 +27,8 @@ const demoPicture = `
 
 const demoHelp = `Live through the whole life of a database on this machine's loopback: a publisher makes
 keys and a release, a web server serves it, an endpoint fetches, verifies and stores it and
-scans two files; then a delta, attacks that must fail, cloud mode, a restriction, a
-roll-back. Each step runs this very program as a child process and is checked; the exit code
+scans two files; then a delta, attacks that must fail, cloud mode, a private KSN server, a
+restriction, a roll-back. Each step runs this very program as a child process and is checked; the exit code
 tells whether all of them held, so the demo is a test as well.
 
 Nothing outside the working folder is touched, and the folder is removed at the end.
@@ -211,11 +212,10 @@ func (d *demo) path(parts ...string) string {
 // avdb runs this program with --json, wants its exit code to be one of want, and reads its
 // document into out (nil for none).
 func (d *demo) avdb(out any, want []int, args ...string) error {
-	if args[0] != "repo" {
+	if args[0] != "repo" && !slices.Contains(args, "--state") {
 		args = append(args, "--state", d.path("device"))
 	}
-	cmd := exec.CommandContext(d.ctx, d.exe, append(args, "--json")...)
-	cmd.Env, cmd.Dir = d.env, d.dir
+	cmd := d.command(append(args, "--json")...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -241,6 +241,13 @@ func (d *demo) avdb(out any, want []int, args ...string) error {
 		return nil
 	}
 	return fmt.Errorf("avdb %s: exit code %d, want %d: %s", strings.Join(args, " "), code, want[0], firstLine(stderr.String()))
+}
+
+// command is this program, to be run in the working folder.
+func (d *demo) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(d.ctx, d.exe, args...)
+	cmd.Env, cmd.Dir = d.env, d.dir
+	return cmd
 }
 
 // exits lists what a child may exit with.

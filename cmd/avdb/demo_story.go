@@ -34,6 +34,7 @@ func demoStory() []demoStep {
 		{"KSN is agreed to, cloud mode switched on", (*demo).cloudOn},
 		{"the next update drops rest: 0 bytes", (*demo).toLight},
 		{"light alone suspects the test file", (*demo).scanLight},
+		{"a private KSN server settles it", (*demo).askServer},
 		{"in light, one more is a delta of light", (*demo).lightDelta},
 		{"a restriction reaches the endpoint", (*demo).restriction},
 		{"cloud mode off: only rest is fetched", (*demo).toFull},
@@ -83,8 +84,9 @@ type (
 		KSN demoKSN `json:"ksn"`
 	}
 	demoKSN struct {
-		State string `json:"state"`
-		Text  string `json:"text"`
+		State   string `json:"state"`
+		Network string `json:"network"`
+		Text    string `json:"text"`
 	}
 	demoScan struct {
 		Files []demoFile `json:"files"`
