@@ -354,6 +354,11 @@ func (c *cycle) layers(ctx context.Context, src source, name string, v *signing.
 			return errors.Join(err, c.discard())
 		}
 	}
+	if plan.Err == nil && plan.Release == nil {
+		if err := c.provesKept(name, rel.Record()); err != nil {
+			return err
+		}
+	}
 	switch {
 	case plan.Err != nil:
 		return plan.Err
@@ -375,6 +380,29 @@ func (c *cycle) layers(ctx context.Context, src source, name string, v *signing.
 	}
 	c.step(stepAccept)
 	return c.accept(rel)
+}
+
+// provesKept is the error of a plan that keeps what is installed, where that cannot be used: "current" would say that it protects. What a hold keeps no
+// source may replace; what is newer than this source has, another source may have.
+func (c *cycle) provesKept(source string, offered dbformat.ReleaseRecord) error {
+	cur := c.current
+	if cur == nil {
+		return nil
+	}
+	good := c.usable(dbformat.Light, cur.Light.Digest, true)
+	if good && cur.Rest != nil {
+		good = c.usable(dbformat.Rest, cur.Rest.Digest, true)
+	}
+	switch {
+	case good:
+		return nil
+	case cur.Hold.All || cur.Version <= offered.Version():
+		return &store.Error{Kind: store.ErrStorage, Damaged: true, Path: c.u.c.Store.Dir(), What: fmt.Sprintf("release %d is installed, damaged and held", cur.Version),
+			Remedy: "run \"avdb release-hold\", then update: what is damaged is fetched again"}
+	}
+	return &SourceError{Source: source, File: dbformat.ReleaseTarget,
+		Reason: fmt.Sprintf("release %d is installed and damaged, and this source has release %d", cur.Version, offered.Version()),
+		Remedy: "update from a source that has what is installed"}
 }
 
 // noRelease is the error about a repository without a release. Where one was seen before, none is older: no publisher takes it back.
