@@ -165,6 +165,7 @@ func FuzzCacheFile(f *testing.F) {
 		f.Add(b)
 	}
 	f.Add(place(bytes.Index(whole, list[3].Value), 9))
+	f.Add(slices.Concat(place(2, 0x30), place(14*boltPageSize+23, 0x60))) // a tree that bbolt reads and that was not the one that was checked
 	f.Fuzz(func(t *testing.T, edits []byte) {
 		must(t, os.WriteFile(s.cachePath(), edit(whole, edits), 0o600))
 		requireLegal(t, s, "edited", legal)

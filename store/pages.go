@@ -56,8 +56,8 @@ func checkPages(r io.ReaderAt, size int64, finished bool) error {
 	}
 	var metas []boltMeta
 	for i := range int64(2) {
-		m, err := readMeta(r, i)
-		if err != nil && finished {
+		m, taken, err := readMeta(r, i)
+		if err != nil && (finished || taken) {
 			return err
 		}
 		if err == nil {
@@ -142,20 +142,22 @@ func (c *pageChecker) header(id uint64) (head [boltHeader]byte, length uint64, e
 	return head, (more + 1) * boltPageSize, nil
 }
 
-func readMeta(r io.ReaderAt, i int64) (boltMeta, error) {
-	var b [boltHeader + boltMetaSum + 8]byte
-	if _, err := r.ReadAt(b[:], i*boltPageSize); err != nil {
-		return boltMeta{}, fmt.Errorf("meta page %d: %w", i, err)
+// readMeta reads meta page i. taken tells whether bbolt would go by it: it looks at magic, version and sum alone, so that a page on which
+// something else is wrong must not be passed over here, where another one, with another tree, would be checked in its place.
+func readMeta(r io.ReaderAt, i int64) (m boltMeta, taken bool, err error) {
+	var page [boltHeader + boltMetaSum + 8]byte
+	if _, err := r.ReadAt(page[:], i*boltPageSize); err != nil {
+		return boltMeta{}, false, fmt.Errorf("meta page %d: %w", i, err)
 	}
 	le := binary.LittleEndian
-	m := b[boltHeader:]
+	b := page[boltHeader:]
 	h := fnv.New64a()
-	h.Write(m[:boltMetaSum])
-	if le.Uint64(b[:]) != uint64(i) || le.Uint16(b[8:]) != boltMetaPage || le.Uint32(m) != boltMagic || le.Uint32(m[4:]) != boltVersion ||
-		le.Uint32(m[8:]) != boltPageSize || le.Uint64(m[boltMetaSum:]) != h.Sum64() {
-		return boltMeta{}, fmt.Errorf("meta page %d is not sound", i)
+	h.Write(b[:boltMetaSum])
+	taken = le.Uint32(b) == boltMagic && le.Uint32(b[4:]) == boltVersion && le.Uint64(b[boltMetaSum:]) == h.Sum64()
+	if !taken || le.Uint64(page[:]) != uint64(i) || le.Uint16(page[8:]) != boltMetaPage || le.Uint32(b[8:]) != boltPageSize {
+		return boltMeta{}, taken, fmt.Errorf("meta page %d is not sound", i)
 	}
-	return boltMeta{root: le.Uint64(m[16:]), free: le.Uint64(m[32:]), pages: le.Uint64(m[40:]), tx: le.Uint64(m[48:])}, nil
+	return boltMeta{root: le.Uint64(b[16:]), free: le.Uint64(b[32:]), pages: le.Uint64(b[40:]), tx: le.Uint64(b[48:])}, true, nil
 }
 
 // page checks page id and everything below it.

@@ -99,6 +99,31 @@ func TestDamagedStateBeginsAgain(t *testing.T) {
 	}
 }
 
+// TestTheTreeThatIsCheckedIsTheOneThatIsRead: bbolt goes by magic, version and sum of a meta page. One with those and another mistake must not be passed
+// over: then the tree before it would be checked, and bbolt would read the newer one.
+func TestTheTreeThatIsCheckedIsTheOneThatIsRead(t *testing.T) {
+	s := newMemoryStore(t)
+	must(t, s.AppendHistory(Event{Kind: "update"}))
+	whole, err := os.ReadFile(s.statePath())
+	must(t, err)
+	if err := checkPages(bytes.NewReader(whole), int64(len(whole)), false); err != nil {
+		t.Fatal(err)
+	}
+	for page := range 2 {
+		for i := range boltHeader + boltMetaSum + 8 {
+			b := bytes.Clone(whole)
+			b[page*boltPageSize+i] ^= 1
+			err := checkPages(bytes.NewReader(b), int64(len(b)), false)
+			switch {
+			case i < 10 && err == nil: // number and kind, which the sum does not cover
+				t.Errorf("meta page %d, byte %d: it was passed over", page, i)
+			case i >= boltHeader && err != nil:
+				t.Errorf("meta page %d, byte %d: the other page is not taken: %v", page, i, err)
+			}
+		}
+	}
+}
+
 // TestTornBeginningOfState: a crash while bbolt began state.db leaves a file that never held anything. It is begun again
 // and nothing is put aside: a file that nobody could want would stay for ever.
 func TestTornBeginningOfState(t *testing.T) {
