@@ -154,10 +154,33 @@ func readMeta(r io.ReaderAt, i int64) (m boltMeta, taken bool, err error) {
 	h := fnv.New64a()
 	h.Write(b[:boltMetaSum])
 	taken = le.Uint32(b) == boltMagic && le.Uint32(b[4:]) == boltVersion && le.Uint64(b[boltMetaSum:]) == h.Sum64()
+	m = boltMeta{root: le.Uint64(b[16:]), free: le.Uint64(b[32:]), pages: le.Uint64(b[40:]), tx: le.Uint64(b[48:])}
 	if !taken || le.Uint64(page[:]) != uint64(i) || le.Uint16(page[8:]) != boltMetaPage || le.Uint32(b[8:]) != boltPageSize {
-		return boltMeta{}, taken, fmt.Errorf("meta page %d is not sound", i)
+		return m, taken, fmt.Errorf("meta page %d is not sound", i)
 	}
-	return boltMeta{root: le.Uint64(b[16:]), free: le.Uint64(b[32:]), pages: le.Uint64(b[40:]), tx: le.Uint64(b[48:])}, true, nil
+	return m, true, nil
+}
+
+// freeListLies tells whether a free list lies outside the file or says that it lists more pages than the file can have. When bbolt opens a
+// file for writing it makes room for as many before anything can be checked: memory that is not there ends the process.
+func freeListLies(r io.ReaderAt, size int64) bool {
+	for i := range int64(2) {
+		m, taken, _ := readMeta(r, i)
+		if !taken {
+			continue
+		}
+		var b [boltHeader + 8]byte
+		if m.free >= uint64(size)/boltPageSize {
+			return true
+		}
+		if _, err := r.ReadAt(b[:], int64(m.free)*boltPageSize); err != nil {
+			return true
+		}
+		if binary.LittleEndian.Uint16(b[10:]) == 0xffff && binary.LittleEndian.Uint64(b[boltHeader:]) > uint64(size)/boltPageSize {
+			return true
+		}
+	}
+	return false
 }
 
 // page checks page id and everything below it.

@@ -337,6 +337,9 @@ func openInPlace(path string, o bolt.Options) (db *bolt.DB, err error) {
 			err = notRegular(path, "has a second name")
 		case err == nil && o.MaxSize > 0 && i.Size() > int64(o.MaxSize):
 			err = damaged(path, "has %d bytes, the limit is %d", i.Size(), o.MaxSize)
+		case err == nil && !o.ReadOnly && freeListLies(f, i.Size()):
+			// Or another process is writing. A reader looks under the lock, and reads no free list.
+			err = lookInPlace(path, o)
 		}
 		if err != nil {
 			f.Close()
@@ -364,6 +367,16 @@ func openInPlace(path string, o bolt.Options) (db *bolt.DB, err error) {
 		f.Close() // closed already unless bbolt panicked; this frees its lock
 	}
 	return nil, err
+}
+
+// lookInPlace checks the pages as a reader does.
+func lookInPlace(path string, o bolt.Options) error {
+	o.ReadOnly = true
+	db, err := openInPlace(path, o)
+	if err == nil {
+		closeState(path, db)
+	}
+	return err
 }
 
 func closeState(path string, db *bolt.DB) { _ = guardBolt(path, db.Close) }

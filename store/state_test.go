@@ -2,8 +2,10 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -120,6 +122,43 @@ func TestTheTreeThatIsCheckedIsTheOneThatIsRead(t *testing.T) {
 			case i >= boltHeader && err != nil:
 				t.Errorf("meta page %d, byte %d: the other page is not taken: %v", page, i, err)
 			}
+		}
+	}
+}
+
+// TestFreeListsThatLie: bbolt makes room for what a free list says it has, and walks the whole file if there is said to be none, before anything is checked. Neither
+// may end the process.
+func TestFreeListsThatLie(t *testing.T) {
+	for _, count := range []uint64{0, 1 << 20, 1 << 36, 1 << 47, 1 << 63} {
+		s := newMemoryStore(t)
+		must(t, s.AppendHistory(Event{Kind: "update"}))
+		b, err := os.ReadFile(s.statePath())
+		must(t, err)
+		le, lists := binary.LittleEndian, 0
+		for at := 0; at < len(b); at += boltPageSize {
+			switch page := b[at:][:boltPageSize]; {
+			case count > 0 && le.Uint16(page[8:]) == boltFreeList:
+				le.PutUint16(page[10:], 0xffff)
+				le.PutUint64(page[boltHeader:], count)
+				lists++
+			case count == 0 && le.Uint16(page[8:]) == boltMetaPage:
+				m := page[boltHeader:]
+				le.PutUint64(m[32:], 1<<64-1)
+				h := fnv.New64a()
+				h.Write(m[:boltMetaSum])
+				le.PutUint64(m[boltMetaSum:], h.Sum64())
+				lists++
+			}
+		}
+		if lists < 2 {
+			t.Fatalf("%d lists", lists)
+		}
+		must(t, os.WriteFile(s.statePath(), b, 0o600))
+		must(t, s.AppendHistory(Event{Kind: "rollback"}))
+		events, err := s.History(0)
+		must(t, err)
+		if len(events) != 2 || events[1].Kind != "state_recreated" {
+			t.Errorf("a list of %d: history is %+v", count, events)
 		}
 	}
 }
