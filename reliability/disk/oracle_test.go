@@ -186,7 +186,7 @@ func leftovers(device *fixtures.Endpoint) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	layout := map[string]bool{"settings.json": true, "settings.lock": true, "update.lock": true, "state.db": true, "db": true, "trust": true, "downloads": true,
+	layout := map[string]bool{"settings.json": true, "settings.lock": true, "update.lock": true, "state.db": true, "db": true, "trust": true, "downloads": true, "ksn": true,
 		"db/CURRENT": true, "db/restrictions.json": true, "db/layers": true, "db/index": true,
 		"trust/roots": true, "trust/tmp": true, "trust/verified.json": true, "trust/floors.json": true}
 	for _, dir := range []string{"", "db", "trust"} {

@@ -50,7 +50,7 @@ func TestModesWhateverTheUmask(t *testing.T) {
 
 // modeOf is what DESIGN and docs/format/store.md say of a path below the state folder.
 func modeOf(rel string, dir bool) fs.FileMode {
-	public := rel == "." || rel == "db" || strings.HasPrefix(rel, "db/")
+	public := rel == "." || rel == "db" || strings.HasPrefix(rel, "db/") || rel == "ksn" || strings.HasPrefix(rel, "ksn/")
 	switch {
 	case public && dir:
 		return 0o755
