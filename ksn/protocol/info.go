@@ -26,6 +26,9 @@ const (
 	CapabilityStats     = "stats"      // statistics are taken
 )
 
+// MaxStats is the greatest length of what POST /v1/stats takes, in bytes.
+const MaxStats = 256 << 10
+
 // MaxInfo is the greatest length of a signed info in bytes.
 const MaxInfo = 16 << 10
 

@@ -3,6 +3,7 @@ package protocol
 import (
 	"crypto/ed25519"
 	"encoding/json"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -191,6 +192,15 @@ func CheckServerURL(s string) error {
 		return invalid("URL %.80q: want scheme, host and path alone, and no slash at the end", s)
 	}
 	return nil
+}
+
+// Confidential tells whether a credential may be shown on the way to u: over TLS, or to this machine.
+func Confidential(u *url.URL) bool {
+	if u.Scheme == "https" || u.Hostname() == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(u.Hostname())
+	return ip != nil && ip.IsLoopback()
 }
 
 func isFingerprint(s string) bool {

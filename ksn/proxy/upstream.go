@@ -186,7 +186,7 @@ func (p *Proxy) request(ctx context.Context, u *upstream, q *question) *http.Req
 	if q.body != nil {
 		r.Header["Content-Type"] = []string{q.kind}
 	}
-	if token := p.c.Token(); token != "" {
+	if token := p.c.Token(); token != "" && protocol.Confidential(r.URL) {
 		r.Header["Authorization"] = []string{"Bearer " + token}
 	}
 	return r

@@ -301,7 +301,10 @@ func (c *Client) resolve(ctx context.Context, origin ksn.Origin, objects []Objec
 		v := o.judge(l.parts, c.now())
 		verdicts[l.at] = v
 		if o.Suspected && v.Why != Settled {
-			suspicions = append(suspicions, Deferred{Key: o.Keys[0].String(), Path: o.Path, Name: o.Name, Size: o.Size, Release: o.Release, Since: c.now().UTC()})
+			for i := range o.Keys { // any of them can be the one that light suspects
+				suspicions = append(suspicions, Deferred{Key: o.Keys[i].String(), Path: o.Path, Name: o.Name, Size: o.Size, Release: o.Release,
+					Since: c.now().UTC()})
+			}
 		}
 	}
 	return suspicions

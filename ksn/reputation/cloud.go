@@ -30,13 +30,14 @@ func (c cloud) Settle(ctx context.Context, hits []matcher.Hit) []matcher.Settled
 	}
 	out := make([]matcher.Settled, len(hits))
 	for i, v := range c.client.Lookup(ctx, c.origin, objects) {
-		out[i] = settle(v, hits[i].PUA)
+		out[i] = v.Settle(hits[i].PUA)
 	}
 	return out
 }
 
-// settle says a verdict in a scanner's words: an object of which nothing is known is one that no signature of the full database is about.
-func settle(v Verdict, pua bool) matcher.Settled {
+// Settle says a verdict in a scanner's words; with pua potentially unwanted software is reported, too. An object of which nothing is known is one
+// that no signature of the full database is about.
+func (v Verdict) Settle(pua bool) matcher.Settled {
 	s := matcher.Settled{Verdict: matcher.Clean, Source: string(v.Source), Age: v.Age, Why: string(v.Why)}
 	if v.Source == SourceGlobal || v.Source == SourcePrivate {
 		s.Source = "cloud"

@@ -38,6 +38,7 @@ type Step struct {
 type Connection struct {
 	OK     bool          `json:"ok"`               // a hop gave a signed answer
 	Failed string        `json:"failed,omitempty"` // the first step that failed on the hop that was asked last
+	Why    Why           `json:"why,omitempty"`    // of the step that failed, where there is a word for it
 	Steps  []Step        `json:"steps"`            // of all hops that were asked, in their order; those that were not seen are left out
 	Info   protocol.Info `json:"info,omitzero"`
 }
@@ -56,7 +57,7 @@ func (c *Client) CheckConnection(ctx context.Context) Connection {
 		if m.err != nil {
 			s.Error = m.err.Error()
 		}
-		out.Steps, out.Failed = append(out.Steps, s), name
+		out.Steps, out.Failed, out.Why = append(out.Steps, s), name, m.why
 		return out
 	}
 	w := c.newWalk(kindInfo, true)
@@ -117,7 +118,7 @@ func (c *Client) observe(ctx context.Context, p permit, h hop, out *Connection) 
 		out.Info = info
 		out.Steps = append(out.Steps, Step{h.route, h.url, StepAuthorisation, true, rest, "", ""}, Step{h.route, h.url, StepAnswer, true, rest, "", ""})
 	case r.came == refused || r.came == misdirected:
-		out.Failed = StepAuthorisation
+		out.Failed, out.Why = StepAuthorisation, NotAuthorized
 		out.Steps = append(out.Steps, Step{h.route, h.url, StepAuthorisation, false, rest, r.err.Error(), adviceRegister})
 		if r.came == misdirected {
 			out.Steps[len(out.Steps)-1].Remedy = "correct the address: it is of another network"

@@ -338,6 +338,12 @@ func TestSendStats(t *testing.T) {
 		if sent := w.sent(); !slices.Equal(sent, []string{"s1 POST /v1/stats", "s2 POST /v1/stats"}) {
 			t.Errorf("requests %q", sent)
 		}
+		w.do(func() { w.hosts["s2"] = status(404) })
+		for range 3 { // it takes none, and answers: it is asked again at once, and nothing is held against it
+			if err := c.SendStats(t.Context(), []byte(`{}`)); !errors.Is(err, ErrUnwanted) {
+				t.Errorf("a server that takes none: %v", err)
+			}
+		}
 		w.do(func() { w.hosts["s2"] = nil })
 		if err := c.SendStats(t.Context(), []byte(`{}`)); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("nobody is there: %v", err)

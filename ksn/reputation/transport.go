@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +17,7 @@ import (
 )
 
 // MaxStats is the greatest length of what [Client.SendStats] sends, in bytes.
-const MaxStats = 1 << 20
+const MaxStats = protocol.MaxStats
 
 // maxOne is the greatest length of a reply to GET /v1/l/…: one answer and its proof.
 const maxOne = protocol.MaxAnswer + 4096
@@ -90,18 +89,9 @@ func (c *Client) dress(req *http.Request, method string) {
 	} else {
 		req.Body, req.GetBody = nil, nil
 	}
-	if token := c.token(); token != "" && private(req.URL) {
+	if token := c.token(); token != "" && protocol.Confidential(req.URL) {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-}
-
-// private tells whether a credential may be shown on the way to u.
-func private(u *url.URL) bool {
-	if u.Scheme == "https" || u.Hostname() == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(u.Hostname())
-	return ip != nil && ip.IsLoopback()
 }
 
 // A result is what came of an attempt at one hop.

@@ -81,7 +81,7 @@ func newWorld(t testing.TB, kind string) *world {
 	now := time.Now()
 	p := protocol.Provider{Schema: protocol.Version, Network: kind, Name: kind, Serial: 1, Issued: dbformat.At(now.Add(-time.Hour)),
 		Expires: dbformat.At(now.Add(365 * 24 * time.Hour)), URLs: []string{"https://s1", "https://s2"}, Keys: [][]byte{w.key.Public()},
-		Capabilities: []string{protocol.CapabilityCloudMode}}
+		Capabilities: []string{protocol.CapabilityCloudMode, protocol.CapabilityStats}}
 	f, err := protocol.SignProvider(p, signer(t, kind+"provider"))
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +186,7 @@ func serve(w *world, r *http.Request) (*http.Response, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		b, err := protocol.SignInfo(protocol.Info{V: protocol.Version, Network: w.provider.Fingerprint, Name: "n", Issued: dbformat.At(time.Now()), TTL: 3600,
-			Release: w.release, PrefixBits: w.bits, MinWait: 60, Capabilities: []string{}}, w.key)
+			Release: w.release, PrefixBits: w.bits, MinWait: 60, Capabilities: []string{protocol.CapabilityStats}}, w.key)
 		if err != nil {
 			return nil, err
 		}

@@ -52,7 +52,7 @@ type Source interface {
 }
 
 // MaxStats is the greatest length of a record of statistics in bytes.
-const MaxStats = 256 << 10
+const MaxStats = protocol.MaxStats
 
 // An Intake takes statistics. It is not told who sent them.
 type Intake interface {
