@@ -32,6 +32,7 @@ type SettingsKSN struct {
 	Declined                     []SettingsDecline `json:"declined,omitempty"`
 	UseProxy                     bool              `json:"use_proxy"`
 	Proxies                      []string          `json:"proxies"`
+	Network                      string            `json:"network,omitempty"` // fingerprint of the private network that was installed; "" for the global one
 	UseServersIfProxyUnavailable bool              `json:"use_servers_if_proxy_unavailable"`
 	UnavailableStatus            string            `json:"unavailable_status"` // device status then: ok, warning or critical
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/avdb/ksn"
 	"example.org/avdb/store"
 )
 
@@ -203,7 +204,9 @@ func (d *device) change(k key, v any) error {
 	if err != nil {
 		return err
 	}
-	d.settings, err = d.store.Settings()
+	if d.settings, err = d.store.Settings(); err == nil && k.name == "ksn.mode" && ksn.Mode(v.(string)) != ksn.ModeExtended {
+		err = d.clearSpool() // what was to be told under another consent is not told under this one
+	}
 	return err
 }
 

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn"
+	"example.org/avdb/ksn/protocol"
 	"example.org/avdb/ksn/reputation"
 	"example.org/avdb/store"
 )
@@ -36,7 +39,36 @@ func (d *device) now() time.Time { return ksn.TimeUsed(time.Now(), d.signedAt())
 
 // facts are what is known of this device. A generation that is not there leaves the
 // variant empty.
+//
+// An acceptance counts for the network whose statement it was: where the network has texts of its own, for one of these.
 func (d *device) facts(variant dbformat.Variant) (ksn.Facts, error) {
+	f, err := d.consentFacts(variant)
+	if err != nil {
+		return f, err
+	}
+	net, _, ok, err := d.ownNetwork()
+	if !ok || err != nil {
+		return f, err
+	}
+	f.Network = reputation.Installed(&net)
+	if a := f.Consent.Accepted; a != nil && !hasStatement(&net, a.SHA256) {
+		f.Consent.Accepted = nil
+	}
+	return f, nil
+}
+
+// hasStatement tells whether a text is one that the network's users are asked to accept.
+func hasStatement(net *protocol.ProviderFile, sum dbformat.Digest) bool {
+	for _, text := range net.Provider.Statements {
+		if sha256.Sum256([]byte(text)) == sum {
+			return true
+		}
+	}
+	return len(net.Provider.Statements) == 0 && slices.ContainsFunc(ksn.DefaultStatements(), func(s ksn.Statement) bool { return s.SHA256() == sum })
+}
+
+// consentFacts are the facts without the network.
+func (d *device) consentFacts(variant dbformat.Variant) (ksn.Facts, error) {
 	consent, err := ksn.ReadConsent(d.settings.KSN)
 	if err != nil {
 		return ksn.Facts{}, hint(err, "accept the statement anew with %q", "avdb ksn statement accept")
@@ -49,11 +81,7 @@ func (d *device) facts(variant dbformat.Variant) (ksn.Facts, error) {
 	if v, from, _ := d.value(k); from == originPolicy || from == originEnv {
 		f.Policy = ksn.Mode(v.(string))
 	}
-	net, _, ok, err := d.ownNetwork()
-	if ok {
-		f.Network = reputation.Installed(&net)
-	}
-	return f, err
+	return f, nil
 }
 
 // situation is all that the status of KSN depends on, with what the clients of this device experienced. It makes no request. Beside an error it
@@ -64,13 +92,13 @@ func (d *device) situation(variant dbformat.Variant) (ksn.Situation, error) {
 	s := d.effective()
 	in := ksn.Situation{Facts: f, Set: set, Now: d.now(), Routes: ksn.Routes(s.KSN.UseProxy, s.KSN.UseServersIfProxyUnavailable)}
 	if ferr == nil && serr == nil && d.known {
-		c, err := d.cloud(false)
-		if err != nil {
-			return in, err
+		if c, err := d.cloud(false); err != nil {
+			ferr = err
+		} else {
+			in = c.client.Situation()
+			in.Facts.Variant = variant
+			c.close()
 		}
-		in = c.client.Situation()
-		in.Facts.Variant = variant
-		c.close()
 	}
 	in.CloudMode, in.Language = s.CloudMode, d.a.language()
 	return in, errors.Join(ferr, serr)
@@ -152,15 +180,12 @@ which network answers, and which restrictions are in force. Nothing is asked ove
 			if err != nil {
 				return err
 			}
-			in, err := d.here()
-			if err != nil {
-				return err
-			}
+			in, err := d.here() // what could not be read is told beside what is known without it
 			st := ksn.NewStatus(in)
 			if a.json {
-				return a.document(st)
+				return a.reportJSON(st, err)
 			}
-			return a.ksnText(st)
+			return errors.Join(a.ksnText(st), err)
 		},
 	}
 }
@@ -234,12 +259,12 @@ func (a *app) consent(change func(*device, ksn.Consent) (ksn.Consent, error)) (c
 	if d.settings, err = d.store.Settings(); err != nil {
 		return consentReport{}, err
 	}
-	f, err := d.facts("")
+	f, err := d.consentFacts("") // a network that cannot be read keeps nobody from ending KSN
 	if err != nil {
 		return consentReport{}, err
 	}
 	if mode, _ := f.InForce(); mode != ksn.ModeExtended {
-		if err := d.store.ClearSpool(); err != nil { // what was to be told under another consent is not told under this one
+		if err := d.clearSpool(); err != nil { // what was to be told under another consent is not told under this one
 			return consentReport{}, err
 		}
 	}

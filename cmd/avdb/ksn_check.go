@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -101,17 +100,11 @@ func (k *checking) name(s string) {
 			return
 		}
 	}
-	if _, err := os.Lstat(s); err != nil && (strings.Contains(s, "://") || looksLikeHost(s)) {
+	if strings.Contains(s, "://") { // a mistyped name of a file is no web address: nothing of it leaves the device
 		k.url(s)
 		return
 	}
 	k.file = s
-}
-
-// looksLikeHost tells whether what is no file can be meant as a web address without a scheme.
-func looksLikeHost(s string) bool {
-	host, _, _ := strings.Cut(s, "/")
-	return strings.Contains(host, ".") && !strings.ContainsAny(host, `\ `)
 }
 
 func (k *checking) url(s string) {
@@ -150,14 +143,24 @@ func (k *checking) run(ctx context.Context) error {
 	if err := k.consent(); err != nil {
 		return err
 	}
-	c, err := k.d.cloud(false)
+	if err := k.hashes(); err != nil {
+		return err
+	}
+	over, err := k.d.overrides()
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	if k.overridden(over) {
+		return k.end(nil)
+	}
 	if settled, err := k.local(ctx); err != nil || settled {
 		return k.end(err)
 	}
+	c, err := k.d.cloud(false)
+	if err != nil {
+		return k.end(err)
+	}
+	defer c.close()
 	if c.provider == nil {
 		k.r.Source = string(reputation.NoNetwork)
 		return k.end(errNoNetwork())
@@ -170,7 +173,7 @@ func (k *checking) run(ctx context.Context) error {
 
 // consent refuses while KSN is off: then nothing is looked up, not even what is known already.
 func (k *checking) consent() error {
-	f, err := k.d.facts("")
+	f, err := k.d.consentFacts("")
 	if err != nil {
 		return err
 	}
@@ -184,19 +187,25 @@ func (k *checking) consent() error {
 	return nil
 }
 
-// local asks the database of this device, where an exact signature or allow record settles the question.
+// overridden takes the administrator's word, for whichever of the object's keys there is one: the worst of several.
+func (k *checking) overridden(over overrides) bool {
+	for _, key := range k.object.Keys {
+		if v, name, ok := over.of(key); ok && v.Rank() > k.r.Verdict.Rank() {
+			k.r.Verdict, k.r.Name, k.r.Key, k.r.Source = v, name, key.String(), string(reputation.SourceOverride)
+		}
+	}
+	return k.r.Source != ""
+}
+
+// local asks the database of this device, where an exact signature or an allow record of SHA-256 settles the question.
 func (k *checking) local(ctx context.Context) (settled bool, err error) {
 	if k.r.Type != ksn.ObjectFile {
 		return false, nil
 	}
-	over, err := k.d.overrides()
-	if err != nil {
-		return false, err
-	}
-	m, err := matcher.Open(k.d.store, matcher.Options{PUA: true, Overrides: over.file})
+	m, err := matcher.Open(k.d.store, matcher.Options{PUA: true})
 	if errors.Is(err, store.ErrNoDatabase) {
 		k.explain("no database")
-		return false, k.hashes()
+		return false, nil
 	}
 	if err != nil {
 		return false, err
@@ -208,10 +217,6 @@ func (k *checking) local(ctx context.Context) (settled bool, err error) {
 		r = m.ScanFile(ctx, k.file)
 		if r.Verdict == matcher.Failed {
 			return false, r.Err
-		}
-		k.object.Size = r.Size
-		if err := k.hashes(); err != nil {
-			return false, err
 		}
 	} else {
 		key := k.object.Keys[0]
@@ -225,8 +230,14 @@ func (k *checking) local(ctx context.Context) (settled bool, err error) {
 	switch r.Verdict {
 	case matcher.Malicious:
 		k.r.Verdict, k.r.Source, k.r.Name = protocol.Untrusted, r.Source, r.Name
+		if strings.Contains(r.Signature, "pua/") {
+			k.r.Verdict = protocol.PotentiallyUnwanted
+		}
 		return true, nil
 	case matcher.Allowed:
+		if r.Signature != dbformat.ClassAllow.Section(dbformat.SHA256).String() {
+			return false, nil // MD5 and SHA-1 can be forged to be those of something else: nothing is trusted by them
+		}
 		k.r.Verdict, k.r.Source, k.r.Name = protocol.Trusted, r.Source, r.Name
 		return true, nil
 	case matcher.Suspected:
@@ -265,6 +276,9 @@ func (k *checking) take(v reputation.Verdict) {
 		if v.Source == reputation.SourceNone {
 			r.Source = string(v.Why)
 		}
+		if k.object.Suspected {
+			r.Name = k.object.Name
+		}
 		k.explain("KSN: %s", strings.ReplaceAll(string(v.Why), "_", " "))
 		if v.Record != "" {
 			k.explain("restriction %s", v.Record)
@@ -285,16 +299,22 @@ func (k *checking) refusal(v reputation.Verdict) error {
 	if v.Verdict != protocol.Unknown {
 		return nil
 	}
-	switch v.Why {
-	case reputation.Settled, reputation.ServerBehind:
+	if v.Why == reputation.Settled || v.Why == reputation.ServerBehind && !k.object.Suspected {
 		return nil
-	case reputation.Disabled, reputation.Restricted, reputation.NotAuthorized, reputation.Busy:
-		if errors.Is(v.Err, ksn.ErrRefused) {
-			return v.Err
-		}
-		return &ksn.RefusedError{What: "the question", Why: strings.ReplaceAll(string(v.Why), "_", " "), Record: v.Record, Retry: v.Retry, Remedy: v.Remedy}
 	}
-	return &reputation.UnavailableError{What: "the question", Why: v.Why, Retry: v.Retry, Remedy: v.Remedy, Err: v.Err}
+	return whyNot("the question", v.Why, v.Record, v.Retry, v.Remedy, v.Err)
+}
+
+// whyNot is the error of a request that got no answer: of one that may not be made, or else of one that nobody answered.
+func whyNot(what string, why reputation.Why, record string, retry time.Time, remedy string, err error) error {
+	switch why {
+	case reputation.Disabled, reputation.Restricted, reputation.NotAuthorized, reputation.Busy:
+		if errors.Is(err, ksn.ErrRefused) {
+			return err
+		}
+		return &ksn.RefusedError{What: what, Why: strings.ReplaceAll(string(why), "_", " "), Record: record, Retry: retry, Remedy: remedy}
+	}
+	return &reputation.UnavailableError{What: what, Why: why, Retry: retry, Remedy: remedy, Err: err}
 }
 
 // end prints the report, which is good beside an error too.
@@ -305,6 +325,9 @@ func (k *checking) end(err error) error {
 	}
 	if a.json {
 		return a.reportJSON(r, err)
+	}
+	if r.Source == "" && err != nil {
+		return err // nothing was found out
 	}
 	fmt.Fprintf(a.stdout, "%s: %s", pathText(r.Object), r.Verdict)
 	if r.Name != "" {
@@ -350,13 +373,12 @@ question.`,
 			r := cl.client.CheckConnection(c.Context())
 			switch {
 			case r.OK:
-			case r.Failed == reputation.StepGate && cl.provider != nil:
-				last := r.Steps[len(r.Steps)-1]
-				err = &ksn.RefusedError{What: "a request", Why: last.Error, Remedy: last.Remedy}
 			case cl.provider == nil:
 				err = errNoNetwork()
 			default:
-				err = &reputation.UnavailableError{What: "the step " + r.Failed, Why: reputation.Unavailable}
+				last := r.Steps[len(r.Steps)-1]
+				why := reputation.Why(firstOf(string(r.Why), string(reputation.Unavailable)))
+				err = whyNot("the step "+r.Failed, why, "", time.Time{}, last.Remedy, errors.New(last.Error))
 			}
 			if a.json {
 				return a.reportJSON(r, err)

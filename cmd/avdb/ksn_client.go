@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -51,7 +52,7 @@ func (d *device) cloud(running bool) (*cloud, error) {
 	}
 	c.client, err = reputation.New(reputation.Config{
 		Facts: c.facts, Provider: c.provider, Kind: kind, Routes: c.routes, Token: d.token, Override: over.of, Release: c.release,
-		Memory: d.store, Running: running, Now: c.now, Agent: "avdb/" + readVersion().Version, Log: d.a.logger(),
+		Memory: d.store, Running: running, Now: c.now, Log: d.a.logger(),
 	})
 	return c, err
 }
@@ -106,6 +107,9 @@ func (c *cloud) facts() (ksn.Facts, *ksn.Set) {
 		c.d.a.logger().Warn("nothing is asked", "error", err)
 		return ksn.Facts{}, nil
 	}
+	if net, _, ok, err := now.ownNetwork(); err != nil || !ok || c.provider == nil || net.Fingerprint != c.provider.Fingerprint {
+		f.Network = nil // another network was chosen meanwhile: this client's is asked no more
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return f, c.set
@@ -118,7 +122,11 @@ func (c *cloud) now() time.Time {
 }
 
 func (c *cloud) routes() reputation.RouteSettings {
-	s := c.d.effective().KSN
+	now := *c.d
+	if s, err := c.d.store.Settings(); err == nil {
+		now.settings = s
+	}
+	s := now.effective().KSN
 	return reputation.RouteSettings{UseProxy: s.UseProxy, Proxies: s.Proxies, UseServersIfProxyUnavailable: s.UseServersIfProxyUnavailable}
 }
 
@@ -136,7 +144,8 @@ type overrides map[string]store.Override
 func (d *device) overrides() (overrides, error) {
 	list, err := d.store.Overrides()
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, nil // another user's
+		d.a.note("the overrides of %s belong to another user and do not count", d.store.Dir())
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
@@ -167,6 +176,25 @@ func (o overrides) file(sum [32]byte) (v matcher.Verdict, name string, ok bool) 
 }
 
 func overrideName(o store.Override) string { return "Override." + string(o.Verdict) }
+
+// warmth is how long a scan waits for the answers that are kept on disk: another process may be writing them.
+const warmth = time.Second
+
+// askable is the client of a scan, nil where nothing is to be asked. What is wrong with it ends no scan.
+func (d *device) askable(ctx context.Context) *cloud {
+	if !d.asks() {
+		return nil
+	}
+	c, err := d.cloud(false)
+	if err != nil {
+		d.a.warn("KSN is not asked: %v", err)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, warmth)
+	defer cancel()
+	c.client.Warm(ctx)
+	return c
+}
 
 // asks tells whether a scan of the installed variant has questions for the cloud that it may ask.
 func (d *device) asks() bool {

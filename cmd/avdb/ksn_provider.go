@@ -13,6 +13,7 @@ import (
 	"example.org/avdb/ksn/network"
 	"example.org/avdb/ksn/protocol"
 	"example.org/avdb/osfile"
+	"example.org/avdb/store"
 )
 
 func newKSNProvider(a *app) *cobra.Command {
@@ -136,6 +137,10 @@ the right one. A newer file of the network that is installed needs no fingerprin
 			if err := d.installable(f, fingerprint); err != nil {
 				return err
 			}
+			// A crash after this leaves a device that asks nobody until the file is there.
+			if err := d.belong(f.Fingerprint); err != nil {
+				return err
+			}
 			if err := d.store.PutNetwork(protocol.Private, f.Bytes); err != nil {
 				return err
 			}
@@ -174,14 +179,39 @@ func (d *device) installable(f protocol.ProviderFile, fingerprint string) error 
 		return err
 	}
 	switch {
-	case !ok && fingerprint == "":
-		return hint(usagef("no private network is installed: which key is the right one?"), "give --fingerprint, as the operator tells it")
+	case (!ok || err != nil) && fingerprint == "":
+		return hint(usagef("no private network is installed that can be read: which key is the right one?"), "give --fingerprint, as the operator tells it")
 	case ok && err == nil && (fingerprint == "" || old.Fingerprint == f.Fingerprint):
 		if err := old.Succeeds(&f); err != nil {
 			return hint(err, "the installed one stays; another network is installed with its --fingerprint")
 		}
 	}
 	return nil
+}
+
+// belong makes the private network with the fingerprint this device's own, "" for none. What waits to be told or asked is of the network before, and no
+// other one's business.
+func (d *device) belong(fingerprint string) error {
+	if d.settings.KSN.Network == fingerprint {
+		return nil
+	}
+	waiting, err := d.store.DeferredObjects(0)
+	if err == nil {
+		err = d.store.Undefer(waiting)
+	}
+	if err == nil {
+		err = d.store.ClearSpool()
+	}
+	if err == nil {
+		err = d.store.UpdateSettings(func(s *store.Settings) error {
+			s.KSN.Network = fingerprint
+			return nil
+		})
+	}
+	if err == nil {
+		d.settings.KSN.Network = fingerprint
+	}
+	return err
 }
 
 // network is the provider file of a kind that the device has.
@@ -199,12 +229,22 @@ func (d *device) network(kind string) (f protocol.ProviderFile, ok bool, err err
 // ownNetwork is the network that this device belongs to: the private one where one is installed, else the global one. A private file that
 // cannot be read is an error and never leads to the global network.
 func (d *device) ownNetwork() (f protocol.ProviderFile, kind ksn.NetworkKind, ok bool, err error) {
-	for _, k := range []string{protocol.Private, protocol.Global} {
-		if f, ok, err = d.network(k); ok || err != nil {
-			return f, ksn.NetworkKind(k), ok, err
-		}
+	chosen := d.settings.KSN.Network
+	f, ok, err = d.network(protocol.Private)
+	if err == nil && ok && d.known && f.Fingerprint != chosen {
+		err = fmt.Errorf("%w: the private network's file is of %.16s…, the settings say %.16s…", protocol.ErrUntrusted, f.Fingerprint, chosen)
 	}
-	return f, ksn.NetworkGlobal, false, nil
+	const remedy = "nobody is asked until it is installed again with its --fingerprint, or left with \"avdb ksn provider remove\""
+	switch {
+	case err != nil:
+		return f, ksn.NetworkPrivate, ok, hint(err, remedy)
+	case chosen != "" && !ok:
+		return f, ksn.NetworkPrivate, false, hint(fmt.Errorf("%w: the provider file of the private network %.16s… is missing", store.ErrStorage, chosen), remedy)
+	case ok:
+		return f, ksn.NetworkPrivate, true, nil
+	}
+	f, ok, err = d.network(protocol.Global)
+	return f, ksn.NetworkGlobal, ok, err
 }
 
 func newProviderShow(a *app) *cobra.Command {
@@ -254,7 +294,11 @@ func newProviderRemove(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// A crash after this leaves a device that asks nobody; the command goes on with it.
 			if err := d.store.RemoveNetwork(protocol.Private); err != nil {
+				return err
+			}
+			if err := d.belong(""); err != nil {
 				return err
 			}
 			f, _, ok, err := d.ownNetwork()

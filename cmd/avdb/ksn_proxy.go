@@ -80,8 +80,8 @@ func (a *app) proxyKSN(ctx context.Context, o proxyFlags) error {
 	return o.serve(ctx, a, p, fmt.Sprintf("proxy of the network %q", f.Provider.Name))
 }
 
-// restricted is the restriction set of a state, as it is now. A state that has none, or that cannot be read, restricts nothing: a proxy stands between
-// devices, which have their own.
+// restricted is the restriction set of a state, as it is now; where it cannot be read any more, the last one. A state that has none restricts
+// nothing: a proxy stands between devices, which have their own.
 type restricted struct {
 	d   *device
 	mu  sync.Mutex

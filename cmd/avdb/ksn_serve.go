@@ -127,6 +127,9 @@ func (a *app) serveKSN(ctx context.Context, o serveFlags) error {
 	if o.provider == "" {
 		return &usageError{text: "--provider DIR is missing", command: "avdb ksn serve"}
 	}
+	if o.every < time.Minute {
+		return usagef("--every is %s, want at least a minute", o.every)
+	}
 	own, err := network.Open(o.provider)
 	if err != nil {
 		return err
@@ -160,7 +163,11 @@ func (a *app) serveKSN(ctx context.Context, o serveFlags) error {
 		return err
 	}
 	defer done()
-	s, err := server.New(server.Config{Intake: take, Provider: &own.Provider, Key: own.Key, Database: base, Tokens: tokens, Log: a.logger(), LogRequests: o.log,
+	over, err := serverOverrides(d.store)
+	if err != nil {
+		return err
+	}
+	s, err := server.New(server.Config{Intake: take, Overrides: over, Provider: &own.Provider, Key: own.Key, Database: base, Tokens: tokens, Log: a.logger(), LogRequests: o.log,
 		Status: page.Handler(), Collector: page})
 	if err != nil {
 		return err
@@ -219,10 +226,10 @@ func (a *app) served(ctx context.Context, d *device, o serveFlags) (*device, err
 		}
 		return d, nil
 	}
-	if d.known {
-		return d, nil
-	}
 	if o.root == "" {
+		if d.known {
+			return d, nil
+		}
 		return nil, &usageError{text: "--root FILE is missing: whom does this state believe?", command: "avdb ksn serve"}
 	}
 	if _, err := a.initialise(ctx, initOptions{sources: o.source, rootFile: o.root}); err != nil {
@@ -231,7 +238,7 @@ func (a *app) served(ctx context.Context, d *device, o serveFlags) (*device, err
 	return a.device(false)
 }
 
-// keepCurrent updates the state at once, so that there is something to answer from, and then again and again. A failure is told and does not end
+// keepCurrent updates the state now and then again and again; where there is no database yet it waits for the first one. A failure is told and does not end
 // the server: what is there goes on answering.
 func (a *app) keepCurrent(ctx context.Context, d *device, o serveFlags) (stop func(), err error) {
 	c, err := d.updater(o.source)
@@ -253,7 +260,10 @@ func (a *app) keepCurrent(ctx context.Context, d *device, o serveFlags) (stop fu
 		}
 		return time.Now().Add(o.every)
 	}
-	next := once(ctx)
+	var next time.Time // at once; a database that is there answers meanwhile
+	if _, err := d.store.Current(); err != nil {
+		next = once(ctx)
+	}
 	return inBackground(ctx, func(ctx context.Context) {
 		for pause(ctx, time.Until(next)) == nil {
 			next = once(ctx)
@@ -332,7 +342,7 @@ func serverOverrides(s *store.Store) ([]server.Override, error) {
 }
 
 // A fullDatabase is the current generation of a state, as package server wants a database. One that is not there yet is looked for again
-// and again, without holding requests up.
+// every two seconds.
 type fullDatabase struct {
 	store *store.Store
 

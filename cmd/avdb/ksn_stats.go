@@ -34,37 +34,78 @@ func (d *device) recorder() (*statistics.Recorder, error) {
 		Program: readVersion().Version})
 }
 
-// told keeps for extended mode what a scan has to tell: signatures that matched, and how questions went. In other modes nothing is kept.
-func (c *cloud) told(before ksn.Ledger, matched map[string]int, g store.Generation, took time.Duration) {
-	rec, err := c.d.recorder()
+// A telling collects what a scan has to tell in extended mode; in other modes it is nil and keeps nothing.
+type telling struct {
+	d       *device
+	c       *cloud // nil where nothing was asked
+	before  ksn.Ledger
+	matched map[string]int
+}
+
+// maxMatched is how many names of signatures a telling remembers.
+const maxMatched = 1000
+
+func (d *device) beginTelling() *telling {
+	f, err := d.consentFacts("")
+	if mode, _ := f.InForce(); err != nil || mode != ksn.ModeExtended {
+		return nil
+	}
+	return &telling{d: d, matched: map[string]int{}}
+}
+
+// through names the client that asks.
+func (t *telling) through(c *cloud) {
+	if t != nil {
+		t.c, t.before = c, c.client.Situation().Ledger
+	}
+}
+
+func (t *telling) result(r matcher.Result) {
+	if t == nil || r.Verdict != matcher.Malicious || r.Source == matcher.SourceOverride {
+		return
+	}
+	if _, known := t.matched[r.Name]; known || len(t.matched) < maxMatched {
+		t.matched[r.Name]++
+	}
+}
+
+// end writes it down.
+func (t *telling) end(g store.Generation) {
+	if t == nil {
+		return
+	}
+	rec, err := t.d.recorder()
 	if err != nil {
-		c.d.a.logger().Debug("no statistics", "error", err)
+		t.d.a.logger().Debug("no statistics", "error", err)
 		return
 	}
 	rec.Database(g.Version, g.Variant())
-	for name, n := range matched {
+	for name, n := range t.matched {
 		for range min(n, statistics.MaxCount) {
 			rec.Matched(name)
 		}
 	}
-	now := c.client.Situation().Ledger
+	if t.c != nil {
+		t.questions(rec)
+	}
+	if err := rec.Flush(); err != nil {
+		t.d.a.logger().Debug("statistics are not kept", "error", err)
+	}
+}
+
+// questions tells how many were asked and held back. How long answers took is not measured by a scan, so that nothing is said of answers.
+func (t *telling) questions(rec *statistics.Recorder) {
+	now := t.c.client.Situation().Ledger
 	for _, o := range []struct {
 		kind     ksn.Object
 		was, has ksn.Tally
-	}{{ksn.ObjectFile, before.File, now.File}, {ksn.ObjectURL, before.URL, now.URL}, {ksn.ObjectSoftware, before.Software, now.Software}} {
-		asked, answered := o.has.Asked-o.was.Asked, o.has.Answered-o.was.Answered
-		for range asked {
+	}{{ksn.ObjectFile, t.before.File, now.File}, {ksn.ObjectURL, t.before.URL, now.URL}, {ksn.ObjectSoftware, t.before.Software, now.Software}} {
+		for range o.has.Asked - o.was.Asked {
 			rec.Asked(o.kind)
-		}
-		for range answered {
-			rec.Answered(o.kind, took/time.Duration(max(1, answered)))
 		}
 		for range o.has.Suppressed - o.was.Suppressed {
 			rec.Suppressed(o.kind)
 		}
-	}
-	if err := rec.Flush(); err != nil {
-		c.d.a.logger().Debug("statistics are not kept", "error", err)
 	}
 }
 
@@ -98,6 +139,9 @@ or --send delivers it; changing to basic mode throws it away. With --preview the
 			if err != nil {
 				return err
 			}
+			if preview && send {
+				return usagef("--preview and --send exclude each other")
+			}
 			if preview {
 				return a.preview(d)
 			}
@@ -118,7 +162,11 @@ func (a *app) preview(d *device) error {
 	if err != nil {
 		return err
 	}
-	version := ksn.DefaultStatements()[0].Version()
+	all, err := a.statements()
+	if err != nil {
+		return err
+	}
+	version := all[0].Version() // the newest
 	if f.Consent.Accepted != nil {
 		version = f.Consent.Accepted.Version
 	}
@@ -206,7 +254,13 @@ func (c *cloud) deliver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return rec.Deliver(ctx, c.client.SendStats)
+	return rec.Deliver(ctx, func(ctx context.Context, body []byte) error {
+		err := c.client.SendStats(ctx, body)
+		if errors.Is(err, reputation.ErrUnwanted) {
+			err = errors.Join(statistics.ErrUnwanted, err)
+		}
+		return err
+	})
 }
 
 // A recheckReport is what `ksn recheck` prints.
@@ -227,12 +281,10 @@ type settledReport struct {
 // recheck asks again about what only the light database suspects.
 func (c *cloud) recheck(ctx context.Context) (recheckReport, error) {
 	r := recheckReport{Settled: []settledReport{}}
+	pua := c.d.effective().Scan.PUA
 	left, err := c.client.DrainDeferred(ctx, func(d reputation.Deferred, v reputation.Verdict) {
-		s := settledReport{Path: d.Path, Key: d.Key, Verdict: matcher.Clean, Name: v.Name, Source: string(v.Source), Since: d.Since.UTC()}
-		if v.Verdict.Rank() > 2 { // worse than trusted
-			s.Verdict = matcher.Malicious
-		}
-		r.Settled = append(r.Settled, s)
+		s := v.Settle(pua)
+		r.Settled = append(r.Settled, settledReport{Path: d.Path, Key: d.Key, Verdict: s.Verdict, Name: s.Name, Source: s.Source, Since: d.Since.UTC()})
 	})
 	r.Left = left
 	return r, err
@@ -294,11 +346,25 @@ func (a *app) recheckText(r recheckReport) {
 	}
 }
 
+// clearSpool throws statistics away that wait, and writes nothing where none do.
+func (d *device) clearSpool() error {
+	if list, err := d.store.Spooled(1); err != nil || len(list) == 0 {
+		return err
+	}
+	return d.store.ClearSpool()
+}
+
 // errands is what an update does for KSN afterwards, within a short time: it asks again about suspicions and delivers statistics. Nothing of it
 // makes the update fail, and without consent nothing is asked.
 func (d *device) errands(ctx context.Context) {
 	f, err := d.facts("")
-	if mode, _ := f.InForce(); err != nil || !mode.On() || f.Network == nil {
+	mode, _ := f.InForce()
+	if mode != ksn.ModeExtended { // policy or a file may have ended it: what waits is of a consent that is over
+		if err := d.clearSpool(); err != nil {
+			d.a.logger().Debug("old statistics cannot be thrown away", "error", err)
+		}
+	}
+	if err != nil || !mode.On() || f.Network == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, errandTime)
@@ -318,7 +384,7 @@ func (d *device) errands(ctx context.Context) {
 			d.a.warn("%s, suspected since %s, is %s", s.Path, stamp(s.Since), s.Name)
 		}
 	}
-	if mode, _ := f.InForce(); mode == ksn.ModeExtended {
+	if mode == ksn.ModeExtended {
 		if err := c.deliver(ctx); err != nil && !errors.Is(err, ksn.ErrRefused) {
 			d.a.logger().Debug("statistics wait", "error", err)
 		}

@@ -91,9 +91,6 @@ func (a *app) listFile(name string) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// maxMatched is how many names of signatures a scan remembers for statistics.
-const maxMatched = 1000
-
 // maxPath bounds a path in a list: longer ones no system has.
 const maxPath = 1 << 20
 
@@ -158,7 +155,7 @@ func (a *app) scan(ctx context.Context, d *device, names *pathList, format strin
 	s := d.effective().Scan
 	over, err := d.overrides()
 	if err != nil {
-		return err
+		a.warn("%v: no override counts in this scan", err)
 	}
 	options := matcher.Options{PUA: s.PUA, MaxSize: s.MaxSize}
 	if len(over) > 0 {
@@ -183,24 +180,16 @@ func (a *app) scan(ctx context.Context, d *device, names *pathList, format strin
 	begin := time.Now()
 	var tally scanTally
 	var broken error // of the database itself
-	matched := map[string]int{}
 	jobs := matcher.ScanOptions{Jobs: s.Jobs}
-	var c *cloud
-	var before ksn.Ledger
-	if d.asks() {
-		if c, err = d.cloud(false); err != nil {
-			return err
-		}
+	tell := d.beginTelling()
+	if c := d.askable(ctx); c != nil {
 		defer c.close()
-		c.client.Warm(ctx)
-		before = c.client.Situation().Ledger
+		tell.through(c)
 		jobs.Cloud = c.client.Cloud(ksn.OriginOnDemand)
 	}
 	err = m.Scan(ctx, names.all(), jobs, func(r matcher.Result) {
 		tally.add(r)
-		if r.Verdict == matcher.Malicious && c != nil && len(matched) < maxMatched {
-			matched[r.Name]++
-		}
+		tell.result(r)
 		if r.Err != nil {
 			if errors.Is(r.Err, store.ErrStorage) && broken == nil {
 				broken = r.Err
@@ -217,9 +206,7 @@ func (a *app) scan(ctx context.Context, d *device, names *pathList, format strin
 		err = cause
 	}
 	g := m.Generation()
-	if c != nil {
-		c.told(before, matched, g, time.Since(begin))
-	}
+	tell.end(g)
 	tally.Seconds, tally.Version, tally.Variant = time.Since(begin).Seconds(), g.Version, string(g.Variant())
 	if werr := w.end(&tally); err == nil {
 		err = werr
