@@ -29,6 +29,7 @@ type cycle struct {
 
 	approved  func(version uint64) bool // by the offline keys, beyond the guards
 	coolDowns map[string]time.Time      // of sources, by name
+	unusable  error                     // why what is kept cannot be used, nil if that was not seen
 	spare     *spare                    // a light layer whose rest could not be had
 }
 
@@ -184,7 +185,9 @@ func (c *cycle) sources(ctx context.Context) error {
 func (c *cycle) worst(causes []error, installed uint64) error {
 	err := worst(causes, installed)
 	if e, ok := err.(*UpdateError); ok && installed != 0 {
-		e.Unusable = c.opens()
+		if e.Unusable = c.unusable; e.Unusable == nil {
+			e.Unusable = c.opens()
+		}
 	}
 	return err
 }
@@ -396,6 +399,9 @@ func (c *cycle) provesKept(source string, offered dbformat.ReleaseRecord) error 
 	switch {
 	case good:
 		return nil
+	}
+	c.unusable = fmt.Errorf("release %d is installed and damaged", cur.Version)
+	switch {
 	case cur.Hold.All || cur.Version <= offered.Version():
 		return &store.Error{Kind: store.ErrStorage, Damaged: true, Path: c.u.c.Store.Dir(), What: fmt.Sprintf("release %d is installed, damaged and held", cur.Version),
 			Remedy: "run \"avdb release-hold\", then update: what is damaged is fetched again"}

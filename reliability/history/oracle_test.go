@@ -158,7 +158,7 @@ func (d *device) judge(s step, before, after seen, sure sure, o outcome, v verdi
 	switch {
 	case after.err != nil && before.err == nil && !(v.cut && !sure.known):
 		d.violation("I1: the generation was whole, now: %v", after.err)
-	case after.err != nil && well && before.cur.Hold == (store.Hold{}):
+	case after.err != nil && well:
 		d.violation("I3: the run went well and left the damage: %v", after.err)
 	case after.err == nil && before.err != nil && after.gen == before.gen, slices.Contains(allowed, after.gen):
 	case before.err != nil && after.err != nil, v.cut && !sure.known:
@@ -287,6 +287,9 @@ func (d *device) alive(s step, before, after seen, o outcome, v verdictOn) {
 	good := d.good(s, before)
 	if good < 0 {
 		return
+	}
+	if before.err != nil && before.cur.Hold != (store.Hold{}) && o.err != nil {
+		return // no source may replace what is held, and a run that leaves it damaged must say so; judge demands that it does
 	}
 	if o.err != nil {
 		d.violation("I3: source %d is good, and yet: %v", good, o.err)
