@@ -89,6 +89,9 @@ const (
 
 var installID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
+// fingerprint is the form of the name of a network.
+var fingerprint = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
 // check names the first field that cannot be.
 func (v *Settings) check() error {
 	bad := func(field string, value any, want string) error {
@@ -109,6 +112,8 @@ func (v *Settings) check() error {
 		return bad("sources", len(v.Sources), fmt.Sprintf("at most %d of them", maxSources))
 	case len(v.KSN.Proxies) > maxProxies:
 		return bad("ksn.proxies", len(v.KSN.Proxies), fmt.Sprintf("at most %d of them", maxProxies))
+	case v.KSN.Network != "" && !fingerprint.MatchString(v.KSN.Network):
+		return bad("ksn.network", fmt.Sprintf("%.80q", v.KSN.Network), "64 hex digits, or nothing")
 	case len(v.KSN.Declined) > maxDeclined:
 		return bad("ksn.declined", len(v.KSN.Declined), fmt.Sprintf("at most %d of them", maxDeclined))
 	case v.Update.Keep < 0 || v.Update.Keep > maxKeep:
