@@ -21,7 +21,7 @@
 //  2. credential: the request's network is the installed one, and its operator accepts us;
 //  3. restrictions: of the records that match now, only those of the highest priority count; among them disable beats
 //     limit beats allow, and several limits must all let the request pass;
-//  4. the ceiling of [CeilingRate] requests a second, [CeilingBurst] at once.
+//  4. the ceiling of [CeilingRate] requests a second, [CeilingBurst] at once. It counts requests: further questions of one go through [DecideAlso].
 //
 // # What the dice are
 //

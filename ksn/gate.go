@@ -62,6 +62,15 @@ func Decide(q Request, s *Set, f Facts, now time.Time, c Counters) (Decision, Co
 	return d, next
 }
 
+// DecideAlso is [Decide] for a further question of a request that Decide has allowed: consent, credential and restrictions are asked for each question; the
+// ceiling counts requests, so that it has no part in this.
+func DecideAlso(q Request, s *Set, f Facts, now time.Time, c Counters) (Decision, Counters) {
+	if deny := refuse(q, f); deny != nil {
+		return *deny, c
+	}
+	return Forward(q, s, f, now, c)
+}
+
 // Forward is the gate of a proxy: whether the restrictions let a request of others pass, and the counters afterwards. Consent and credentials are
 // asked on the devices, and a ceiling for one of them is none for many. What it counts is what all devices behind the proxy do
 // together. Records that match by mode find none.

@@ -169,6 +169,8 @@ func (in Situation) state(mode Mode, whyOff string, restrictions []InForce) (Sta
 	switch {
 	case f.Network == nil:
 		return StateUnknown, "no network installed", began
+	case l.LastOK.IsZero() && l.LastError != "":
+		return StateUnknown, "no answer yet: " + l.LastError, began
 	case l.LastOK.IsZero():
 		return StateUnknown, "nothing was asked yet", began
 	case in.Now.Sub(l.LastOK) >= AnswerLife:

@@ -103,7 +103,7 @@ var kinds = []struct {
 	{updater.ErrCoolDown, exitCoolDown, "what is installed stays in use; update again later, or from another source"},
 	{updater.ErrUnavailable, exitUnavailable, "what is installed stays in use; check the network and the sources, and update again"},
 	{ksn.ErrRefused, exitRefused, ""},
-	{reputation.ErrUnavailable, exitUnavailable, "what is known here stays in use; try \"avdb ksn check-connection\""},
+	{reputation.ErrUnavailable, exitUnavailable, "what is known here stays in use; \"avdb ksn status\" says how things stand"},
 	{publisher.ErrGuard, exitRefused, ""},
 	{signing.ErrBusy, exitLocked, "wait for it to end"},
 	{store.ErrLocked, exitLocked, "wait for it to end, or end it"},

@@ -49,6 +49,9 @@ take it in the place of the one that they have. A server needs DIR/provider.json
 			if days < 1 || days > int(protocol.MaxProviderLife/(24*time.Hour)) {
 				return usagef("--days is %d, want 1 to %d", days, int(protocol.MaxProviderLife/(24*time.Hour)))
 			}
+			if len(o.URLs) == 0 || o.Name == "" {
+				return &usageError{text: "--name and --url are needed", command: "avdb ksn provider create"}
+			}
 			o.Life, o.Now, o.Capabilities = time.Duration(days)*24*time.Hour, time.Now(), []string{}
 			if !noCloud {
 				o.Capabilities = append(o.Capabilities, protocol.CapabilityCloudMode)

@@ -212,7 +212,11 @@ const gatherFor = 500 * time.Millisecond
 func (c *Client) gate(l lane, w *walk, h hop, calls []*call, at time.Time) (pass []*call, permits []permit, wait []*call, _ time.Time) {
 	q := ksn.Request{Service: ksn.ServiceLookup, Origin: l.origin}
 	for _, k := range calls {
-		p, m := c.ask(q, h, k.prefix, w.insist)
+		gate := decide(ksn.Decide)
+		if len(pass) > 0 {
+			gate = ksn.DecideAlso // they go out in one request
+		}
+		p, m := c.askBy(gate, q, h, k.prefix, w.insist)
 		switch {
 		case m.why == Settled:
 			pass, permits = append(pass, k), append(permits, p)

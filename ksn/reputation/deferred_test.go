@@ -86,7 +86,7 @@ func TestDeferredUntilTheServerCatchesUp(t *testing.T) {
 }
 
 // A long queue is drained within the ceiling of requests, and one that nobody answers ends the attempt at once, with the reason.
-func TestDrainKeepsToTheCeiling(t *testing.T) {
+func TestDrainAsksInSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, protocol.Private)
 		var all []Deferred
@@ -111,7 +111,7 @@ func TestDrainKeepsToTheCeiling(t *testing.T) {
 		if err != nil || left != 0 || n != 1000 || len(w.memory.queue()) != 0 {
 			t.Errorf("left %d, %v, told %d", left, err, n)
 		}
-		if d := time.Since(began); d < 40*time.Second || d > 2*time.Minute {
+		if d := time.Since(began); d > 10*time.Second { // five requests: the ceiling counts these
 			t.Errorf("1000 objects took %s", d)
 		}
 		w.do(func() { w.facts.Consent = ksn.Consent{} })

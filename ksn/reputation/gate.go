@@ -3,6 +3,7 @@ package reputation
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"example.org/avdb/ksn"
 	"example.org/avdb/ksn/protocol"
@@ -30,6 +31,13 @@ var errNoNetwork = errors.New("no network is installed")
 // ask is the gate: it reads the facts, which may have changed since the last request, and lets [ksn.Decide] decide. prefix is that of a look-up.
 // insist is for a user who checks whether a refused credential is accepted by now. Without a permit, the miss says why.
 func (c *Client) ask(q ksn.Request, h hop, prefix protocol.Prefix, insist bool) (permit, miss) {
+	return c.askBy(ksn.Decide, q, h, prefix, insist)
+}
+
+// decide is [ksn.Decide] or, for a further question of a request, [ksn.DecideAlso].
+type decide func(ksn.Request, *ksn.Set, ksn.Facts, time.Time, ksn.Counters) (ksn.Decision, ksn.Counters)
+
+func (c *Client) askBy(gate decide, q ksn.Request, h hop, prefix protocol.Prefix, insist bool) (permit, miss) {
 	facts, set := c.config.Facts()
 	now := c.now()
 	if facts.Credential == ksn.CredentialAccepted {
@@ -41,7 +49,7 @@ func (c *Client) ask(q ksn.Request, h hop, prefix protocol.Prefix, insist bool) 
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	d, counters := ksn.Decide(q, set, facts, now, c.state.Counters)
+	d, counters := gate(q, set, facts, now, c.state.Counters)
 	switch {
 	case !d.Allowed:
 		m := denied(q.Service, d)
