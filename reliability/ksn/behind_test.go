@@ -91,7 +91,7 @@ func behind(t *testing.T, n int, proxy, ask bool) {
 	if err != nil || left != 0 || settled[protocol.Untrusted] != n || settled[protocol.Unknown] != n {
 		t.Errorf("after the server's update %v, %d left, %v; want %d of each", settled, left, err, n)
 	}
-	after := tally(scan(t, m, dir, false, client))
+	after := tally(settledScan(t, m, dir, false, client))
 	if after[matcher.Malicious] != n || after[matcher.Clean] != n {
 		t.Errorf("after the server's update a scan finds %v, want %d of each", after, n)
 	}

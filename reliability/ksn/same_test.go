@@ -53,7 +53,7 @@ func TestLightAndServerAreFull(t *testing.T) {
 				client := light.client(c, proxies...)
 				defer client.Close()
 				before := s.requests.Load()
-				got := scan(t, alone, dir, pua, client)
+				got := settledScan(t, alone, dir, pua, client)
 				asked, result := s.requests.Load()-before, compare(want, got)
 				if asked == 0 || len(got) != len(want) {
 					t.Errorf("%d results, want %d; %d requests", len(got), len(want), asked)
