@@ -9,6 +9,7 @@ import (
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn"
+	"example.org/avdb/store"
 )
 
 // writeDelay is how long changes gather before they are written.
@@ -17,8 +18,8 @@ const writeDelay = 2 * time.Second
 // MaxPath is the greatest length of the path of an object that is deferred, in bytes.
 const MaxPath = 4096
 
-// maxPostponed bounds the suspicions that wait to be written to the queue; the oldest go first.
-const maxPostponed = 1024
+// maxPostponed bounds the suspicions that wait to be written to the queue: no more than it holds. The oldest go first.
+const maxPostponed = store.MaxDeferred
 
 // behind writes down what look-ups leave to be written, so that none of them waits for a disk.
 func (c *Client) behind() {

@@ -162,9 +162,9 @@ type collection struct {
 	overrides overrideSet
 
 	p       protocol.Prefix
-	from    int             // in found, where those of p begin
-	mine    overrideSet     // of p
-	allowed map[string]bool // keys that the database allows, of p
+	from    int               // in found, where those of p begin
+	mine    overrideSet       // of p
+	allowed map[allowing]bool // of p
 	full    bool
 }
 
@@ -198,9 +198,9 @@ func (c *collection) visit(k Known) bool {
 			e.TTL = inSeconds(c.lives.Trusted)
 		}
 		if c.allowed == nil {
-			c.allowed = map[string]bool{}
+			c.allowed = map[allowing]bool{}
 		}
-		c.allowed[e.Key] = true
+		c.allowed[allowing{e.Key, e.Size}] = true
 	case k.PUA:
 		e.Verdict, e.Category = protocol.PotentiallyUnwanted, "pua"
 	}
@@ -221,6 +221,12 @@ func (c *collection) add(e protocol.Entry) bool {
 	}
 	c.found = append(c.found, e)
 	return true
+}
+
+// An allowing is a key that the database allows, for objects of one size or dbformat.AnySize: it cancels detections of that size, or of any.
+type allowing struct {
+	key  string
+	size uint32
 }
 
 // end puts the entries of a prefix in order.
@@ -244,7 +250,9 @@ func (c *collection) end() error {
 	slices.SortFunc(mine, compareEntries)
 	mine = slices.CompactFunc(mine, func(a, b protocol.Entry) bool { return compareEntries(a, b) == 0 })
 	if len(c.allowed) > 0 {
-		mine = slices.DeleteFunc(mine, func(e protocol.Entry) bool { return e.Verdict != protocol.Trusted && c.allowed[e.Key] })
+		mine = slices.DeleteFunc(mine, func(e protocol.Entry) bool {
+			return e.Verdict != protocol.Trusted && (c.allowed[allowing{e.Key, dbformat.AnySize}] || c.allowed[allowing{e.Key, e.Size}])
+		})
 	}
 	c.found = c.found[:c.from+len(mine)]
 	return nil

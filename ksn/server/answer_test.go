@@ -500,3 +500,15 @@ func TestCounted(t *testing.T) {
 		}
 	}
 }
+
+// An allow record with a size cancels what is said of that size and of no other, as it does on a device with the full database.
+func TestAllowRecordsOfASize(t *testing.T) {
+	w := newWorld(t)
+	w.db.put(dbformat.SHA256, server.Known{Sum: sum(dbformat.SHA256, allowed+1, "sized"), Size: 26, Allowed: true},
+		server.Known{Sum: sum(dbformat.SHA256, allowed+1, "sized"), Size: 26, Name: "Allowed.Too"},
+		server.Known{Sum: sum(dbformat.SHA256, allowed+1, "sized"), Size: 25, Name: "Still.Bad"})
+	want := []string{"0a0b0e01 25 untrusted Still.Bad malware 0", "0a0b0e01 26 trusted   86400"}
+	if got := said(w.ask(prefix(protocol.FileSHA256, 32, allowed+1))); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
