@@ -132,7 +132,7 @@ func (v *Settings) check() error {
 	}
 	for i, p := range v.KSN.Proxies {
 		if p == "" || len(p) > maxURL {
-			return bad(fmt.Sprintf("ksn.proxies[%d]", i), fmt.Sprintf("%.80q", p), "an address")
+			return bad(fmt.Sprintf("ksn.proxies[%d]", i), fmt.Sprintf("a text of %d bytes", len(p)), fmt.Sprintf("an address of 1 to %d", maxURL))
 		}
 	}
 	err := errors.Join(

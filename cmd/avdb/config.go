@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/avdb/ksn"
-	"example.org/avdb/ksn/reputation"
 	"example.org/avdb/store"
 )
 
@@ -194,13 +193,6 @@ func (d *device) change(k key, v any) error {
 	}
 	if err := d.ready(); err != nil {
 		return err
-	}
-	if list, ok := v.([]string); ok && k.name == "ksn.proxies" {
-		for _, p := range list {
-			if _, err := reputation.ProxyURL(p); err != nil {
-				return usagef("%s: %v", k.name, err)
-			}
-		}
 	}
 	err := d.store.UpdateSettings(func(s *store.Settings) error {
 		if k.name == "ksn.mode" {

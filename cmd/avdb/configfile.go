@@ -245,9 +245,13 @@ func (r *policyReader) list(k key, n ast.Node) (any, error) {
 		if !ok || text == "" {
 			return nil, fmt.Errorf("%s holds %s, want plain text", k.name, strings.ToLower(item.Type().String()))
 		}
+		if err := k.item(text); err != nil {
+			r.bad(item, fmt.Sprintf("%s holds the %v", k.name, err), "correct the address or remove it")
+			continue
+		}
 		list = append(list, text)
 	}
-	return list, nil
+	return list, k.checkList(list)
 }
 
 // scalar is the text of a plain value.

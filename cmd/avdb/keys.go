@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"example.org/avdb/ksn/reputation"
 	"example.org/avdb/store"
 	"example.org/avdb/updater"
 )
@@ -21,7 +22,7 @@ const (
 	kindSize                 // int64, bytes; k, M and G are powers of 1024
 	kindDuration             // time.Duration
 	kindChoice               // string, one of key.choices
-	kindList                 // []string
+	kindList                 // []string, each item as key.item wants it
 	kindSources              // []store.SettingsSource; config file only
 )
 
@@ -30,10 +31,13 @@ type key struct {
 	name     string
 	kind     kind
 	choices  []string // of a kindChoice
-	min, max int64    // of a kindCount or kindSize, inclusive
+	min, max int64    // of a kindCount or kindSize, inclusive; max of the length of a kindList
 	def      any      // value when nothing says otherwise
 	noEnv    bool     // the environment cannot say it
 	doc      string   // one line
+
+	item  func(string) error  // says what is wrong with an item of a kindList, and shows no secret
+	shown func(string) string // is an item of a kindList without secrets
 
 	// of and put read and write the key in the device's settings; nil for a key that they
 	// do not have.
@@ -61,7 +65,7 @@ func keys() []key {
 			doc: "send requests to KSN through a KSN proxy",
 			of:  func(s *set) any { return s.KSN.UseProxy },
 			put: func(s *set, v any) { s.KSN.UseProxy = v.(bool) }},
-		{name: "ksn.proxies", kind: kindList, def: []string(nil),
+		{name: "ksn.proxies", kind: kindList, def: []string(nil), max: 64, item: checkProxy, shown: reputation.ProxyName,
 			doc: "KSN proxies in order of preference: HOST, HOST:PORT or a URL (default port 13111)",
 			of:  func(s *set) any { return s.KSN.Proxies },
 			put: func(s *set, v any) { s.KSN.Proxies = v.([]string) }},
@@ -100,6 +104,36 @@ func keys() []key {
 			of:  func(s *set) any { return s.Scan.MaxSize },
 			put: func(s *set, v any) { s.Scan.MaxSize = v.(int64) }},
 	}
+}
+
+// checkProxy says why text is no address of a KSN proxy.
+func checkProxy(text string) error {
+	if _, err := reputation.ProxyURL(text); err != nil {
+		return fmt.Errorf("proxy %.80q, want HOST, HOST:PORT, or http:// or https:// with a host and without user name, password and query", reputation.ProxyName(text))
+	}
+	return nil
+}
+
+// checkList says what is wrong with a list, at its first item that is.
+func (k key) checkList(list []string) error {
+	if int64(len(list)) > k.max {
+		return fmt.Errorf("%s is a list of %d, the limit is %d", k.name, len(list), k.max)
+	}
+	for _, item := range list {
+		if err := k.item(item); err != nil {
+			return fmt.Errorf("%s holds the %w", k.name, err)
+		}
+	}
+	return nil
+}
+
+// shownList is a list without secrets.
+func (k key) shownList(list []string) []string {
+	shown := make([]string, len(list))
+	for i, item := range list {
+		shown[i] = k.shown(item)
+	}
+	return shown
 }
 
 // findKey looks a key up by its name.
@@ -211,7 +245,7 @@ func (k key) parse(text string) (any, error) {
 				list = append(list, item)
 			}
 		}
-		return list, nil
+		return list, k.checkList(list)
 	case kindSources:
 		return nil, hint(usagef("%s is set in the config file or by %q", k.name, "avdb init --source URL"), "see %q", "avdb init --help")
 	}
@@ -222,7 +256,7 @@ func (k key) parse(text string) (any, error) {
 func (k key) text(v any) string {
 	switch v := v.(type) {
 	case []string:
-		return strings.Join(v, ",")
+		return strings.Join(k.shownList(v), ",")
 	case []store.SettingsSource:
 		urls := make([]string, len(v))
 		for i, s := range v {
@@ -241,7 +275,7 @@ func (k key) jsonValue(v any) any {
 	case time.Duration:
 		return durationText(v)
 	case []string:
-		return append([]string{}, v...)
+		return k.shownList(v)
 	case []store.SettingsSource:
 		list := make([]store.SettingsSource, len(v))
 		for i, s := range v {

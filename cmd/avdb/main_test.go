@@ -67,6 +67,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"busy":         cmdBusy,
 			"code":         cmdCode,
+			"edit":         cmdEdit,
 			"eicar":        cmdEicar,
 			"fingerprint":  cmdFingerprint,
 			"fingerprint1": cmdFingerprintOf,
@@ -182,6 +183,18 @@ func cmdHostile(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(name), []byte("no format"), 0o644))
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(args[1]+"/gone"+evil+"\x00"), 0o644))
 	ts.Setenv(args[0], name)
+}
+
+// cmdEdit replaces a text of a file that has it: edit FILE OLD NEW.
+func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: edit FILE OLD NEW")
+	}
+	text := ts.ReadFile(args[0])
+	if !strings.Contains(text, args[1]) {
+		ts.Fatalf("%s does not hold %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Replace(text, args[1], args[2], 1)), 0o600))
 }
 
 // cmdServe serves a folder on loopback HTTP and puts its address into a variable:

@@ -185,13 +185,26 @@ func CheckServerURL(s string) error {
 	case len(s) > MaxURL:
 		return invalid("URL of %d bytes, the limit is %d", len(s), MaxURL)
 	case err != nil:
-		return invalid("URL %.80q cannot be read", s)
+		return invalid("URL %.80q cannot be read", ShownURL(s))
 	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
-		return invalid("URL %.80q: want http:// or https:// and a host", s)
+		return invalid("URL %.80q: want http:// or https:// and a host", ShownURL(s))
 	case u.User != nil, u.RawQuery != "", u.ForceQuery, u.Fragment != "", strings.HasSuffix(s, "/"), strings.Contains(s, "#"):
-		return invalid("URL %.80q: want scheme, host and path alone, and no slash at the end", s)
+		return invalid("URL %.80q: want scheme, host and path alone, and no slash at the end", ShownURL(s))
 	}
 	return nil
+}
+
+// ShownURL is what may be shown to anybody of a text that should be the URL of a server or proxy: no user name, password, query and fragment, and nothing
+// where a slip of the pen may have moved them elsewhere.
+func ShownURL(s string) string {
+	if u, err := url.Parse(s); err == nil && u.Opaque == "" && !strings.Contains(u.Host+u.Path, "@") {
+		shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
+		if u.User != nil {
+			shown.User = url.User("xxxxx")
+		}
+		return shown.String()
+	}
+	return "(not shown)"
 }
 
 // Confidential tells whether a credential may be shown on the way to u: over TLS, or to this machine.

@@ -1,6 +1,7 @@
 package reputation
 
 import (
+	"fmt"
 	"net"
 	"strings"
 
@@ -56,7 +57,23 @@ func ProxyURL(address string) (string, error) {
 		address = "http://" + address
 	}
 	address = strings.TrimSuffix(address, "/")
-	return address, protocol.CheckServerURL(address)
+	err := protocol.CheckServerURL(address)
+	if err == nil && strings.Contains(address, "@") { // in the path: a password that holds a slash, more likely than a path
+		err = fmt.Errorf("%w: an address with @", protocol.ErrInvalid)
+	}
+	return address, err
+}
+
+// ProxyName is the address of a proxy as it may be shown to anybody: one that can be used holds no secret, and of any other there is left what certainly
+// is none.
+func ProxyName(address string) string {
+	if _, err := ProxyURL(address); err == nil {
+		return address
+	}
+	if !strings.Contains(address, "://") && strings.Contains(address, "@") {
+		return "(not shown)" // a user name and password without a scheme before them
+	}
+	return protocol.ShownURL(address)
 }
 
 // An outcome is what came of asking a hop, in this request or in an earlier one that still counts.

@@ -3,6 +3,7 @@ package reputation
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,6 +82,24 @@ func TestProxyURL(t *testing.T) {
 	} {
 		if got, err := ProxyURL(address); got != want || err != nil {
 			t.Errorf("ProxyURL(%q) = %q, %v; want %q", address, got, err, want)
+		}
+	}
+}
+
+// Of an address that is refused nothing is repeated that could be a password; one that is used is shown as it is.
+func TestProxyNamesHoldNoSecret(t *testing.T) {
+	for address, want := range map[string]string{
+		"host": "host", "host:1": "host:1", "::1": "::1", "https://host/x": "https://host/x",
+		"http://me:word@host": "http://xxxxx@host", "http://word@host:5/x": "http://xxxxx@host:5/x", "ftp://me:word@host": "ftp://xxxxx@host",
+		"http://host?t=word": "http://host", "http://host#word": "http://host", "host?word": "host", "http://": "http:",
+		"me:word@host": "(not shown)", "word@host": "(not shown)", "http://me:1/word@host": "(not shown)", "http://me:word": "(not shown)",
+		"http:me:word@host": "(not shown)", "http://h\x00word": "(not shown)", "http:// word@h": "(not shown)",
+	} {
+		if got := ProxyName(address); got != want {
+			t.Errorf("ProxyName(%q) = %q, want %q", address, got, want)
+		}
+		if _, err := ProxyURL(address); err != nil && strings.Contains(err.Error(), "word") {
+			t.Errorf("ProxyURL(%q): %v", address, err)
 		}
 	}
 }
