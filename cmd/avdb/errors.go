@@ -103,6 +103,7 @@ var kinds = []struct {
 	{updater.ErrCoolDown, exitCoolDown, "what is installed stays in use; update again later, or from another source"},
 	{updater.ErrUnavailable, exitUnavailable, "what is installed stays in use; check the network and the sources, and update again"},
 	{ksn.ErrRefused, exitRefused, ""},
+	{reputation.ErrCoolDown, exitCoolDown, "ask again then"},
 	{reputation.ErrUnavailable, exitUnavailable, "what is known here stays in use; \"avdb ksn status\" says how things stand"},
 	{publisher.ErrGuard, exitRefused, ""},
 	{signing.ErrBusy, exitLocked, "wait for it to end"},
@@ -202,6 +203,9 @@ func remedies(err error) (list []string) {
 		list = append(list, e.Remedy)
 	}
 	if e, ok := errors.AsType[*ksn.RefusedError](err); ok {
+		list = append(list, e.Remedy)
+	}
+	if e, ok := errors.AsType[*reputation.UnavailableError](err); ok {
 		list = append(list, e.Remedy)
 	}
 	if e, ok := errors.AsType[*publisher.PolicyError](err); ok {

@@ -47,7 +47,8 @@ func newKSNCheck(a *app) *cobra.Command {
 		Short: "what is known of a file, a hash, a web address or a program",
 		Long: `Ask for the reputation of an object: first the overrides of this device, then the database, then KSN. A file is asked about by
 all its hashes, of which a prefix leaves this device; a web address by its host and path. The exit code is 1 for what is
-untrusted or potentially unwanted, 13 where nobody could be reached, 16 where consent or a restriction forbids the question.`,
+untrusted or potentially unwanted, 13 where nobody could be reached, 14 where the network said when to come back, 16 where consent or a
+restriction forbids the question.`,
 		Example: `  avdb ksn check ~/Downloads/setup.exe
   avdb ksn check 275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f
   avdb ksn check https://www.example.org/download?id=1
@@ -305,13 +306,13 @@ func (k *checking) refusal(v reputation.Verdict) error {
 	return whyNot("the question", v.Why, v.Record, v.Retry, v.Remedy, v.Err)
 }
 
-// whyNot is the error of a request that got no answer: of one that may not be made, or else of one that nobody answered.
+// whyNot is the error of a request that got no answer: of one that may not be made, or else of one that nobody answered, or not yet.
 func whyNot(what string, why reputation.Why, record string, retry time.Time, remedy string, err error) error {
+	if errors.Is(err, ksn.ErrRefused) {
+		return err
+	}
 	switch why {
-	case reputation.Disabled, reputation.Restricted, reputation.NotAuthorized, reputation.Busy:
-		if errors.Is(err, ksn.ErrRefused) {
-			return err
-		}
+	case reputation.Disabled, reputation.Restricted, reputation.NotAuthorized:
 		return &ksn.RefusedError{What: what, Why: strings.ReplaceAll(string(why), "_", " "), Record: record, Retry: retry, Remedy: remedy}
 	}
 	return &reputation.UnavailableError{What: what, Why: why, Retry: retry, Remedy: remedy, Err: err}
@@ -357,7 +358,8 @@ func newKSNCheckConnection(a *app) *cobra.Command {
 		Short: "try the way to the network, step by step",
 		Long: `Ask the network what it offers and say how each step went: name, connection, encryption, authorisation, signed
 answer. The first step that fails is named; the exit code is then 13, or 16 where consent or a restriction forbids the
-question.`,
+question. A network that told this device to come back later is not asked before that, by hand neither: the step cool_down
+names who said so and until when, with exit code 14.`,
 		Example: "  avdb ksn check-connection",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -378,7 +380,9 @@ question.`,
 			default:
 				last := r.Steps[len(r.Steps)-1]
 				why := reputation.Why(firstOf(string(r.Why), string(reputation.Unavailable)))
-				err = whyNot("the step "+r.Failed, why, "", time.Time{}, last.Remedy, errors.New(last.Error))
+				if err = whyNot("the step "+r.Failed, why, "", last.Retry, last.Remedy, errors.New(last.Error)); why == reputation.Busy && r.Failed == reputation.StepGate {
+					err = &ksn.RefusedError{What: "the step " + r.Failed, Why: last.Error, Retry: last.Retry, Remedy: last.Remedy} // our own ceiling, not the network's
+				}
 			}
 			if a.json {
 				return a.reportJSON(r, err)
@@ -387,6 +391,9 @@ question.`,
 				mark, text := "ok", ""
 				if !s.OK {
 					mark, text = "failed", escape(s.Error)
+				}
+				if !s.Retry.IsZero() {
+					text += "; not before " + stamp(s.Retry)
 				}
 				fmt.Fprintf(a.stdout, "%-8s %-14s %-6s %8s  %s\n", s.Route, s.Name, mark, s.Duration.Round(time.Millisecond), text)
 			}

@@ -8,6 +8,7 @@ import (
 // How long a route is left alone.
 const (
 	MaxWait       = 24 * time.Hour   // at most, whatever a server says
+	MaxPlainWait  = time.Hour        // at most, whatever comes over plain http, where anybody on the way can say it
 	ProbeInterval = time.Minute      // between attempts at a proxy while servers stand in for it
 	firstBackoff  = 2 * time.Second  // after one failure; doubles with each
 	maxBackoff    = 5 * time.Minute  //
@@ -31,6 +32,14 @@ type hold struct {
 	Why    outcome   `json:"why"`
 	Until  time.Time `json:"until"`
 	Record string    `json:"record,omitempty"` // id of the restriction
+}
+
+// maxWait is the longest wait that one reply of a hop can impose: nobody vouches for what comes over plain http.
+func (h hop) maxWait() time.Duration {
+	if strings.HasPrefix(h.url, "https://") {
+		return MaxWait
+	}
+	return MaxPlainWait
 }
 
 // waiting tells whether until is still to come. A time further off than any wait was written by another clock.

@@ -12,10 +12,11 @@ import (
 	"example.org/avdb/ksn/protocol"
 )
 
-// The steps of a connection, in their order. StepGate and StepRoute come before any.
+// The steps of a connection, in their order. StepGate, StepRoute and StepCoolDown come before any.
 const (
 	StepGate          = "permission"    // consent, credential, restrictions
 	StepRoute         = "route"         // a hop that may be asked now
+	StepCoolDown      = "cool_down"     // no hop told us, now or before, to come back later
 	StepDNS           = "dns"           // the host's addresses
 	StepTCP           = "tcp"           // a connection to one of them
 	StepTLS           = "tls"           //
@@ -32,6 +33,7 @@ type Step struct {
 	Duration time.Duration `json:"duration_ns"`
 	Error    string        `json:"error,omitempty"`
 	Remedy   string        `json:"remedy,omitempty"`
+	Retry    time.Time     `json:"retry,omitzero"` // not to be tried again before
 }
 
 // A Connection is how the way to the network looked.
@@ -44,7 +46,8 @@ type Connection struct {
 }
 
 // CheckConnection asks the network for its info, for a user who waits, and says how each step went: DNS, TCP, TLS, authorisation, signed answer. It
-// goes through the same gate and the same routes as every request, and asks hops that failed before.
+// goes through the same gate and the same routes as every request, and asks hops that failed before. One that told us to come
+// back later is not asked before that: it is named, with the time.
 func (c *Client) CheckConnection(ctx context.Context) Connection {
 	ctx, cancel := context.WithTimeout(ctx, DeadlineManual)
 	defer cancel()
@@ -53,7 +56,10 @@ func (c *Client) CheckConnection(ctx context.Context) Connection {
 	}
 	var out Connection
 	stop := func(name string, h hop, m miss) Connection {
-		s := Step{Route: h.route, URL: h.url, Name: name, Error: string(m.why), Remedy: m.remedy}
+		if h == (hop{}) {
+			h = m.hop
+		}
+		s := Step{Route: h.route, URL: h.url, Name: name, Error: string(m.why), Remedy: m.remedy, Retry: m.retry}
 		if m.err != nil {
 			s.Error = m.err.Error()
 		}
@@ -64,13 +70,16 @@ func (c *Client) CheckConnection(ctx context.Context) Connection {
 	for {
 		h, m := w.next(ctx)
 		if m.why != Settled {
-			if out.Failed != "" {
-				w.end()
+			w.end()
+			if out.Failed != "" && out.Failed != StepCoolDown && m.why != Busy {
 				return out // the last hop says more
 			}
 			name := StepRoute
-			if m.why == Disabled || m.why == NoNetwork {
+			switch m.why {
+			case Disabled, NoNetwork:
 				name = StepGate
+			case Busy:
+				name = StepCoolDown
 			}
 			return stop(name, h, m)
 		}
@@ -113,22 +122,28 @@ func (c *Client) observe(ctx context.Context, p permit, h hop, out *Connection) 
 	if e, ok := errors.AsType[*RouteError](r.err); ok {
 		status = e.Status
 	}
+	fail := func(name, remedy string) {
+		out.Failed = name
+		out.Steps = append(out.Steps, Step{Route: h.route, URL: h.url, Name: name, Duration: rest, Error: r.err.Error(), Remedy: remedy})
+	}
 	switch {
 	case r.came == answered:
 		out.Info = info
-		out.Steps = append(out.Steps, Step{h.route, h.url, StepAuthorisation, true, rest, "", ""}, Step{h.route, h.url, StepAnswer, true, rest, "", ""})
+		out.Steps = append(out.Steps, Step{Route: h.route, URL: h.url, Name: StepAuthorisation, OK: true, Duration: rest},
+			Step{Route: h.route, URL: h.url, Name: StepAnswer, OK: true, Duration: rest})
+	case r.came == throttled:
+		out.Failed = StepCoolDown // which the end of the walk tells, with its time
 	case r.came == refused || r.came == misdirected:
-		out.Failed, out.Why = StepAuthorisation, NotAuthorized
-		out.Steps = append(out.Steps, Step{h.route, h.url, StepAuthorisation, false, rest, r.err.Error(), adviceRegister})
+		out.Why = NotAuthorized
+		remedy := adviceRegister
 		if r.came == misdirected {
-			out.Steps[len(out.Steps)-1].Remedy = "correct the address: it is of another network"
+			remedy = "correct the address: it is of another network"
 		}
+		fail(StepAuthorisation, remedy)
 	case status == 0 && len(o.steps) == 0:
-		out.Failed = StepTCP
-		out.Steps = append(out.Steps, Step{h.route, h.url, StepTCP, false, rest, r.err.Error(), ""})
+		fail(StepTCP, "")
 	default:
-		out.Failed = StepAnswer
-		out.Steps = append(out.Steps, Step{h.route, h.url, StepAnswer, false, rest, r.err.Error(), ""})
+		fail(StepAnswer, "")
 	}
 	return r
 }

@@ -114,6 +114,38 @@ func TestCheckConnection(t *testing.T) {
 	}
 }
 
+// Who told us to come back later is not asked before that, by a user who waits neither: the check names who it was, until when, and what to do.
+func TestCheckConnectionNamesTheCoolDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, protocol.Private)
+		w.urls("https://s1", "http://s2")
+		w.hosts["s1"], w.hosts["s2"] = nil, problem(protocol.CodeTooMany, 366*24*time.Hour)
+		c := w.client()
+		until := time.Now().Add(MaxPlainWait)
+		for i, want := range []int{2, 1, 1} { // requests: s1 is out of order and tried by hand, s2 was told to be left alone
+			w.do(func() { w.requests = nil })
+			got := c.CheckConnection(t.Context())
+			last := got.Steps[len(got.Steps)-1]
+			if got.OK || got.Failed != StepCoolDown || got.Why != Busy || last.Name != StepCoolDown || last.URL != "http://s2" || !last.Retry.Equal(until) ||
+				!strings.Contains(last.Error, "s2") || !strings.Contains(last.Remedy, "https") {
+				t.Errorf("check %d: %+v", i, got)
+			}
+			if n := len(w.sent()); n != want {
+				t.Errorf("check %d asked %q", i, w.sent())
+			}
+			time.Sleep(time.Minute)
+		}
+		if _, err := c.Info(t.Context()); !errors.Is(err, ErrCoolDown) || !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "not before "+until.UTC().Format(time.RFC3339)) {
+			t.Errorf("Info: %v", err)
+		}
+		time.Sleep(MaxPlainWait)
+		w.do(func() { w.hosts["s2"] = nil })
+		if _, err := c.Info(t.Context()); errors.Is(err, ErrCoolDown) || !errors.Is(err, ErrUnavailable) {
+			t.Errorf("Info of servers that are out of order: %v", err)
+		}
+	})
+}
+
 // A real transport obeys the limits too: a body that drips or never ends, headers that do, and a redirect to elsewhere.
 func TestHostileServersOnASocket(t *testing.T) {
 	elsewhere := 0

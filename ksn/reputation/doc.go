@@ -11,7 +11,7 @@
 //     Of the objects they carry prefixes of hashes only.
 //   - [Client.Lookup] is back by its deadline whatever servers do, and never waits for a disk.
 //   - Whatever a server sends is bounded before it is held, and what was learnt from it is bounded in memory, on disk and in time: no reply can
-//     silence a device for longer than [MaxWait].
+//     silence a device for longer than [MaxWait], or [MaxPlainWait] over plain http.
 //   - A suspicion of the light database ends as clean only by an answer made from a database that is at least as new as the one that raised it.
 //
 // # How an object is looked up

@@ -10,6 +10,9 @@ import (
 // ErrUnavailable is matched by every error that says that no permitted route gave an answer. Asking again later may help.
 var ErrUnavailable = errors.New("KSN is unavailable")
 
+// ErrCoolDown is matched by those of them where a server or proxy told us to come back later, and by no others.
+var ErrCoolDown = errors.New("told to come back later")
+
 // An UnavailableError says what got no answer and why.
 type UnavailableError struct {
 	What   string    // "info"
@@ -35,8 +38,10 @@ func (e *UnavailableError) Error() string {
 	return b.String()
 }
 
-// Is matches [ErrUnavailable].
-func (e *UnavailableError) Is(target error) bool { return target == ErrUnavailable }
+// Is matches [ErrUnavailable], and [ErrCoolDown] where that is why.
+func (e *UnavailableError) Is(target error) bool {
+	return target == ErrUnavailable || target == ErrCoolDown && e.Why == Busy
+}
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
 

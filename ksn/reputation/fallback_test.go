@@ -178,6 +178,45 @@ func TestWaitsOutliveTheProcess(t *testing.T) {
 	}
 }
 
+// What comes over plain http, which anybody on the way can say, keeps a device from asking for an hour at most, however often it was said before. A server
+// that TLS vouches for is believed for a day.
+func TestPlainHTTPSilencesForAnHour(t *testing.T) {
+	year := 366 * 24 * time.Hour
+	for name, h := range map[string]handler{"429": problem(protocol.CodeTooMany, year), "429 with a header": status(429, "Retry-After", "31536000"),
+		"429 with a date": status(429, "Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"), "401": problem(protocol.CodeUnauthorized, year), "403": status(403),
+		"451": problem(protocol.CodeRestricted, year), "503": problem(protocol.CodeUnavailable, year), "421": problem(protocol.CodeWrongNetwork, year)} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				for _, scheme := range []string{"http", "https"} {
+					w := newWorld(t, protocol.Private)
+					w.urls(scheme+"://s1", scheme+"://s2")
+					w.hosts["s1"], w.hosts["s2"] = h, h
+					c := w.client()
+					for range 5 {
+						c.one(ksn.OriginOnDemand, file(1))
+						time.Sleep(MaxPlainWait) // long enough for the next one to be said
+					}
+					w.do(func() { w.requests = nil })
+					c.one(ksn.OriginOnDemand, file(1))
+					if said := len(w.sent()) > 0; scheme == "http" && !said {
+						t.Fatalf("after %s nothing is asked over http", MaxPlainWait)
+					}
+					w.do(func() { w.hosts["s1"], w.hosts["s2"] = serve, serve })
+					time.Sleep(MaxPlainWait)
+					v := c.one(ksn.OriginOnDemand, file(1))
+					if name == "401" || name == "403" || name == "421" { // how long is ours to say, and was less than a day
+						if scheme == "http" && v.Why != Settled {
+							t.Errorf("http: %+v", v)
+						}
+					} else if heard := v.Why == Settled; heard != (scheme == "http") {
+						t.Errorf("%s: an hour later %+v", scheme, v)
+					}
+				}
+			})
+		})
+	}
+}
+
 // A credential that the operator refuses: not_authorized with what to do, one request an hour at most, and a new credential is tried at once.
 func TestRefusedCredentialIsNotHammered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -116,6 +116,7 @@ type miss struct {
 	retry  time.Time
 	remedy string
 	err    error
+	hop    hop // that said when to come back, the zero hop for none
 }
 
 // error makes it one, for requests that are not look-ups.

@@ -39,13 +39,13 @@ const (
 	maxRecords   = 64          // in Ledger.SuppressedBy
 )
 
-// refuse is the next refusal.
-func (r refusal) refuse(now time.Time, token string, random float64) refusal {
+// refuse is the next refusal; most is the longest wait.
+func (r refusal) refuse(now time.Time, token string, most time.Duration, random float64) refusal {
 	if r.Token != token || r.Until.IsZero() {
 		r.Count = 0
 	}
 	r.Count = min(max(r.Count, 0), 10)
-	d := min(firstRefusal<<r.Count, MaxWait)
+	d := min(firstRefusal<<r.Count, most)
 	d = d*9/10 + time.Duration(random*float64(d/10))
 	return refusal{At: now.UTC(), Until: now.UTC().Add(d), Count: r.Count + 1, Token: token}
 }

@@ -145,7 +145,7 @@ func TestRecordFits(t *testing.T) {
 // and says the same when it is read again.
 func FuzzRecord(f *testing.F) {
 	r := state{Network: "n", Bits: 24, Routes: map[string]routeState{"a": routeState{}.held(noon, restricted, "file", "r", 0).fail(noon, 0, false, false, 0)}}
-	r.Refusal = r.Refusal.refuse(noon, "t", 0)
+	r.Refusal = r.Refusal.refuse(noon, "t", MaxWait, 0)
 	r.Counters.Records = map[string]ksn.Spent{"x": {Day: 1, Used: 2, Leased: 3}}
 	b, err := json.Marshal(r)
 	if err != nil {
@@ -171,7 +171,7 @@ func FuzzRecord(f *testing.F) {
 				}
 			}
 		}
-		if next := s.Refusal.refuse(noon, "t", 0.5); next.Until.Sub(noon) > MaxWait || !next.holds(noon, "t", false) || next.holds(noon.Add(MaxWait), "t", false) {
+		if next := s.Refusal.refuse(noon, "t", MaxWait, 0.5); next.Until.Sub(noon) > MaxWait || !next.holds(noon, "t", false) || next.holds(noon.Add(MaxWait), "t", false) {
 			t.Fatalf("%+v", next)
 		}
 		s.Counters = s.Counters.Resume()
@@ -229,7 +229,7 @@ func TestStateOfAnotherNetwork(t *testing.T) {
 func TestRefusedCredential(t *testing.T) {
 	r := refusal{}
 	for i := range 30 {
-		r = r.refuse(noon, "t", 0.5)
+		r = r.refuse(noon, "t", MaxWait, 0.5)
 		if wait := r.Until.Sub(noon); wait < firstRefusal*8/10 || wait > MaxWait {
 			t.Errorf("refusal %d: asked again after %s", i, wait)
 		}

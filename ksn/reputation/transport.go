@@ -140,6 +140,7 @@ func (c *Client) attempt(ctx context.Context, permits []permit, body []byte, lim
 func (c *Client) classify(h hop, resp *http.Response, body []byte) result {
 	p := protocol.ReadProblem(resp.StatusCode, body)
 	r := result{came: failed, record: p.Record, wait: max(time.Duration(min(p.Wait, int64(MaxWait/time.Second)))*time.Second, c.retryAfter(resp))}
+	r.wait = min(r.wait, h.maxWait())
 	reason := strings.ToLower(http.StatusText(resp.StatusCode))
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:

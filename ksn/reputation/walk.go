@@ -78,12 +78,18 @@ func (w *walk) ended(why outcome) miss {
 			continue
 		}
 		if m.retry.IsZero() || h.Until.Before(m.retry) {
-			m.retry, m.record = h.Until, h.Record
+			m.retry, m.record, m.hop = h.Until, h.Record, w.hops[i]
 		}
 	}
 	switch why {
 	case throttled:
-		m.why = Busy
+		m.why, m.remedy = Busy, adviceLater
+		if e, ok := errors.AsType[*RouteError](m.err); !ok || e.URL != m.hop.url { // what we heard now is not what holds us back
+			m.err = &RouteError{URL: m.hop.url, Reason: "it told us before to come back later"}
+		}
+		if m.hop.maxWait() < MaxWait {
+			m.remedy = adviceLaterPlain
+		}
 	case restricted:
 		m.why = Restricted
 	case refused:
@@ -98,6 +104,11 @@ func (w *walk) ended(why outcome) miss {
 	}
 	return m
 }
+
+const (
+	adviceLater      = "ask again then"
+	adviceLaterPlain = adviceLater + "; over plain http anybody on the way can say this, over https the server alone"
+)
 
 const adviceRegister = "register the credential with the operator of the network"
 
@@ -173,7 +184,7 @@ func (c *Client) remember(h hop, r result, kind string, standIn bool) hold {
 			c.state.Refusal = refusal{At: now.UTC()}
 		}
 	case refused:
-		c.state.Refusal = c.state.Refusal.refuse(now, token, c.config.Random())
+		c.state.Refusal = c.state.Refusal.refuse(now, token, h.maxWait(), c.config.Random())
 		until = hold{Why: refused, Until: c.state.Refusal.Until}
 		s.At, s.Failures = now.UTC(), 0
 	case throttled, restricted, misdirected:
