@@ -84,7 +84,7 @@ func (d *device) consentFacts(variant dbformat.Variant) (ksn.Facts, error) {
 	return f, nil
 }
 
-// situation is all that the status of KSN depends on, with what the clients of this device experienced. It makes no request. Beside an error it
+// situation is all that the status of KSN depends on, with what the clients of this device experienced. It makes no request and writes nothing. Beside an error it
 // leaves out what could not be read: consent, in whose place there is none, the restrictions, or the experience.
 func (d *device) situation(variant dbformat.Variant) (ksn.Situation, error) {
 	f, ferr := d.facts(variant)
@@ -92,12 +92,11 @@ func (d *device) situation(variant dbformat.Variant) (ksn.Situation, error) {
 	s := d.effective()
 	in := ksn.Situation{Facts: f, Set: set, Now: d.now(), Routes: ksn.Routes(s.KSN.UseProxy, s.KSN.UseServersIfProxyUnavailable)}
 	if ferr == nil && serr == nil && d.known {
-		if c, err := d.cloud(false); err != nil {
+		if past, err := d.experience(); err != nil {
 			ferr = err
 		} else {
-			in = c.client.Situation()
+			in = past
 			in.Facts.Variant = variant
-			c.close()
 		}
 	}
 	in.CloudMode, in.Language = s.CloudMode, d.a.language()

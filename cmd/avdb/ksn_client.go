@@ -35,26 +35,43 @@ const rereadAfter = 2 * time.Second
 
 // cloud makes the reputation client. It makes no request by itself unless running is set, for a process that stays.
 func (d *device) cloud(running bool) (*cloud, error) {
-	c := &cloud{d: d}
-	f, kind, ok, err := d.ownNetwork()
+	c, config, err := d.cloudConfig()
 	if err != nil {
-		return nil, hint(err, "nothing is asked until %q or %q puts that right", "avdb ksn provider install", "avdb ksn provider remove")
-	}
-	if ok {
-		c.provider = &f
+		return nil, err
 	}
 	over, err := d.overrides()
 	if err != nil {
 		return nil, err
 	}
-	if err := c.refresh(time.Now()); err != nil {
-		return nil, err
-	}
-	c.client, err = reputation.New(reputation.Config{
-		Facts: c.facts, Provider: c.provider, Kind: kind, Routes: c.routes, Token: d.token, Override: over.of, Release: c.release,
-		Memory: d.store, Running: running, Now: c.now, Log: d.a.logger(),
-	})
+	config.Override, config.Running = over.of, running
+	c.client, err = reputation.New(config)
 	return c, err
+}
+
+// experience is what the clients of this device remember. It is read, and nothing is written.
+func (d *device) experience() (ksn.Situation, error) {
+	_, config, err := d.cloudConfig()
+	if err != nil {
+		return ksn.Situation{}, err
+	}
+	return reputation.Remembered(config)
+}
+
+// cloudConfig is a client to be, and what it is made of but for overrides.
+func (d *device) cloudConfig() (*cloud, reputation.Config, error) {
+	c := &cloud{d: d}
+	f, kind, ok, err := d.ownNetwork()
+	if err != nil {
+		return nil, reputation.Config{}, hint(err, "nothing is asked until %q or %q puts that right", "avdb ksn provider install", "avdb ksn provider remove")
+	}
+	if ok {
+		c.provider = &f
+	}
+	if err := c.refresh(time.Now()); err != nil {
+		return nil, reputation.Config{}, err
+	}
+	return c, reputation.Config{Facts: c.facts, Provider: c.provider, Kind: kind, Routes: c.routes, Token: d.token, Release: c.release, Memory: d.store, Now: c.now,
+		Log: d.a.logger()}, nil
 }
 
 func (c *cloud) close() {

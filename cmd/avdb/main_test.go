@@ -59,7 +59,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("USERPROFILE", home)
 			e.Setenv("AVDB_CONFIG", conf)
 			e.Setenv("AVDB_STATE", filepath.Join(e.WorkDir, "state"))
-			e.Values["locks"] = locks{}
+			e.Values["locks"], e.Values["held"] = locks{}, map[string]string{}
 			// Under the race detector every process sleeps for a second before it ends, unless told otherwise.
 			e.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 			return nil
@@ -83,7 +83,9 @@ func TestScripts(t *testing.T) {
 			"hostile":      cmdHostile,
 			"address":      cmdAddress,
 			"answers":      cmdAnswers,
+			"holds":        cmdHolds,
 			"json":         cmdJSON,
+			"killed":       cmdKilled,
 			"lock":         cmdLock,
 			"numbers":      cmdNumbers,
 			"restrict":     cmdRestrict,
@@ -197,6 +199,57 @@ func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Replace(text, args[1], args[2], 1)), 0o600))
 }
 
+// cmdHolds remembers all that a folder holds, down to bits, modes and times: holds DIR; "! holds DIR" wants that anything has changed since. The second
+// time without "!" it wants that nothing has.
+func cmdHolds(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: holds DIR")
+	}
+	now := sha256.New()
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(name string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		i, err := e.Info()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(now, name, i.Mode(), i.ModTime().UnixNano(), i.Size())
+		if !i.Mode().IsRegular() {
+			return nil
+		}
+		b, err := os.ReadFile(name)
+		now.Write(b)
+		return err
+	}))
+	sum, known := string(now.Sum(nil)), ts.Value("held").(map[string]string)
+	was, again := known[args[0]]
+	known[args[0]] = sum
+	if again && (was == sum) == neg {
+		ts.Fatalf("%s: unchanged is %v", args[0], was == sum)
+	}
+}
+
+// cmdKilled leaves the counters of restrictions as a process does that is killed: it leased more of a day than it used. killed STATE.
+func cmdKilled(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: killed STATE")
+	}
+	s, err := store.Open(ts.MkAbs(args[0]), store.Options{})
+	ts.Check(err)
+	var record map[string]any
+	ts.Check(s.UpdateKSN(&record, func(bool) error {
+		all, _ := record["counters"].(map[string]any)["records"].(map[string]any)
+		for _, spent := range all {
+			spent.(map[string]any)["leased"] = 62
+		}
+		if len(all) == 0 {
+			return errors.New("no restriction was counted")
+		}
+		return nil
+	}))
+}
+
 // cmdServe serves a folder on loopback HTTP and puts its address into a variable:
 // serve URL DIR. Each file is read from disk anew.
 func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
@@ -253,16 +306,19 @@ func cmdGlob(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdRestrict writes a restriction set with a record that disables look-ups for a day, and one that
-// limits them later: restrict FILE EPOCH. Sets must not live longer than 30 days, so they cannot stand in scripts.
+// limits them later: restrict FILE EPOCH; or with one record for a day that does what the JSON fields say: restrict FILE EPOCH FIELDS. Sets must not live longer than 30 days, so they cannot stand in scripts.
 func cmdRestrict(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: restrict FILE EPOCH")
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: restrict FILE EPOCH [FIELDS]")
 	}
 	day := func(n int) string { return time.Now().UTC().AddDate(0, 0, n).Format(time.RFC3339) }
 	set := fmt.Sprintf(`{"schema":1,"epoch":%s,"records":[
   {"id":"quiet-day","action":"disable","priority":100,"expires":%q,"reason":{"code":"ddos_protection","text":{"en":"a quiet day"}}},
   {"id":"later","action":"limit","priority":5,"not_before":%q,"expires":%q,"limit":{"sample_bp":5000}}
 ]}`, args[1], day(1), day(2), day(3))
+	if len(args) == 3 {
+		set = fmt.Sprintf(`{"schema":1,"epoch":%s,"records":[{"id":"one","priority":1,"expires":%q,"reason":{"code":"test"},%s}]}`, args[1], day(1), args[2])
+	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(set), 0o644))
 }
 

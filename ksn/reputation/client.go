@@ -83,21 +83,14 @@ func New(config Config) (*Client, error) {
 		c.own = NewTransport()
 		c.transport = c.own
 	}
-	network := ""
 	if p := config.Provider; p != nil {
-		network, c.keys = p.Fingerprint, p.ReputationKeys()
+		c.keys = p.ReputationKeys()
 		var err error
-		if c.cache, err = newCache(network, c.keys, config.CacheBytes); err != nil {
+		if c.cache, err = newCache(p.Fingerprint, c.keys, config.CacheBytes); err != nil {
 			return nil, err
 		}
 	}
-	if m := config.Memory; m != nil {
-		if _, err := m.ReadKSN(&c.stored); err != nil {
-			config.Log.Warn("KSN record cannot be read, counters and waits begin anew", "error", err)
-			c.stored = state{}
-		}
-	}
-	c.stored = c.stored.of(network)
+	c.stored = config.remembered()
 	c.state = c.stored
 	c.state.Counters = c.stored.Counters.Resume()
 	c.bits.Store(uint32(c.state.Bits))
@@ -109,16 +102,9 @@ func New(config Config) (*Client, error) {
 	return c, nil
 }
 
-func (c *Client) now() time.Time { return c.config.Now() }
-func (c *Client) token() string  { return c.config.Token() }
-
-// tokenID names the credential at hand.
-func (c *Client) tokenID() string {
-	if c.config.Provider == nil {
-		return ""
-	}
-	return tokenID(c.config.Provider.Fingerprint, c.token())
-}
+func (c *Client) now() time.Time  { return c.config.Now() }
+func (c *Client) token() string   { return c.config.Token() }
+func (c *Client) tokenID() string { return c.config.tokenID() }
 
 // start runs f in a goroutine that Close waits for, unless the client is closed.
 func (c *Client) start(f func()) bool {
@@ -155,25 +141,6 @@ func (c *Client) Close() error {
 		c.own.CloseIdleConnections()
 	}
 	return c.flush(true)
-}
-
-// Situation is what [ksn.NewStatus] needs of the client, with the facts as they are now; cloud mode and the language are the caller's to add.
-func (c *Client) Situation() ksn.Situation {
-	facts, set := c.config.Facts()
-	now, token := c.now(), c.tokenID()
-	routes := c.config.Routes()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case facts.Credential != ksn.CredentialAccepted || c.config.Provider == nil:
-	case c.config.Provider.Expired(now):
-		facts.Credential = ksn.CredentialExpired
-	case c.state.Refusal.stands(token): // until an authentic answer, or another credential
-		facts.Credential = ksn.CredentialRejected
-	}
-	ledger := mergeLedgers(c.state.Ledger, ksn.Ledger{}, ksn.Ledger{}) // a copy
-	return ksn.Situation{Facts: facts, Set: set, Link: c.state.Link, Running: c.config.Running, Ledger: ledger, Now: now,
-		Routes: ksn.Routes(routes.UseProxy, routes.UseServersIfProxyUnavailable)}
 }
 
 // Lookup gives a verdict for each object, in their order, by the deadline of the origin or that of ctx, whichever is first. What the

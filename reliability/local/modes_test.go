@@ -115,6 +115,7 @@ func TestReadersWithoutRights(t *testing.T) {
 			}{
 				{1, "Test.sample.7 FOUND", []string{"scan", sample}},
 				{0, "release 1", []string{"status"}},
+				{0, "KSN: Disabled", []string{"ksn", "status"}},
 				{0, "", []string{"verify"}},
 			} {
 				got := execute(t, 20*time.Second, r.uid, "", append([]string{"--state", w.e.Dir}, c.args...)...)
