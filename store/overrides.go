@@ -15,14 +15,15 @@ import (
 const MaxOverrides = 10000
 
 // maxOverridesFile has room for MaxOverrides of the longest.
-const maxOverridesFile = 8 << 20
+const maxOverridesFile = 16 << 20
 
 // An Override is what the owner of this device says of an object, whatever database and network say.
 type Override struct {
-	Key     string           `json:"key"`            // protocol.Key.String()
-	Verdict protocol.Verdict `json:"verdict"`        // trusted, untrusted or potentially_unwanted
-	Note    string           `json:"note,omitempty"` // for people: why, by whom; at most dbformat.MaxName bytes of what a name may have
-	Since   dbformat.Time    `json:"since"`          // set by UpdateOverrides if zero
+	Key     string           `json:"key"`              // protocol.Key.String()
+	Verdict protocol.Verdict `json:"verdict"`          // trusted, untrusted or potentially_unwanted
+	Object  string           `json:"object,omitempty"` // for people: what Key is the hash of, as it was given; bounds as of Note; "" if not known
+	Note    string           `json:"note,omitempty"`   // for people: why, by whom; at most dbformat.MaxName bytes of what a name may have
+	Since   dbformat.Time    `json:"since"`            // set by UpdateOverrides if zero
 }
 
 type overridesFile struct {
@@ -49,8 +50,10 @@ func (f *overridesFile) check() error {
 		if !slices.Contains([]protocol.Verdict{protocol.Trusted, protocol.Untrusted, protocol.PotentiallyUnwanted}, o.Verdict) {
 			return fmt.Errorf("override %s: verdict %.40q, want %s, %s or %s", o.Key, o.Verdict, protocol.Trusted, protocol.Untrusted, protocol.PotentiallyUnwanted)
 		}
-		if err := dbformat.CheckName(o.Note); o.Note != "" && err != nil {
-			return fmt.Errorf("override %s: as a note the %w", o.Key, err)
+		for _, text := range []struct{ what, is string }{{"note", o.Note}, {"text of the object", o.Object}} {
+			if err := dbformat.CheckName(text.is); text.is != "" && err != nil {
+				return fmt.Errorf("override %s: as a %s the %w", o.Key, text.what, err)
+			}
 		}
 		if y := o.Since.UTC().Year(); y < 1970 || y > 9999 {
 			return fmt.Errorf("override %s: since is missing or in the year %d", o.Key, y)

@@ -15,7 +15,8 @@ import (
 
 // override is the n-th of the tests.
 func override(n int) Override {
-	return Override{Key: objectKey(n), Verdict: protocol.Trusted, Note: fmt.Sprintf("ticket %d", n), Since: dbformat.At(day(n % 1000))}
+	return Override{Key: objectKey(n), Verdict: protocol.Trusted, Object: fmt.Sprintf("tools/%d.exe", n), Note: fmt.Sprintf("ticket %d", n),
+		Since: dbformat.At(day(n % 1000))}
 }
 
 func TestOverrides(t *testing.T) {
@@ -80,6 +81,8 @@ func TestOverridesRefused(t *testing.T) {
 		"no verdict":     change(func(o *Override) { o.Verdict = "" }),
 		"unknown":        change(func(o *Override) { o.Verdict = protocol.Unknown }),
 		"a long note":    change(func(o *Override) { o.Note = strings.Repeat("x", dbformat.MaxName+1) }),
+		"a long object":  change(func(o *Override) { o.Object = strings.Repeat("x", dbformat.MaxName+1) }),
+		"a hidden one":   change(func(o *Override) { o.Object = "a\u202eb" }),
 		"a hidden note":  change(func(o *Override) { o.Note = "a\u202eb" }),
 		"one key twice":  change(func(o *Override) { o.Key = objectKey(1) }),
 		"before its day": change(func(o *Override) { o.Since.Time = day(0).AddDate(-100, 0, 0) }),
@@ -102,6 +105,7 @@ func TestMostOverrides(t *testing.T) {
 	for i := range list {
 		list[i] = override(i)
 		list[i].Verdict, list[i].Note = protocol.PotentiallyUnwanted, strings.Repeat(`"`, dbformat.MaxName)
+		list[i].Object = list[i].Note
 	}
 	must(t, s.UpdateOverrides(func([]Override) ([]Override, error) { return list, nil }))
 	if got, err := s.Overrides(); err != nil || !slices.Equal(got, list) {
