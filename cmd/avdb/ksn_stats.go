@@ -38,7 +38,6 @@ func (d *device) recorder() (*statistics.Recorder, error) {
 type telling struct {
 	d       *device
 	c       *cloud // nil where nothing was asked
-	before  ksn.Ledger
 	matched map[string]int
 }
 
@@ -53,10 +52,10 @@ func (d *device) beginTelling() *telling {
 	return &telling{d: d, matched: map[string]int{}}
 }
 
-// through names the client that asks.
+// through names the client that asks, for this scan alone.
 func (t *telling) through(c *cloud) {
 	if t != nil {
-		t.c, t.before = c, c.client.Situation().Ledger
+		t.c = c
 	}
 }
 
@@ -95,16 +94,13 @@ func (t *telling) end(g store.Generation) {
 
 // questions tells how many were asked and held back. How long answers took is not measured by a scan, so that nothing is said of answers.
 func (t *telling) questions(rec *statistics.Recorder) {
-	now := t.c.client.Situation().Ledger
-	for _, o := range []struct {
-		kind     ksn.Object
-		was, has ksn.Tally
-	}{{ksn.ObjectFile, t.before.File, now.File}, {ksn.ObjectURL, t.before.URL, now.URL}, {ksn.ObjectSoftware, t.before.Software, now.Software}} {
-		for range o.has.Asked - o.was.Asked {
-			rec.Asked(o.kind)
+	l := t.c.client.Ledger() // not the device's, which counts what other scans ask meanwhile
+	for kind, n := range map[ksn.Object]ksn.Tally{ksn.ObjectFile: l.File, ksn.ObjectURL: l.URL, ksn.ObjectSoftware: l.Software} {
+		for range n.Asked {
+			rec.Asked(kind)
 		}
-		for range o.has.Suppressed - o.was.Suppressed {
-			rec.Suppressed(o.kind)
+		for range n.Suppressed {
+			rec.Suppressed(kind)
 		}
 	}
 }

@@ -313,6 +313,6 @@ func (c *Client) learn(k *call, s *protocol.Signed, d ksn.Decision, from Source,
 	c.keep(a, encodeStored(s.Bytes, now, jitter, f))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tally(kindOf(k.prefix.Type)).Answered++
+	c.tally(kindOf(k.prefix.Type), func(t *ksn.Tally) { t.Answered++ })
 	c.finish(k, a, from, miss{})
 }

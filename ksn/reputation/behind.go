@@ -195,15 +195,18 @@ func (c *Client) writeState(m Memory, last bool) error {
 	return nil
 }
 
-// tally is that of a kind of object. Client.mu is held.
-func (c *Client) tally(kind ksn.Object) *ksn.Tally {
-	switch kind {
-	case ksn.ObjectFile:
-		return &c.state.Ledger.File
-	case ksn.ObjectURL:
-		return &c.state.Ledger.URL
+// tally counts a question about a kind of object, in the record of the device and in our own. Client.mu is held.
+func (c *Client) tally(kind ksn.Object, count func(*ksn.Tally)) {
+	for _, l := range []*ksn.Ledger{&c.state.Ledger, &c.ledger} {
+		switch kind {
+		case ksn.ObjectFile:
+			count(&l.File)
+		case ksn.ObjectURL:
+			count(&l.URL)
+		default:
+			count(&l.Software)
+		}
 	}
-	return &c.state.Ledger.Software
 }
 
 // count notes that a question is sent, once for each.
@@ -214,7 +217,7 @@ func (c *Client) count(k *call, kind ksn.Object) {
 	k.asked = true
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tally(kind).Asked++
+	c.tally(kind, func(t *ksn.Tally) { t.Asked++ })
 	c.changed()
 }
 
@@ -222,7 +225,7 @@ func (c *Client) count(k *call, kind ksn.Object) {
 func (c *Client) suppress(kind ksn.Object, m miss) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tally(kind).Suppressed++
+	c.tally(kind, func(t *ksn.Tally) { t.Suppressed++ })
 	if m.record != "" {
 		by := map[string]int64{} // a new one: state.stored may hold the old
 		maps.Copy(by, c.state.Ledger.SuppressedBy)

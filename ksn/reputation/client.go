@@ -56,7 +56,8 @@ type Client struct {
 	mu        sync.Mutex // of what follows; held for moments
 	closed    bool
 	state     state
-	stored    state // what was in Memory when it was last the same as state
+	stored    state      // what was in Memory when it was last the same as state
+	ledger    ksn.Ledger // of this client alone, without SuppressedBy
 	dirty     bool
 	unwritten map[string]CacheEntry
 	unbytes   int

@@ -12,6 +12,14 @@ func (c *Client) Situation() ksn.Situation {
 	return c.config.situation(s) // maps of a state are never altered
 }
 
+// Ledger counts what became of the questions of this client alone, since it was made; that of [Client.Situation] is of the device, with what all its
+// processes asked at any time. Its SuppressedBy is nil.
+func (c *Client) Ledger() ksn.Ledger {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ledger
+}
+
 // Remembered is what [Client.Situation] of a client made of the config says before it asks anything. It makes none: nothing is written, so that a
 // status can be read by those who may not write.
 func Remembered(config Config) (ksn.Situation, error) {

@@ -3,13 +3,16 @@ package reputation
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"example.org/avdb/ksn"
+	"example.org/avdb/ksn/protocol"
 )
 
 // Several processes that lease from one day together never pass more than it allows, and a lease for each at most; what they
@@ -99,6 +102,35 @@ func TestLedgersAddUp(t *testing.T) {
 		}
 		if stored.File.Asked != asked || stored.SuppressedBy["a"] != asked {
 			t.Fatalf("%+v after %d", stored, asked)
+		}
+	})
+}
+
+// Of two processes each knows what it asked itself, whatever the record says that both wrote: statistics would tell it twice.
+func TestLedgerOfOneClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, protocol.Private)
+		w.restrict(1, `{"id":"stop","action":"disable","priority":1,"expires":"2000-01-20T00:00:00Z","scope":{"objects":["url"],"networks":["private"]}}`)
+		w.client().one(ksn.OriginManual, file(0)) // of before
+		time.Sleep(2 * writeDelay)
+		a, b := w.client(), w.client()
+		for i := range 5 {
+			a.one(ksn.OriginManual, file(1+i))
+			time.Sleep(2 * writeDelay)
+			b.one(ksn.OriginManual, file(100+i))
+			b.one(ksn.OriginManual, Object{Keys: []protocol.Key{keyOf(protocol.URL, i)}, Size: -1})
+			time.Sleep(2 * writeDelay)
+		}
+		a.one(ksn.OriginManual, file(50))
+		time.Sleep(2 * writeDelay)
+		if got := a.Ledger(); !reflect.DeepEqual(got, ksn.Ledger{File: ksn.Tally{Asked: 6, Answered: 6}}) {
+			t.Errorf("one client: %+v", got)
+		}
+		if got := b.Ledger(); !reflect.DeepEqual(got, ksn.Ledger{File: ksn.Tally{Asked: 5, Answered: 5}, URL: ksn.Tally{Suppressed: 5}}) {
+			t.Errorf("the other: %+v", got)
+		}
+		if got := a.Situation().Ledger; got.File.Asked != 12 || got.URL.Suppressed != 5 {
+			t.Errorf("the device: %+v", got)
 		}
 	})
 }
