@@ -91,6 +91,7 @@ type serveFlags struct {
 	nats     string
 	creds    string
 	log      bool
+	bits     uint8
 }
 
 func newKSNServe(a *app) *cobra.Command {
@@ -119,6 +120,7 @@ With --tokens FILE only those may ask who show a token: each line of FILE is NAM
 	f.StringVar(&o.stats, "stats-dir", "", "`DIR` for the statistics that devices send; without it and --stats-nats none are taken")
 	f.StringVar(&o.nats, "stats-nats", "", "`URL` of a NATS server with JetStream for the statistics, instead of --stats-dir")
 	f.StringVar(&o.creds, "stats-nats-creds", "", "`FILE` with the credentials for it")
+	f.Uint8Var(&o.bits, "prefix-bits", protocol.DefaultBits, "how many `BITS` of a hash devices should ask with: fewer tell less, and cost more")
 	f.BoolVar(&o.log, "log-requests", false, "write who asked for which prefix into the log, at level debug")
 	return c
 }
@@ -129,6 +131,9 @@ func (a *app) serveKSN(ctx context.Context, o serveFlags) error {
 	}
 	if o.every < time.Minute {
 		return usagef("--every is %s, want at least a minute", o.every)
+	}
+	if o.bits < protocol.MinBits || o.bits > protocol.MaxBits {
+		return usagef("--prefix-bits is %d, want %d to %d", o.bits, protocol.MinBits, protocol.MaxBits)
 	}
 	own, err := network.Open(o.provider)
 	if err != nil {
@@ -167,7 +172,7 @@ func (a *app) serveKSN(ctx context.Context, o serveFlags) error {
 	if err != nil {
 		return err
 	}
-	s, err := server.New(server.Config{Intake: take, Overrides: over, Provider: &own.Provider, Key: own.Key, Database: base, Tokens: tokens, Log: a.logger(), LogRequests: o.log,
+	s, err := server.New(server.Config{Intake: take, Overrides: over, Provider: &own.Provider, Key: own.Key, Database: base, Tokens: tokens, Log: a.logger(), LogRequests: o.log, PrefixBits: o.bits,
 		Status: page.Handler(), Collector: page})
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn"
 	"example.org/avdb/ksn/reputation"
 	"example.org/avdb/ksn/statistics"
@@ -350,7 +351,8 @@ func (d *device) clearSpool() error {
 	return d.store.ClearSpool()
 }
 
-// errands is what an update does for KSN afterwards, within a short time: it asks again about suspicions and delivers statistics. Nothing of it
+// errands is what an update does for KSN afterwards, within a short time: it asks again about suspicions, learns how long prefixes should be, and delivers
+// statistics. Nothing of it
 // makes the update fail, and without consent nothing is asked.
 func (d *device) errands(ctx context.Context) {
 	f, err := d.facts("")
@@ -378,6 +380,11 @@ func (d *device) errands(ctx context.Context) {
 	for _, s := range r.Settled {
 		if s.Verdict == matcher.Malicious {
 			d.a.warn("%s, suspected since %s, is %s", s.Path, stamp(s.Since), s.Name)
+		}
+	}
+	if v, verr := d.variant(); err == nil && verr == nil && v == dbformat.VariantLight { // scans that ask are over too soon to learn it
+		if err := c.client.Learn(ctx); err != nil {
+			d.a.logger().Debug("what the network says of itself is not known", "error", err)
 		}
 	}
 	if mode == ksn.ModeExtended {

@@ -3,6 +3,7 @@ package reputation
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"time"
 
@@ -252,6 +253,9 @@ func (c *Client) exchange(ctx context.Context, w *walk, h hop, calls []*call, pe
 	r := c.attempt(ctx, permits, nil, limit)
 	if r.came != answered {
 		w.came(h, r)
+		if e, ok := errors.AsType[*RouteError](r.err); ok && (e.Status == http.StatusBadRequest || e.Status == http.StatusRequestEntityTooLarge) {
+			c.learnInfo(h, true)
+		}
 		return calls
 	}
 	prefixes := make([]protocol.Prefix, len(calls))
@@ -280,6 +284,9 @@ func (c *Client) exchange(ctx context.Context, w *walk, h hop, calls []*call, pe
 		} else {
 			open = append(open, k)
 		}
+	}
+	if slices.Contains(good, true) {
+		c.learnInfo(h, false)
 	}
 	return open
 }

@@ -67,6 +67,8 @@ type Client struct {
 	draining  bool
 	info      protocol.Info // the last one, in memory only
 	infoAt    time.Time
+	infoRetry time.Time // not before this info is asked for of our own accord
+	learning  bool      // it is being asked for
 
 	lanes   map[lane]*queue
 	flights map[flight]*call

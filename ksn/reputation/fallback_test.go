@@ -2,6 +2,7 @@ package reputation
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -427,4 +428,132 @@ func TestInfo(t *testing.T) {
 			t.Errorf("nobody is there: %+v, %v", i, err)
 		}
 	})
+}
+
+// Prefixes are as long as the network says, which a client learns when it is answered, once in the life of what it said: also after a restart, and of a server
+// that answers no others. It asks for it as for everything else: not where a restriction forbids it.
+func TestPrefixesAsLongAsTheNetworkSays(t *testing.T) {
+	// demanding is a server that refuses prefixes of another length.
+	demanding := func(w *world, r *http.Request) (*http.Response, error) {
+		w.mu.Lock()
+		want := fmt.Sprintf("%sfile-sha256/%d/", protocol.PathLookup, w.bits)
+		w.mu.Unlock()
+		if strings.HasPrefix(r.URL.Path, protocol.PathLookup) && !strings.HasPrefix(r.URL.Path, want) {
+			return problem(protocol.CodeBadRequest, 0)(w, r)
+		}
+		return serve(w, r)
+	}
+	for _, bits := range []uint8{20, 28} {
+		for name, h := range map[string]handler{"wishes": serve, "demands": demanding} {
+			t.Run(fmt.Sprintf("%s %d", name, bits), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, protocol.Private)
+					w.learns, w.bits = true, bits
+					w.urls("https://s1")
+					w.hosts["s1"] = h
+					w.knows(fileKey(77), protocol.Untrusted, "Found")
+					c := w.client()
+					if v := c.one(ksn.OriginOnDemand, file(1)); (v.Why == Settled) != (name == "wishes") {
+						t.Errorf("the first question: %+v", v)
+					}
+					time.Sleep(10 * time.Second)
+					for i := range 5 {
+						if v := c.one(ksn.OriginOnDemand, file(10000*i+2)); v.Why != Settled {
+							t.Errorf("question %d: %+v", i, v)
+						}
+						time.Sleep(10 * time.Minute)
+						if i == 2 {
+							c.Close()
+							c = w.client()
+						}
+					}
+					if v := c.one(ksn.OriginOnDemand, file(77)); v.Name != "Found" {
+						t.Errorf("what is known: %+v", v)
+					}
+					infos := 0
+					for i, r := range w.sent() {
+						switch {
+						case r == "s1 GET /v1/info":
+							infos++
+						case i > 0 && !strings.HasPrefix(r, fmt.Sprintf("s1 GET /v1/l/file-sha256/%d/", bits)):
+							t.Errorf("request %d: %s", i, r)
+						}
+					}
+					if infos != 1 {
+						t.Errorf("info was asked for %d times in %q", infos, w.sent())
+					}
+					time.Sleep(20 * time.Minute) // its hour is over
+					w.do(func() { w.bits, w.hosts["s1"], w.requests = protocol.DefaultBits, serve, nil })
+					c.one(ksn.OriginOnDemand, file(50000))
+					synctest.Wait()
+					c.one(ksn.OriginOnDemand, file(60000))
+					if sent := w.sent(); len(sent) != 3 || sent[1] != "s1 GET /v1/info" || !strings.HasPrefix(sent[2], "s1 GET /v1/l/file-sha256/24/") {
+						t.Errorf("after the life of info: %q", sent)
+					}
+				})
+			})
+		}
+	}
+	t.Run("restricted", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, protocol.Private)
+			w.learns, w.bits = true, 28
+			w.restrict(1, `{"id":"i","action":"disable","priority":1,"expires":"2000-01-20T00:00:00Z","scope":{"services":["info"],"networks":["private"]}}`)
+			c := w.client()
+			for i := range 30 {
+				c.one(ksn.OriginOnDemand, file(i))
+				time.Sleep(time.Minute)
+			}
+			if err := c.Learn(t.Context()); !errors.Is(err, ksn.ErrRefused) {
+				t.Errorf("Learn: %v", err)
+			}
+			for _, r := range w.sent() {
+				if strings.HasSuffix(r, protocol.PathInfo) {
+					t.Errorf("request %s", r)
+				}
+			}
+		})
+	})
+}
+
+// A network whose info is of no use is asked for it seldom, and goes on answering; one that tells us to wait is left alone.
+func TestInfoThatFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		info     handler
+		settled  bool
+		requests int
+	}{
+		"none":     {status(404), true, 6},
+		"forged":   {twist(func(b []byte) []byte { b[30] ^= 1; return b }), true, 6},
+		"throttle": {problem(protocol.CodeTooMany, 24*time.Hour), false, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, protocol.Private)
+				w.learns = true
+				w.hosts["s1"] = func(w *world, r *http.Request) (*http.Response, error) {
+					if r.URL.Path == protocol.PathInfo {
+						return c.info(w, r)
+					}
+					return serve(w, r)
+				}
+				client := w.client()
+				for i := range 60 {
+					if v := client.one(ksn.OriginOnDemand, file(i)); i > 0 && (v.Why == Settled) != c.settled {
+						t.Errorf("question %d: %+v", i, v)
+					}
+					time.Sleep(time.Minute)
+				}
+				infos := 0
+				for _, r := range w.sent() {
+					if strings.HasSuffix(r, protocol.PathInfo) {
+						infos++
+					}
+				}
+				if infos != c.requests {
+					t.Errorf("info was asked for %d times, want %d", infos, c.requests)
+				}
+			})
+		})
+	}
 }

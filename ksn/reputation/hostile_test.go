@@ -141,6 +141,7 @@ func TestHostileServers(t *testing.T) {
 		t.Run(h.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, protocol.Private)
+				w.learns = true
 				w.hosts["s1"] = h.serve(w)
 				w.hosts["s2"] = h.serve(w)
 				c := w.client()
@@ -238,6 +239,7 @@ func TestPrivateNeverReachesGlobal(t *testing.T) {
 		steps := rapid.SliceOfN(rapid.IntRange(0, 6), 1, 12).Draw(r, "steps")
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, own)
+			w.learns = true
 			kind := map[string]string{protocol.Private: protocol.Global, protocol.Global: protocol.Private}[own]
 			other := newWorld(t, kind)
 			for i, host := range []string{"s1", "s2", "p1", "p2", "p3"} {

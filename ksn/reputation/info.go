@@ -61,9 +61,69 @@ func (c *Client) askInfo(ctx context.Context, p permit) (protocol.Info, result) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.info, c.infoAt = info, now
-	c.state.Bits, c.state.BitsAt = info.PrefixBits, now.UTC()
+	c.state.Bits, c.state.BitsAt, c.state.InfoUntil = info.PrefixBits, now.UTC(), now.UTC().Add(infoLife(info))
 	c.bits.Store(uint32(info.PrefixBits))
+	c.infoRetry = now.Add(max(time.Duration(info.MinWait)*time.Second, leastInfoLife))
+	c.changed()
 	return info, r
+}
+
+const (
+	leastInfoLife = time.Minute      // between two requests for info that nobody asked for
+	retryInfo     = 10 * time.Minute // after one that failed
+)
+
+// infoLife is how long what a network says of itself needs no new request.
+func infoLife(i protocol.Info) time.Duration {
+	return min(max(time.Duration(max(i.TTL, i.MinWait))*time.Second, leastInfoLife), protocol.MaxLife)
+}
+
+// Learn asks what the network says of itself, if what it said before is over, and waits for it: for processes that live too briefly to learn it while they ask
+// about objects. The error matches [ErrUnavailable] or [ksn.ErrRefused].
+func (c *Client) Learn(ctx context.Context) error {
+	now := c.now()
+	c.mu.Lock()
+	due := !waiting(c.state.InfoUntil, now)
+	c.mu.Unlock()
+	if !due {
+		return nil
+	}
+	_, err := c.Info(ctx)
+	return err
+}
+
+// learnInfo asks a hop what the network says of itself, in the background, once in the life of what it said before: after it answered, so that a network that does
+// not is not asked twice as much; or where it refused a question as such (wrong), because prefixes may have to be longer. Failures are not held against the
+// hop, which answers what counts; orders are.
+func (c *Client) learnInfo(h hop, wrong bool) {
+	now := c.now()
+	c.mu.Lock()
+	due := !c.learning && !waiting(c.infoRetry, now) && (wrong || !waiting(c.state.InfoUntil, now))
+	if due {
+		c.learning, c.infoRetry = true, now.Add(retryInfo)
+	}
+	c.mu.Unlock()
+	if !due {
+		return
+	}
+	done := func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.learning = false
+	}
+	p, m := c.ask(ksn.Request{Service: ksn.ServiceInfo, Origin: ksn.OriginBackground}, h, protocol.Prefix{}, false)
+	begun := m.why == Settled && c.start(func() {
+		defer done()
+		ctx, cancel := context.WithTimeout(c.ctx, DeadlineBackground)
+		defer cancel()
+		switch _, r := c.askInfo(ctx, p); r.came {
+		case throttled, restricted, refused, misdirected:
+			c.remember(h, r, kindInfo, false)
+		}
+	})
+	if !begun {
+		done()
+	}
 }
 
 // probe asks a proxy for which servers stand in, in the background, whether it is back. False: the gate permits no such request, and a look-up

@@ -23,6 +23,8 @@ type state struct {
 	Refusal  refusal               `json:"refusal,omitzero"`
 	Bits     uint8                 `json:"bits,omitempty"` // of prefixes, as the network's signed info says; 0 for the usual
 	BitsAt   time.Time             `json:"bits_at,omitzero"`
+
+	InfoUntil time.Time `json:"info_until,omitzero"` // until then that info needs not be asked for again
 }
 
 // A refusal is that the operator does not accept us.
@@ -103,7 +105,7 @@ func merge(stored, base, ours state) state {
 		out.Refusal = stored.Refusal
 	}
 	if stored.BitsAt.After(ours.BitsAt) {
-		out.Bits, out.BitsAt = stored.Bits, stored.BitsAt
+		out.Bits, out.BitsAt, out.InfoUntil = stored.Bits, stored.BitsAt, stored.InfoUntil
 	}
 	return out
 }

@@ -41,6 +41,7 @@ type world struct {
 	routes RouteSettings
 	memory *memory
 	events chan string
+	learns bool // clients ask for info by themselves; false where a test counts other requests
 }
 
 type handler func(w *world, r *http.Request) (*http.Response, error)
@@ -115,6 +116,7 @@ func (w *world) client(change ...func(*Config)) *Client {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	c.learning = !w.learns
 	w.t.Cleanup(func() { c.Close() })
 	return c
 }
