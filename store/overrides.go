@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"slices"
 
 	"example.org/avdb/dbformat"
@@ -15,7 +16,7 @@ import (
 const MaxOverrides = 10000
 
 // maxOverridesFile has room for MaxOverrides of the longest.
-const maxOverridesFile = 16 << 20
+const maxOverridesFile = 32 << 20
 
 // An Override is what the owner of this device says of an object, whatever database and network say.
 type Override struct {
@@ -24,6 +25,48 @@ type Override struct {
 	Object  string           `json:"object,omitempty"` // for people: what Key is the hash of, as it was given; bounds as of Note; "" if not known
 	Note    string           `json:"note,omitempty"`   // for people: why, by whom; at most dbformat.MaxName bytes of what a name may have
 	Since   dbformat.Time    `json:"since"`            // set by UpdateOverrides if zero
+	OverrideAbout
+}
+
+// OverrideAbout is what the owner knows of an object besides, for those who ask about it. All of it can be missing.
+type OverrideAbout struct {
+	Name       string         `json:"name,omitempty"`       // of the threat or the software; bounds as of a note
+	Category   string         `json:"category,omitempty"`   // a word in lower case, as "phishing"; at most 32 letters, digits and _
+	FirstSeen  *dbformat.Time `json:"first_seen,omitempty"` //
+	Popularity uint64         `json:"popularity,omitempty"` // number of users, at most 2^53-1; answers round it down to a power of ten
+	Signer     string         `json:"signer,omitempty"`     // of the file's own signature; bounds as of a note
+	Regions    []string       `json:"regions,omitempty"`    // where it is seen most: at most 16 different ISO 3166 codes of two capitals
+}
+
+const (
+	maxRegions    = 16
+	maxPopularity = 1<<53 - 1
+)
+
+var (
+	categoryForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
+	regionForm   = regexp.MustCompile(`^[A-Z]{2}$`)
+)
+
+func (a *OverrideAbout) check() error {
+	switch {
+	case a.Category != "" && !categoryForm.MatchString(a.Category):
+		return fmt.Errorf("category %.40q, want a word of at most 32 lower-case letters, digits and _", a.Category)
+	case a.FirstSeen != nil && (a.FirstSeen.UTC().Year() < 1970 || a.FirstSeen.UTC().Year() > 9999):
+		return fmt.Errorf("first_seen in the year %d", a.FirstSeen.UTC().Year())
+	case a.Popularity > maxPopularity:
+		return fmt.Errorf("popularity %d, the limit is %d", a.Popularity, uint64(maxPopularity))
+	case a.Regions != nil && len(a.Regions) == 0:
+		return errors.New("an empty list of regions: leave it out")
+	case len(a.Regions) > maxRegions:
+		return fmt.Errorf("%d regions, the limit is %d", len(a.Regions), maxRegions)
+	}
+	for i, r := range a.Regions {
+		if !regionForm.MatchString(r) || slices.Contains(a.Regions[:i], r) {
+			return fmt.Errorf("region %.40q, want different codes of two capitals", r)
+		}
+	}
+	return nil
 }
 
 type overridesFile struct {
@@ -50,7 +93,10 @@ func (f *overridesFile) check() error {
 		if !slices.Contains([]protocol.Verdict{protocol.Trusted, protocol.Untrusted, protocol.PotentiallyUnwanted}, o.Verdict) {
 			return fmt.Errorf("override %s: verdict %.40q, want %s, %s or %s", o.Key, o.Verdict, protocol.Trusted, protocol.Untrusted, protocol.PotentiallyUnwanted)
 		}
-		for _, text := range []struct{ what, is string }{{"note", o.Note}, {"text of the object", o.Object}} {
+		if err := o.OverrideAbout.check(); err != nil {
+			return fmt.Errorf("override %s: %w", o.Key, err)
+		}
+		for _, text := range []struct{ what, is string }{{"note", o.Note}, {"text of the object", o.Object}, {"name", o.Name}, {"signer", o.Signer}} {
 			if err := dbformat.CheckName(text.is); text.is != "" && err != nil {
 				return fmt.Errorf("override %s: as a %s the %w", o.Key, text.what, err)
 			}
@@ -147,6 +193,10 @@ func (s *Store) UpdateOverrides(change func([]Override) ([]Override, error)) err
 			list[i].Since.Time = s.o.Now()
 		}
 		list[i].Since = dbformat.At(list[i].Since.Time)
+		if t := list[i].FirstSeen; t != nil {
+			seen := dbformat.At(t.Time)
+			list[i].FirstSeen = &seen
+		}
 	}
 	after, err := encodeOverrides(list)
 	if err != nil {

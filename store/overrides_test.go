@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn/protocol"
@@ -36,7 +38,7 @@ func TestOverrides(t *testing.T) {
 	list, err := s.Overrides()
 	must(t, err)
 	md5.Since = dbformat.At(day(100)) // the store's clock
-	if want := []Override{md5, override(3), override(5)}; !slices.Equal(list, want) {
+	if want := []Override{md5, override(3), override(5)}; !reflect.DeepEqual(list, want) {
 		t.Errorf("overrides are %+v, want %+v", list, want)
 	}
 	stop := errors.New("stop")
@@ -44,7 +46,7 @@ func TestOverrides(t *testing.T) {
 		t.Errorf("error is %v, want that of the change", err)
 	}
 	must(t, s.UpdateOverrides(func(list []Override) ([]Override, error) { return slices.Delete(list, 0, 2), nil }))
-	if list, err := s.Overrides(); err != nil || !slices.Equal(list, []Override{override(5)}) {
+	if list, err := s.Overrides(); err != nil || !reflect.DeepEqual(list, []Override{override(5)}) {
 		t.Errorf("left are %+v, %v", list, err)
 	}
 	must(t, s.UpdateOverrides(func([]Override) ([]Override, error) { return nil, nil }))
@@ -84,6 +86,14 @@ func TestOverridesRefused(t *testing.T) {
 		"a long object":  change(func(o *Override) { o.Object = strings.Repeat("x", dbformat.MaxName+1) }),
 		"a hidden one":   change(func(o *Override) { o.Object = "a\u202eb" }),
 		"a hidden note":  change(func(o *Override) { o.Note = "a\u202eb" }),
+		"a long name":    change(func(o *Override) { o.Name = strings.Repeat("x", dbformat.MaxName+1) }),
+		"a hidden name":  change(func(o *Override) { o.Signer = "a\u202eb" }),
+		"a category":     change(func(o *Override) { o.Category = "Phishing!" }),
+		"many users":     change(func(o *Override) { o.Popularity = 1 << 53 }),
+		"a long ago":     change(func(o *Override) { t := dbformat.At(day(0).AddDate(-100, 0, 0)); o.FirstSeen = &t }),
+		"a region":       change(func(o *Override) { o.Regions = []string{"de"} }),
+		"a region twice": change(func(o *Override) { o.Regions = []string{"DE", "DE"} }),
+		"regions":        change(func(o *Override) { o.Regions = regions(maxRegions + 1) }),
 		"one key twice":  change(func(o *Override) { o.Key = objectKey(1) }),
 		"before its day": change(func(o *Override) { o.Since.Time = day(0).AddDate(-100, 0, 0) }),
 		"too many":       many,
@@ -93,7 +103,34 @@ func TestOverridesRefused(t *testing.T) {
 			t.Errorf("%s: a wrong value of the caller's counts as damage on disk", what)
 		}
 	}
-	if list, err := s.Overrides(); err != nil || !slices.Equal(list, []Override{override(1)}) {
+	if list, err := s.Overrides(); err != nil || !reflect.DeepEqual(list, []Override{override(1)}) {
+		t.Errorf("overrides are %+v, %v", list, err)
+	}
+}
+
+// aboutMost is as much as can be known of an object besides.
+func aboutMost(text string) OverrideAbout {
+	seen := dbformat.At(day(1))
+	return OverrideAbout{Name: text, Category: strings.Repeat("x", 32), FirstSeen: &seen, Popularity: maxPopularity, Signer: text, Regions: regions(maxRegions)}
+}
+
+// regions are n different ones.
+func regions(n int) (all []string) {
+	for i := range n {
+		all = append(all, "A"+string(rune('A'+i)))
+	}
+	return all
+}
+
+// What is known besides comes back as it was given, times in whole seconds.
+func TestOverrideTellsWhatIsKnown(t *testing.T) {
+	s := newMemoryStore(t)
+	o, seen := override(1), dbformat.Time{Time: day(1).Add(time.Millisecond)}
+	o.OverrideAbout = aboutMost("Name")
+	o.FirstSeen = &seen
+	must(t, s.UpdateOverrides(func([]Override) ([]Override, error) { return []Override{o, override(2)}, nil }))
+	o.OverrideAbout = aboutMost("Name")
+	if list, err := s.Overrides(); err != nil || !reflect.DeepEqual(list, []Override{o, override(2)}) {
 		t.Errorf("overrides are %+v, %v", list, err)
 	}
 }
@@ -105,10 +142,10 @@ func TestMostOverrides(t *testing.T) {
 	for i := range list {
 		list[i] = override(i)
 		list[i].Verdict, list[i].Note = protocol.PotentiallyUnwanted, strings.Repeat(`"`, dbformat.MaxName)
-		list[i].Object = list[i].Note
+		list[i].Object, list[i].OverrideAbout = list[i].Note, aboutMost(list[i].Note)
 	}
 	must(t, s.UpdateOverrides(func([]Override) ([]Override, error) { return list, nil }))
-	if got, err := s.Overrides(); err != nil || !slices.Equal(got, list) {
+	if got, err := s.Overrides(); err != nil || !reflect.DeepEqual(got, list) {
 		t.Errorf("%d came back, %v", len(got), err)
 	}
 }

@@ -193,6 +193,11 @@ func (k *checking) overridden(over overrides) bool {
 	for _, key := range k.object.Keys {
 		if v, name, ok := over.of(key); ok && v.Rank() > k.r.Verdict.Rank() {
 			k.r.Verdict, k.r.Name, k.r.Key, k.r.Source = v, name, key.String(), string(reputation.SourceOverride)
+			about := over[key.String()]
+			k.r.Category, k.r.Popularity, k.r.Signer, k.r.Regions = about.Category, protocol.RoundPopularity(about.Popularity), about.Signer, about.Regions
+			if k.r.FirstSeen = nil; about.FirstSeen != nil {
+				k.r.FirstSeen = moment(about.FirstSeen.Time)
+			}
 		}
 	}
 	return k.r.Source != ""
@@ -343,6 +348,9 @@ func (k *checking) end(err error) error {
 	}
 	if r.Signer != "" {
 		fmt.Fprintf(a.stdout, "signed by %s\n", escape(r.Signer))
+	}
+	if len(r.Regions) > 0 {
+		fmt.Fprintf(a.stdout, "seen most in %s\n", escape(strings.Join(r.Regions, ", ")))
 	}
 	if a.verbose {
 		for _, line := range r.Explain {

@@ -192,7 +192,7 @@ func (o overrides) file(sum [32]byte) (v matcher.Verdict, name string, ok bool) 
 	return matcher.Malicious, overrideName(x), true
 }
 
-func overrideName(o store.Override) string { return "Override." + string(o.Verdict) }
+func overrideName(o store.Override) string { return firstOf(o.Name, "Override."+string(o.Verdict)) }
 
 // warmth is how long a scan waits for the answers that are kept on disk: another process may be writing them.
 const warmth = time.Second

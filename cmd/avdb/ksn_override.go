@@ -95,24 +95,35 @@ func (a *app) overrideReport(list []store.Override, removed *bool) error {
 }
 
 func newOverrideAdd(a *app) *cobra.Command {
-	var verdict, note string
+	var verdict, note, seen string
+	var about store.OverrideAbout
 	c := &cobra.Command{
-		Use:     "add FILE|HASH|URL",
-		Short:   "say what an object is",
-		Example: `  avdb ksn override add ./tool --verdict trusted --note "our own tool"`,
-		Args:    exactArgs("FILE|HASH|URL"),
+		Use:   "add FILE|HASH|URL",
+		Short: "say what an object is",
+		Long: `Say what an object is. On a private server ("avdb ksn serve") it is the answer to all devices, with what else is said of the object:
+name, category, first seen, users (answers round their number down to a power of ten), signer, regions. "avdb ksn check" shows it.`,
+		Example: `  avdb ksn override add ./tool --verdict trusted --note "our own tool"
+  avdb ksn override add HASH --verdict trusted --name "Example Tool 2" --signer "Example Ltd" --first-seen 2026-03-01 --users 25000 --region DE`,
+		Args: exactArgs("FILE|HASH|URL"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			v := protocol.Verdict(verdict)
 			if v.Rank() < 2 {
 				return usagef("--verdict is %q, want trusted, untrusted or potentially_unwanted", verdict)
 			}
+			if err := aboutObject(&about, seen, time.Now()); err != nil {
+				return err
+			}
 			key, object, err := overrideKey(args[0])
 			if err != nil {
 				return err
 			}
+			entry := protocol.Entry{Key: key.Hex(), Verdict: v, Name: about.Name, Category: about.Category, Signer: about.Signer, Regions: about.Regions}
+			if err := entry.Check(key); err != nil {
+				return usagef("no server could answer with it: %v", err)
+			}
 			list, err := a.changeOverrides(func(list []store.Override) []store.Override {
 				list = slices.DeleteFunc(list, func(o store.Override) bool { return o.Key == key.String() })
-				return append(list, store.Override{Key: key.String(), Verdict: v, Object: object, Note: note, Since: dbformat.At(time.Now())})
+				return append(list, store.Override{Key: key.String(), Verdict: v, Object: object, Note: note, Since: dbformat.At(time.Now()), OverrideAbout: about})
 			})
 			if err != nil {
 				return err
@@ -120,9 +131,34 @@ func newOverrideAdd(a *app) *cobra.Command {
 			return a.overrideReport(list, nil)
 		},
 	}
-	c.Flags().StringVar(&verdict, "verdict", "", "`VERDICT`: trusted, untrusted or potentially_unwanted")
-	c.Flags().StringVar(&note, "note", "", "`TEXT` for people: why")
+	f := c.Flags()
+	f.StringVar(&verdict, "verdict", "", "`VERDICT`: trusted, untrusted or potentially_unwanted")
+	f.StringVar(&note, "note", "", "`TEXT` for people: why; it stays on this machine")
+	f.StringVar(&about.Name, "name", "", "`NAME` of the threat or the software")
+	f.StringVar(&about.Category, "category", "", "`WORD` such as malware or phishing")
+	f.StringVar(&seen, "first-seen", "", "`TIME` when it was seen first, RFC 3339, or a date")
+	f.Uint64Var(&about.Popularity, "users", 0, "`NUMBER` of users")
+	f.StringVar(&about.Signer, "signer", "", "`NAME` of who signed the file")
+	f.StringArrayVar(&about.Regions, "region", nil, "`CODE` of a country where it is seen most, as DE; once for each")
 	return c
+}
+
+// aboutObject completes what the flags say of an object: regions in the order of their codes, and when it was seen first, which is not to come.
+func aboutObject(about *store.OverrideAbout, seen string, now time.Time) error {
+	slices.Sort(about.Regions)
+	if seen == "" {
+		return nil
+	}
+	t, err := time.Parse(time.RFC3339, seen)
+	if err != nil {
+		t, err = time.Parse(time.DateOnly, seen)
+	}
+	if err != nil || t.After(now) {
+		return usagef("--first-seen is %q, want a time that is over such as 2026-11-23T12:00:00Z, or a date", seen)
+	}
+	at := dbformat.At(t)
+	about.FirstSeen = &at
+	return nil
 }
 
 func newOverrideRemove(a *app) *cobra.Command {

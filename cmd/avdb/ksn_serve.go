@@ -341,7 +341,12 @@ func serverOverrides(s *store.Store) ([]server.Override, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, server.Override{Key: k, Verdict: o.Verdict, Note: o.Note, Since: o.Since.Time})
+		x := server.Override{Key: k, Verdict: o.Verdict, Note: o.Note, Since: o.Since.Time, Name: o.Name, Category: o.Category, Popularity: o.Popularity,
+			Signer: o.Signer, Regions: o.Regions}
+		if o.FirstSeen != nil {
+			x.FirstSeen = o.FirstSeen.Time
+		}
+		all = append(all, x)
 	}
 	return all, nil
 }

@@ -278,6 +278,14 @@ func (a *Answer) check() error {
 	return nil
 }
 
+// Check says why no answer can have the entry, which is to be about k. The error matches [ErrInvalid].
+func (e *Entry) Check(k Key) error {
+	if e.Key != k.Hex() {
+		return invalid("entry: key %.80q, want that of %s", e.Key, k)
+	}
+	return e.check(k.Prefix(MaxBits))
+}
+
 func (e *Entry) check(p Prefix) error {
 	switch {
 	case len(e.Key) != 2*p.Type.KeySize() || !isHex(e.Key):

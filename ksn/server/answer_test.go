@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -193,6 +194,35 @@ func TestOverrides(t *testing.T) {
 	}
 	if got := said(w.ask(prefix(protocol.FileSHA256, 24, malware))); !slices.Equal(got, []string{"0a0b0c01 0 trusted  override 0"}) {
 		t.Errorf("after refused lists: %q", got)
+	}
+}
+
+// What the operator knows of an object besides its verdict is in the answer, and of the number of its users a power of ten alone.
+func TestOverrideTellsWhatIsKnown(t *testing.T) {
+	w := newWorld(t)
+	one := key(protocol.FileSHA256, sum(dbformat.SHA256, malware, "one"))
+	o := server.Override{Key: one, Verdict: protocol.Trusted, Name: "Example Tool 2", Category: "tool", FirstSeen: noon.Add(time.Millisecond), Popularity: 25_999, Signer: "Example Ltd",
+		Regions: []string{"AT", "DE"}}
+	if err := w.SetOverrides([]server.Override{o}); err != nil {
+		t.Fatal(err)
+	}
+	seen := dbformat.At(noon)
+	want := protocol.Entry{Key: one.Hex(), Verdict: protocol.Trusted, Name: "Example Tool 2", Category: "tool", FirstSeen: &seen, Popularity: 10_000, Signer: "Example Ltd",
+		Regions: []string{"AT", "DE"}}
+	if got := w.ask(prefix(protocol.FileSHA256, 24, malware)).Entries; len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+		t.Errorf("answer %+v, want %+v", got, want)
+	}
+	for why, change := range map[string]func(*server.Override){
+		"a name that no answer holds": func(o *server.Override) { o.Name = "a\nb" },
+		"a long signer":               func(o *server.Override) { o.Signer = strings.Repeat("x", protocol.MaxName+1) },
+		"regions":                     func(o *server.Override) { o.Regions = make([]string, protocol.MaxRegions+1) },
+		"a year that none is":         func(o *server.Override) { o.FirstSeen = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
+	} {
+		bad := o
+		change(&bad)
+		if err := w.SetOverrides([]server.Override{bad}); !errors.Is(err, protocol.ErrInvalid) {
+			t.Errorf("%s: %v", why, err)
+		}
 	}
 }
 

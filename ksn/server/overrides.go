@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn/protocol"
 )
 
@@ -18,12 +19,20 @@ type Override struct {
 	Verdict protocol.Verdict // protocol.Trusted, Untrusted or PotentiallyUnwanted
 	Note    string           // stays here
 	Since   time.Time        // stays here
+
+	// What answers say of the key besides, as the operator knows it; none of it is required.
+	Name       string // of the threat or the software; "" for one that says that the operator decided
+	Category   string // "" for "override"
+	FirstSeen  time.Time
+	Popularity uint64 // number of users; answers round it down to a power of ten
+	Signer     string
+	Regions    []string // ISO 3166 codes, at most protocol.MaxRegions; not to be changed
 }
 
 // MaxOverrides is how many there can be.
 const MaxOverrides = 1 << 16
 
-// What answers say of overridden keys besides the verdict.
+// What answers say of overridden keys besides the verdict, where the operator says nothing.
 const (
 	nameUntrusted    = "Operator.Untrusted"
 	nameUnwanted     = "Operator.Unwanted"
@@ -52,6 +61,9 @@ func newOverrideSet(list []Override) (overrideSet, error) {
 			return nil, fmt.Errorf("override of %s: verdict %.40q, want %s, %s or %s", o.Key, o.Verdict, protocol.Trusted, protocol.Untrusted, protocol.PotentiallyUnwanted)
 		case i > 0 && set[i-1].Key == o.Key:
 			return nil, fmt.Errorf("two overrides of %s: remove one", o.Key)
+		}
+		if e := o.entry(); e.Check(o.Key) != nil {
+			return nil, fmt.Errorf("override of %s: %w", o.Key, e.Check(o.Key))
 		}
 	}
 	return set, nil
@@ -82,11 +94,17 @@ func (set overrideSet) has(k protocol.Key) bool {
 }
 
 func (o *Override) entry() protocol.Entry {
-	e := protocol.Entry{Key: o.Key.Hex(), Verdict: o.Verdict, Category: categoryOverride}
-	switch o.Verdict {
-	case protocol.Untrusted:
+	e := protocol.Entry{Key: o.Key.Hex(), Verdict: o.Verdict, Name: o.Name, Category: cmp.Or(o.Category, categoryOverride),
+		Popularity: protocol.RoundPopularity(o.Popularity), Signer: o.Signer, Regions: o.Regions}
+	if !o.FirstSeen.IsZero() {
+		seen := dbformat.At(o.FirstSeen)
+		e.FirstSeen = &seen
+	}
+	switch {
+	case o.Name != "":
+	case o.Verdict == protocol.Untrusted:
 		e.Name = nameUntrusted
-	case protocol.PotentiallyUnwanted:
+	case o.Verdict == protocol.PotentiallyUnwanted:
 		e.Name = nameUnwanted
 	}
 	return e
