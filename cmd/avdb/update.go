@@ -22,7 +22,12 @@ lead there, verify them, test the result, and make it current. What is installed
 whatever fails. Silent when all is well and standard output is no terminal, as cron likes it.
 
 With --check nothing is changed, and the exit code is 100 when an update is available. With
---dry-run the plan is printed.`
+--dry-run the plan is printed.
+
+With --json the document lists what was done, or would be, as steps. The layer of a step is light or
+rest; restrictions, for the restriction set, whose from and to are epochs; or network, for the
+provider file of the global KSN network, whose from and to are serials. How is delta, bundle, reuse
+or none for the first two, and set for the others.`
 
 func newUpdate(a *app) *cobra.Command {
 	var o updater.Options
