@@ -122,6 +122,12 @@ var guards = []guard{
 	{"a password in every output", []fixtures.Edit{
 		{"updater/config_source.go", "v.User = url.UserPassword(u.User.Username(), hidden)", "_ = hidden"},
 	}, "./cmd/avdb", "^TestSecretsAreNeverSeen$"},
+	{"a password of a KSN proxy in every output", []fixtures.Edit{
+		{"ksn/protocol/provider.go", `shown.User = url.User("xxxxx")`, "shown.User = u.User"},
+	}, "./ksn/reputation", "^TestProxyNamesHoldNoSecret$"},
+	{"a day of silence that anybody on the way can order", []fixtures.Edit{
+		{"ksn/reputation/breaker.go", "return MaxPlainWait", "return MaxWait"},
+	}, "./ksn/reputation", "^TestPlainHTTPSilencesForAnHour$"},
 	{"credentials that every user may read", []fixtures.Edit{
 		{"updater/credentials.go", "st.Mode().Perm()&0o007 != 0", "st == nil"},
 	}, "./updater", "^TestCredentialsThatCannotBeUsed$"},
