@@ -37,14 +37,15 @@ var imports = map[string][]string{
 	"ksn/network":    {"dbformat", "ksn/protocol", "osfile"},
 	"ksn/statistics": {"dbformat", "ksn"},
 	"ksn/intake":     {"dbformat", "ksn/protocol", "ksn/statistics", "osfile"},
-	"ksn/proxy":      {"dbformat", "ksn", "ksn/protocol", "statuspage"},
-	"ksn/server":     {"dbformat", "docs/api", "ksn/protocol", "statuspage"},
+	"ksn/serving":    {"ksn/protocol"},
+	"ksn/proxy":      {"dbformat", "ksn", "ksn/protocol", "ksn/serving", "statuspage"},
+	"ksn/server":     {"dbformat", "docs/api", "ksn/protocol", "ksn/serving", "statuspage"},
 	"docs/api":       {},
 	"updater":        {"dbformat", "ksn", "ksn/protocol", "matcher", "osfile", "signing", "store"},
 	"publisher":      {"dbformat", "osfile", "signing"},
 	"statuspage":     {},
-	"cmd/avdb": {"dbformat", "ksn", "ksn/intake", "ksn/network", "ksn/protocol", "ksn/proxy", "ksn/reputation", "ksn/server", "ksn/statistics",
-		"matcher", "osfile", "publisher", "signing", "store", "updater", "urlhash"},
+	"cmd/avdb": {"dbformat", "ksn", "ksn/intake", "ksn/network", "ksn/protocol", "ksn/proxy", "ksn/reputation", "ksn/server", "ksn/serving",
+		"ksn/statistics", "matcher", "osfile", "publisher", "signing", "store", "updater", "urlhash"},
 	"signing/internal/exchange":    {},
 	"signing/internal/conformance": {"osfile", "signing/internal/exchange"},                             // a program for tests only
 	"fixtures":                     {"dbformat", "publisher", "signing", "store", "matcher", "updater"}, // for tests only
@@ -75,7 +76,7 @@ var owners = map[string][]string{
 var (
 	embeddable = []string{"updater", "store", "matcher", "ksn", "ksn/reputation", "ksn/statistics"}
 	unwelcome  = []string{"github.com/spf13/", "github.com/prometheus/", "github.com/minio/", "github.com/goccy/go-yaml", "github.com/nats-io/",
-		module + "ksn/server", module + "ksn/proxy", module + "ksn/intake", module + "statuspage",
+		module + "ksn/server", module + "ksn/serving", module + "ksn/proxy", module + "ksn/intake", module + "statuspage",
 		module + "publisher", module + "fixtures", module + "cmd/"}
 )
 

@@ -20,6 +20,7 @@ import (
 	"example.org/avdb/ksn/network"
 	"example.org/avdb/ksn/protocol"
 	"example.org/avdb/ksn/server"
+	"example.org/avdb/ksn/serving"
 	"example.org/avdb/matcher"
 	"example.org/avdb/osfile"
 	"example.org/avdb/store"
@@ -56,7 +57,7 @@ func (l *listening) serve(ctx context.Context, a *app, h http.Handler, what stri
 	if err != nil {
 		return hint(err, "choose another address with --listen")
 	}
-	s := server.NewHTTPServer(h, t)
+	s := serving.NewHTTPServer(h, t)
 	done := make(chan error, 1)
 	go func() {
 		if t != nil {

@@ -11,6 +11,7 @@ import (
 
 	"example.org/avdb/ksn"
 	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/ksn/serving"
 )
 
 // A call is a question that is waiting or on its way, for all who ask it.
@@ -288,7 +289,7 @@ func (a *asker) askOnce(ctx context.Context, batch []*call) (answers []*kept, er
 	}
 	q := &question{method: http.MethodGet, path: prefixes[0].Path(), most: maxReply}
 	if len(batch) > 1 {
-		q.method, q.path, q.kind, q.most = http.MethodPost, protocol.PathBatch, json, protocol.MaxReplies
+		q.method, q.path, q.kind, q.most = http.MethodPost, protocol.PathBatch, serving.JSON, protocol.MaxReplies
 		if q.body, err = protocol.MarshalQuery(prefixes); err != nil {
 			return nil, err
 		}

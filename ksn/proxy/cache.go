@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -10,6 +8,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/ksn/serving"
 )
 
 // safety is how long before its end a life is over here, so that it is not over on the way; an eighth of a life that is shorter than 40 seconds.
@@ -39,8 +38,7 @@ type ageText struct {
 
 // newKept keeps verified bytes of which all holds for shortest and a part for longest, both since issued.
 func newKept(body []byte, issued time.Time, shortest, longest time.Duration, now time.Time) *kept {
-	sum := sha256.Sum256(body)
-	k := &kept{body: body, length: []string{strconv.Itoa(len(body))}, tag: []string{`"` + base64.RawURLEncoding.EncodeToString(sum[:18]) + `"`}}
+	k := &kept{body: body, length: []string{strconv.Itoa(len(body))}, tag: []string{serving.Tag(body)}}
 	k.valid = issued.Add(-protocol.MaxAhead).UnixNano()
 	k.born = min(issued.UnixNano(), now.UnixNano())
 	k.fresh = issued.Add(shortest - max(0, min(safety, shortest/8))).UnixNano()

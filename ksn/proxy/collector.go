@@ -4,41 +4,17 @@ import (
 	"time"
 
 	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/ksn/serving"
 )
 
 // A Kind is what a request asks for.
-type Kind string
+type Kind = serving.Kind
 
-// The kinds of requests.
-const (
-	KindLookup Kind = "lookup" // GET /v1/l/…
-	KindBatch  Kind = "batch"  // POST /v1/lookup
-	KindInfo   Kind = "info"
-	KindStats  Kind = "stats"
-	KindOther  Kind = "other" // anything else, the status page included
-)
+// An Outcome is what became of a request.
+type Outcome = serving.Outcome
 
-// Kinds lists the kinds.
-func Kinds() []Kind { return []Kind{KindLookup, KindBatch, KindInfo, KindStats, KindOther} }
-
-// An Outcome is what became of a request: one of the words below, or the code of the problem that was answered.
-type Outcome string
-
-// The outcomes that are not problems.
-const (
-	OutcomeOK          Outcome = "ok"
-	OutcomeNotModified Outcome = "not_modified" // 304
-)
-
-// Outcomes lists all outcomes.
-func Outcomes() []Outcome {
-	all := []Outcome{OutcomeOK, OutcomeNotModified}
-	for _, c := range []protocol.Code{protocol.CodeBadRequest, protocol.CodeNotFound, protocol.CodeMethod, protocol.CodeTooLarge, protocol.CodeWrongNetwork,
-		protocol.CodeTooMany, protocol.CodeRestricted, protocol.CodeUnavailable} {
-		all = append(all, Outcome(c))
-	}
-	return all
-}
+// Outcomes lists all outcomes of a proxy's requests.
+func Outcomes() []Outcome { return serving.Outcomes(protocol.CodeRestricted) }
 
 // A Fate is what became of a question. A question that is forwarded is ok, failed or rejected afterwards.
 type Fate string

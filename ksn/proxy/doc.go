@@ -17,8 +17,8 @@
 //
 // # Paths
 //
-// Those of the server: GET /v1/l/{type}/{bits}/{prefix}, POST /v1/lookup, GET /v1/info, POST /v1/stats (relayed), /healthz, /readyz, and those of the
-// status page where there is one. HEAD is answered wherever GET is. There is one spelling of each path: no escapes, no query, no redirects.
+// Those of package serving, which also holds each request against network and spelling before it gets here; statistics are relayed. A proxy knows no
+// tokens of devices: whoever reaches it may ask, and sees the status page where there is one.
 //
 // # The cache
 //

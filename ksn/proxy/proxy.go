@@ -6,10 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,12 +14,14 @@ import (
 
 	"example.org/avdb/ksn"
 	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/ksn/serving"
 )
 
 // A Proxy stands between devices and the servers of one network. Its methods are safe for concurrent use.
 type Proxy struct {
 	c         Config
-	network   string   // fingerprint
+	network   string // fingerprint
+	side      *serving.Side
 	vary      []string // header
 	keys      protocol.Keys
 	cache     *cache
@@ -55,6 +53,8 @@ func New(c Config) (*Proxy, error) {
 	}
 	p := &Proxy{c: c, network: c.Provider.Fingerprint, vary: []string{protocol.NetworkHeader}, keys: c.Provider.ReputationKeys(), cache: kept,
 		stats: make(chan struct{}, max(1, c.MaxUpstream/4))}
+	p.side = &serving.Side{Name: "proxy", Network: p.network, Hint: "There is one spelling of each path.", Limit: serving.Limit{PerSecond: -1}, Limiter: serving.NewLimiter(),
+		Status: c.Status, Log: c.Log, Now: c.Now}
 	p.base, p.cancel = context.WithCancel(context.Background())
 	p.gate, p.asker = newGate(p), newAsker(p)
 	for _, u := range c.Upstreams {
@@ -104,43 +104,27 @@ func (p *Proxy) Ready() error {
 
 // An exchange is one request of a device on its way to an answer.
 type exchange struct {
+	serving.Exchange
 	*Proxy
-	w       http.ResponseWriter
-	r       *http.Request
-	began   time.Time
-	kind    Kind
-	outcome Outcome
-	status  int // 0 as long as nothing was written
-	one     [1]*kept
-	prefix  [1]protocol.Prefix
+	one    [1]*kept
+	prefix [1]protocol.Prefix
 }
 
 // ServeHTTP answers one request.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := p.exchanges.Get().(*exchange)
-	*x = exchange{Proxy: p, w: w, r: r, began: p.c.Now(), kind: KindOther, outcome: OutcomeOK}
+	*x = exchange{Exchange: p.side.Begin(w, r), Proxy: p}
 	defer x.finish()
-	x.route()
+	x.Route(x)
 }
 
 // finish counts and logs, also after a panic, which ends this request and no other one.
 func (x *exchange) finish() {
-	p, v := x.Proxy, recover()
-	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		panic(v)
-	}
-	cut := v != nil && x.status != 0 // what was begun cannot be taken back, only cut off
-	if v != nil {
-		p.c.Log.Error("KSN proxy: a request ended in a panic", "kind", x.kind, "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
-		if !cut {
-			x.fail(problem(protocol.CodeUnavailable, "internal error", "", waitUnavailable))
-		}
-		x.outcome = Outcome(protocol.CodeUnavailable)
-	}
-	took := p.c.Now().Sub(x.began)
-	p.c.Collector.Request(x.kind, x.outcome, took)
+	cut := x.Ended(recover())
+	p, took := x.Proxy, x.c.Now().Sub(x.Began)
+	p.c.Collector.Request(x.Kind, x.Outcome, took)
 	if p.c.Log.Enabled(p.base, slog.LevelDebug) {
-		p.c.Log.Debug("KSN proxy: request", "kind", x.kind, "outcome", x.outcome, "status", x.status, "seconds", took.Seconds())
+		p.c.Log.Debug("KSN proxy: request", "kind", x.Kind, "outcome", x.Outcome, "status", x.Status, "seconds", took.Seconds())
 	}
 	*x = exchange{}
 	p.exchanges.Put(x)
@@ -149,188 +133,46 @@ func (x *exchange) finish() {
 	}
 }
 
-// waitUnavailable is how long devices are asked to wait where that is not computed.
-const waitUnavailable = 30 * time.Second
-
-// route sends the request to where it is answered.
-func (x *exchange) route() {
-	path := x.r.URL.Path
-	if x.r.URL.RawPath != "" || x.r.URL.Opaque != "" {
-		x.notFound() // another spelling of a path
-		return
-	}
-	switch {
-	case strings.HasPrefix(path, protocol.PathLookup):
-		x.protocolPath(KindLookup, x.lookup, http.MethodGet, http.MethodHead)
-	case path == protocol.PathBatch:
-		x.protocolPath(KindBatch, x.batch, http.MethodPost)
-	case path == protocol.PathInfo:
-		x.protocolPath(KindInfo, x.getInfo, http.MethodGet, http.MethodHead)
-	case path == protocol.PathStats:
-		x.protocolPath(KindStats, x.relay, http.MethodPost)
-	case path == "/healthz":
-		x.plainPath(func() { x.send(http.StatusOK, plainText, []byte("ok\n")) })
-	case path == "/readyz":
-		x.plainPath(x.ready)
-	case x.c.Status != nil && slices.Contains([]string{"/", "/status", "/status.json", "/metrics"}, path):
-		x.status = http.StatusOK
-		x.c.Status.ServeHTTP(x.w, x.r)
-	default:
-		x.notFound()
-	}
-}
-
-const (
-	plainText = "text/plain; charset=utf-8"
-	json      = "application/json"
-	jsonLines = "application/x-ndjson"
-	noStore   = "no-store"
-)
-
-func (x *exchange) notFound() {
-	x.fail(problem(protocol.CodeNotFound, "no such path", "There is one spelling of each path.", 0))
-}
-
-func (x *exchange) ready() {
-	if err := x.Ready(); err != nil {
-		x.fail(problem(protocol.CodeUnavailable, "not ready", err.Error(), waitUnavailable))
-		return
-	}
-	x.send(http.StatusOK, plainText, []byte("ready\n"))
-}
-
-// plainPath is one that everybody may get.
-func (x *exchange) plainPath(answer func()) {
-	if x.method(http.MethodGet, http.MethodHead) {
-		answer()
-	}
-}
-
-// protocolPath is one for devices of this network.
-func (x *exchange) protocolPath(k Kind, answer func(), methods ...string) {
-	x.kind = k
-	if x.method(methods...) && x.thisNetwork() && x.strict() {
-		answer()
-	}
-}
-
-func (x *exchange) method(allowed ...string) bool {
-	if slices.Contains(allowed, x.r.Method) {
-		return true
-	}
-	x.w.Header().Set("Allow", strings.Join(allowed, ", "))
-	x.fail(problem(protocol.CodeMethod, "method not allowed", "Allowed: "+strings.Join(allowed, ", ")+".", 0))
-	return false
-}
-
-// thisNetwork refuses what is meant for another network, before anything else of it is looked at.
-func (x *exchange) thisNetwork() bool {
-	for _, meant := range x.r.Header[protocol.NetworkHeader] {
-		if meant != x.network {
-			x.fail(problem(protocol.CodeWrongNetwork, "wrong network", "This proxy belongs to the network "+x.network+".", 0))
-			return false
-		}
-	}
-	return true
-}
-
-// strict refuses what no client of the protocol sends, and what a cache or a proxy on the way could take for something else.
-func (x *exchange) strict() bool {
-	var why string
-	switch body := x.r.Method == http.MethodPost; {
-	case x.r.URL.RawQuery != "" || x.r.URL.ForceQuery:
-		why = "The path takes no query."
-	case !body && (x.r.ContentLength != 0 || len(x.r.TransferEncoding) > 0):
-		why = "The request must not have a body."
-	case len(x.r.Header["Content-Encoding"]) > 0:
-		why = "The body must not be compressed."
-	default:
-		return true
-	}
-	x.badRequest(why)
-	return false
-}
-
-func (x *exchange) badRequest(why string) {
-	x.fail(problem(protocol.CodeBadRequest, "bad request", why, 0))
-}
-
 // fail answers with a problem; what is none becomes one.
 func (x *exchange) fail(err error) {
 	e, ok := errors.AsType[*problemError](err)
 	if !ok {
-		e = problem(protocol.CodeUnavailable, "no answer", "", waitUnavailable)
+		e = problem(protocol.CodeUnavailable, "no answer", "", serving.WaitUnavailable)
 	}
-	p := e.Problem
-	if len(p.Detail) > protocol.MaxName { // it may be the device's own words
-		p.Detail = p.Detail[:protocol.MaxName]
-	}
-	p.Detail = strings.ToValidUTF8(p.Detail, "")
-	x.outcome = Outcome(p.Code)
-	if p.Wait > 0 {
-		x.w.Header().Set("Retry-After", strconv.FormatInt(p.Wait, 10))
-	}
-	if p.Code == protocol.CodeTooLarge {
-		x.w.Header().Set("Connection", "close") // what is left of the body is not read
-	}
-	x.send(p.Status, protocol.ProblemType, p.Marshal())
+	x.Fail(e.Problem)
 }
 
-// send writes what no cache may keep. A device that goes away meanwhile needs nothing.
+// send writes what no cache may keep.
 func (x *exchange) send(status int, kind string, body []byte) {
-	h := x.w.Header()
-	h.Set("Cache-Control", noStore)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Type", kind)
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	x.status = status
-	x.w.WriteHeader(status)
-	if x.r.Method != http.MethodHead {
-		_, _ = x.w.Write(body)
-	}
+	x.Send(&serving.Response{Status: status, Kind: kind, Cache: serving.NoStore, Body: body})
 }
 
 // Values of headers that are the same for all answers. Nobody changes them.
 var (
-	valueJSON    = []string{json}
+	valueJSON    = []string{serving.JSON}
 	valueNoSniff = []string{"nosniff"}
-	valueNoStore = []string{noStore}
+	valueNoStore = []string{serving.NoStore}
 )
 
 // sendKept writes what is kept: the path of a hit, on which nothing is computed that can be kept, too.
 func (x *exchange) sendKept(k *kept) {
-	h := x.w.Header()
+	h := x.W.Header()
 	h["X-Content-Type-Options"] = valueNoSniff
-	if k.isFresh(x.began) {
+	if k.isFresh(x.Began) {
 		h["Cache-Control"] = k.caching
-		h["Age"] = k.ageAt(x.began)
+		h["Age"] = k.ageAt(x.Began)
 	} else {
 		h["Cache-Control"] = valueNoStore
 	}
 	h["Etag"], h["Vary"] = k.tag, x.vary
-	x.status = http.StatusOK
-	if asked := x.r.Header["If-None-Match"]; len(asked) > 0 && matches(asked, k.tag[0]) {
-		x.status, x.outcome = http.StatusNotModified, OutcomeNotModified
-		x.w.WriteHeader(x.status)
+	if x.NotModified(k.tag[0]) {
 		return
 	}
+	x.Status = http.StatusOK
 	h["Content-Type"], h["Content-Length"] = valueJSON, k.length
-	if x.r.Method == http.MethodHead {
-		x.w.WriteHeader(x.status)
+	if x.R.Method == http.MethodHead {
+		x.W.WriteHeader(x.Status)
 		return
 	}
-	_, _ = x.w.Write(k.body) // without WriteHeader, which would copy all headers
-}
-
-// matches tells whether If-None-Match names tag.
-func matches(fields []string, tag string) bool {
-	for _, f := range fields {
-		for one := range strings.SplitSeq(f, ",") {
-			one = strings.TrimSpace(one)
-			if one == "*" || strings.TrimPrefix(one, "W/") == tag {
-				return true
-			}
-		}
-	}
-	return false
+	_, _ = x.W.Write(k.body) // without WriteHeader, which would copy all headers
 }

@@ -2,52 +2,29 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"mime"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"example.org/avdb/ksn"
 	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/ksn/serving"
 )
 
-// lookup answers GET /v1/l/{type}/{bits}/{prefix}.
-func (x *exchange) lookup() {
-	typ, rest, _ := strings.Cut(strings.TrimPrefix(x.r.URL.Path, protocol.PathLookup), "/")
-	bits, digits, ok := strings.Cut(rest, "/")
-	if !ok || strings.Contains(digits, "/") {
-		x.notFound()
-		return
-	}
-	p, err := protocol.ParsePrefix(typ, bits, digits)
-	if err != nil {
-		x.badRequest(err.Error())
-		return
-	}
+// Lookup answers GET /v1/l/{type}/{bits}/{prefix}.
+func (x *exchange) Lookup(p protocol.Prefix) {
 	x.prefix[0] = p
-	if err := x.ask(x.r.Context(), x.prefix[:], x.one[:]); err != nil {
+	if err := x.ask(x.R.Context(), x.prefix[:], x.one[:]); err != nil {
 		x.fail(err)
 		return
 	}
 	x.sendKept(x.one[0])
 }
 
-// batch answers POST /v1/lookup.
-func (x *exchange) batch() {
-	body, _ := x.readBody(protocol.MaxQuery, json)
-	if body == nil {
-		return
-	}
-	prefixes, err := protocol.ParseQuery(body)
-	if err != nil {
-		x.badRequest(err.Error())
-		return
-	}
+// Batch answers POST /v1/lookup.
+func (x *exchange) Batch(prefixes []protocol.Prefix) {
 	got := make([]*kept, len(prefixes))
-	if err := x.ask(x.r.Context(), prefixes, got); err != nil {
+	if err := x.ask(x.R.Context(), prefixes, got); err != nil {
 		x.fail(err)
 		return
 	}
@@ -60,16 +37,16 @@ func (x *exchange) batch() {
 		x.fail(problem(protocol.CodeTooLarge, "too much to say", "Ask for fewer prefixes at once, or for more bits.", 0))
 		return
 	}
-	x.send(http.StatusOK, json, protocol.JoinReplies(replies...))
+	x.send(http.StatusOK, serving.JSON, protocol.JoinReplies(replies...))
 }
 
-// getInfo answers GET /v1/info.
-func (x *exchange) getInfo() {
-	if k := x.info.Load(); k != nil && k.isFresh(x.began) {
+// Info answers GET /v1/info.
+func (x *exchange) Info() {
+	if k := x.info.Load(); k != nil && k.isFresh(x.Began) {
 		x.sendKept(k)
 		return
 	}
-	ctx, cancel := context.WithTimeout(x.r.Context(), x.patience())
+	ctx, cancel := context.WithTimeout(x.R.Context(), x.patience())
 	defer cancel()
 	select {
 	case <-ctx.Done():
@@ -128,16 +105,12 @@ func (p *Proxy) oldInfo(err error) (any, error) {
 func contain(p *Proxy, err *error) {
 	if v := recover(); v != nil {
 		p.c.Log.Error("KSN proxy: asking upstream ended in a panic", "type", fmt.Sprintf("%T", v))
-		*err = problem(protocol.CodeUnavailable, "internal error", "", waitUnavailable)
+		*err = problem(protocol.CodeUnavailable, "internal error", "", serving.WaitUnavailable)
 	}
 }
 
-// relay passes a record of statistics on.
-func (x *exchange) relay() {
-	body, kind := x.readBody(MaxStats, json, jsonLines)
-	if body == nil {
-		return
-	}
+// Stats passes a record of statistics on.
+func (x *exchange) Stats(kind string, record []byte) {
 	if err := x.gate.pass(ksn.ServiceStats, "", ""); err != nil {
 		x.fail(err)
 		return
@@ -146,7 +119,7 @@ func (x *exchange) relay() {
 	case x.stats <- struct{}{}:
 		defer func() { <-x.stats }()
 	default:
-		x.fail(problem(protocol.CodeUnavailable, "too much to do", "Send them again later.", waitUnavailable))
+		x.fail(problem(protocol.CodeUnavailable, "too much to do", "Send them again later.", serving.WaitUnavailable))
 		return
 	}
 	if !x.begin() {
@@ -156,53 +129,9 @@ func (x *exchange) relay() {
 	defer x.wg.Done()
 	ctx, cancel := context.WithTimeout(x.base, x.patience())
 	defer cancel()
-	if err := x.forward(ctx, &question{method: http.MethodPost, path: protocol.PathStats, kind: kind, body: body}); err != nil {
+	if err := x.forward(ctx, &question{method: http.MethodPost, path: protocol.PathStats, kind: kind, body: record}); err != nil {
 		x.fail(err)
 		return
 	}
-	x.send(http.StatusAccepted, plainText, nil)
-}
-
-// readBody reads a body of one of the kinds and of 1 to most bytes; nil if there is none, which was answered then.
-func (x *exchange) readBody(most int, kinds ...string) (body []byte, kind string) {
-	if kind = kindOf(x.r.Header["Content-Type"]); !slices.Contains(kinds, kind) {
-		x.badRequest("Content-Type must be " + strings.Join(kinds, " or ") + ".")
-		return nil, ""
-	}
-	tooLarge := x.r.ContentLength > int64(most)
-	if !tooLarge {
-		var err error
-		if body, err = readAtMost(x.r.Body, most); err != nil {
-			x.w.Header().Set("Connection", "close")
-			x.badRequest("The body ended too early, or came too slowly.")
-			return nil, ""
-		}
-		tooLarge = len(body) > most
-	}
-	switch {
-	case tooLarge:
-		x.fail(problem(protocol.CodeTooLarge, "body too large", fmt.Sprintf("The limit is %d bytes.", most), 0))
-	case len(body) == 0:
-		x.badRequest("The body is missing.")
-	default:
-		return body, kind
-	}
-	return nil, ""
-}
-
-// kindOf is the media type of a Content-Type in UTF-8; "" for anything else.
-func kindOf(fields []string) string {
-	if len(fields) != 1 {
-		return ""
-	}
-	kind, params, err := mime.ParseMediaType(fields[0])
-	for name, value := range params {
-		if name != "charset" || !strings.EqualFold(value, "utf-8") {
-			err = errors.New("another character set")
-		}
-	}
-	if err != nil {
-		return ""
-	}
-	return kind
+	x.send(http.StatusAccepted, serving.PlainText, nil)
 }

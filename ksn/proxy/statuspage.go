@@ -3,6 +3,7 @@ package proxy
 import (
 	"time"
 
+	"example.org/avdb/ksn/serving"
 	"example.org/avdb/statuspage"
 )
 
@@ -36,8 +37,8 @@ func NewMetrics() *Metrics {
 	m.all.Ratio(statuspage.Family{Name: "cache_hits", Title: "From the cache", Help: "Of the questions of the last hour that were answered or tried.", Headline: true},
 		known, append(known, m.questions[FateJoined], m.questions[FateForwarded]))
 	requests := m.all.Counters(statuspage.Family{Name: "requests", Title: "Requests of devices", Help: "By kind, and by what was answered.", Headline: true,
-		Labels: []statuspage.Label{{Name: "kind", Values: texts(Kinds())}, {Name: "outcome", Values: texts(Outcomes())}}})
-	for _, k := range Kinds() {
+		Labels: []statuspage.Label{{Name: "kind", Values: texts(serving.Kinds())}, {Name: "outcome", Values: texts(Outcomes())}}})
+	for _, k := range serving.Kinds() {
 		m.requests[k] = map[Outcome]*statuspage.Counter{}
 		for _, o := range Outcomes() {
 			m.requests[k][o] = requests.With(string(k), string(o))

@@ -21,6 +21,7 @@ import (
 	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn/protocol"
 	"example.org/avdb/ksn/proxy"
+	"example.org/avdb/ksn/serving"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -179,7 +180,7 @@ type tally struct {
 func (c *tally) Request(k proxy.Kind, o proxy.Outcome, took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !slices.Contains(proxy.Kinds(), k) || !slices.Contains(proxy.Outcomes(), o) || took < 0 {
+	if !slices.Contains(serving.Kinds(), k) || !slices.Contains(proxy.Outcomes(), o) || took < 0 {
 		o = "undeclared " + o
 	}
 	c.outcomes[string(k)+" "+string(o)]++

@@ -13,13 +13,11 @@ import (
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/ksn/serving"
 )
 
 // maxEntries is of all answers of a request: no more fit into protocol.MaxReplies.
 const maxEntries = 1 << 16
-
-// chargeEach is for how many entries a client is charged one more request.
-const chargeEach = 1024
 
 // A problemError ends a request.
 type problemError struct{ protocol.Problem }
@@ -67,7 +65,7 @@ func (x *exchange) sign(prefixes []protocol.Prefix, before, after string) (life 
 	case !same:
 		return 0, errChanging
 	}
-	issued := dbformat.At(x.began.Truncate(x.step))
+	issued := dbformat.At(x.Began.Truncate(x.step))
 	left := issued.Add(x.c.Lives.Silence)
 	x.made = x.made[:0]
 	from, digits := 0, allHex(prefixes)
@@ -94,10 +92,10 @@ func (x *exchange) sign(prefixes []protocol.Prefix, before, after string) (life 
 		return 0, errTooMuch
 	}
 	x.answers, x.entries = len(prefixes), len(x.found)
-	charge(x.rate, x.began, x.entries/chargeEach)
+	x.Charge(x.entries)
 	x.c.Collector.Signed()
 	x.c.Collector.Answered(x.answers, x.entries, release)
-	return left.Sub(x.began), nil
+	return left.Sub(x.Began), nil
 }
 
 // allHex are the hex digits of all prefixes, one after the other.
@@ -280,9 +278,9 @@ func printable(name string) string {
 // failWith answers with what err stands for.
 func (x *exchange) failWith(err error) {
 	if p, ok := errors.AsType[*problemError](err); ok {
-		x.fail(p.Problem)
+		x.Fail(p.Problem)
 		return
 	}
 	x.warn(err)
-	x.fail(protocol.NewProblem(protocol.CodeUnavailable, "no answer now", "The server's database cannot be used.", waitUnavailable))
+	x.Fail(protocol.NewProblem(protocol.CodeUnavailable, "no answer now", "The server's database cannot be used.", serving.WaitUnavailable))
 }

@@ -17,6 +17,7 @@ import (
 	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn/protocol"
 	"example.org/avdb/ksn/server"
+	"example.org/avdb/ksn/serving"
 )
 
 // said is what an answer says, in a line for each entry.
@@ -525,7 +526,7 @@ func TestCounted(t *testing.T) {
 	}
 	for o := range w.tally.outcomes {
 		k, o, _ := strings.Cut(o, " ")
-		if !slices.Contains(server.Kinds(), server.Kind(k)) || !slices.Contains(server.Outcomes(), server.Outcome(o)) {
+		if !slices.Contains(serving.Kinds(), server.Kind(k)) || !slices.Contains(server.Outcomes(), server.Outcome(o)) {
 			t.Errorf("%s %s is not declared", k, o)
 		}
 	}

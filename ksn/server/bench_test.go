@@ -21,6 +21,7 @@ import (
 	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn/protocol"
 	"example.org/avdb/ksn/server"
+	"example.org/avdb/ksn/serving"
 )
 
 // big is a database of one algorithm in a sorted array, with a table of where each 20 bits begin.
@@ -189,7 +190,7 @@ func BenchmarkAnswer(b *testing.B) {
 func BenchmarkOverHTTP(b *testing.B) {
 	s, db := benchServer(b)
 	ts := httptest.NewUnstartedServer(nil)
-	ts.Config = server.NewHTTPServer(s, nil)
+	ts.Config = serving.NewHTTPServer(s, nil)
 	ts.Start()
 	defer ts.Close()
 	for _, n := range lengths {

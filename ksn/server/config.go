@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/http"
 	"slices"
 	"time"
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/ksn/serving"
 )
 
 // A Known is what a database says of one hash.
@@ -63,33 +63,13 @@ type Intake interface {
 }
 
 // A Limit is how many requests a client may send.
-type Limit struct {
-	PerSecond float64 // in the long run; 0 for the default, negative for no limit
-	Burst     int     // at once; 0 for the default
-}
+type Limit = serving.Limit
 
 // The default limit: that of the clients of this project.
 const (
 	DefaultPerSecond = 20
 	DefaultBurst     = 100
 )
-
-func (l Limit) orElse(d Limit) Limit {
-	if l.PerSecond == 0 {
-		l.PerSecond = d.PerSecond
-	}
-	if l.Burst == 0 {
-		l.Burst = d.Burst
-	}
-	return l
-}
-
-func (l Limit) check() error {
-	if math.IsNaN(l.PerSecond) || l.PerSecond > 1e9 || l.PerSecond > 0 && l.PerSecond < 1e-3 || l.Burst < 0 || l.Burst > 1e9 {
-		return fmt.Errorf("limit of %v requests a second, %d at once: want at least one in 1000 seconds", l.PerSecond, l.Burst)
-	}
-	return nil
-}
 
 // Lives are how long answers hold. 0 stands for the default; whole seconds, at least [MinLife].
 type Lives struct {
@@ -186,6 +166,6 @@ func (c *Config) complete() error {
 		c.Now = time.Now
 	}
 	c.Sources = slices.Clone(c.Sources)
-	c.Limit = c.Limit.orElse(Limit{DefaultPerSecond, DefaultBurst})
-	return errors.Join(c.Limit.check(), c.Lives.complete())
+	c.Limit = c.Limit.OrElse(Limit{PerSecond: DefaultPerSecond, Burst: DefaultBurst})
+	return errors.Join(c.Limit.Check(), c.Lives.complete())
 }

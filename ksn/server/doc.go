@@ -15,15 +15,8 @@
 //
 // # Paths
 //
-//	GET  /v1/l/{type}/{bits}/{prefix}   one signed answer
-//	POST /v1/lookup                     up to 256 of them
-//	GET  /v1/info                       what the server offers, signed
-//	POST /v1/stats                      statistics, for an [Intake]
-//	GET  /openapi.yaml                  the protocol for other languages
-//	GET  /healthz, /readyz              for load balancers: 200 as long as requests are answered at all; whether answers can be given
-//	GET  /, /status, /status.json, /metrics   of the status page, where there is one
-//
-// HEAD is answered wherever GET is. There is one spelling of each path: no escapes, no query, no doubled slashes, no redirects.
+// Those of package serving, which also holds each request against network, limit, token and spelling before it gets here, and GET /openapi.yaml: the
+// protocol for other languages.
 //
 // # What caches may do
 //
@@ -31,9 +24,4 @@
 // less than a quarter of its life. With tokens it is private, for no other client may have it. Vary names the header of the network, so
 // that no cache answers a request that was meant for another network. The time of issue moves in steps of up to a minute: within a step the same answer has the same
 // bytes, and If-None-Match gives 304.
-//
-// # Limits
-//
-// Each client, which is a token or else an address (the /64 of an IPv6 one), has [Limit.PerSecond] requests, and [Limit.Burst] at once. A request whose
-// answers have many entries costs one more for each 1024 of them. Of the clients that were seen the last [MaxClients] are remembered.
 package server

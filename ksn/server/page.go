@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/ksn/serving"
 	"example.org/avdb/statuspage"
 )
 
@@ -32,7 +33,7 @@ func NewPage(provider *protocol.ProviderFile, version string, more func() status
 	var m statuspage.Metrics
 	p := &Page{provider: provider, more: more}
 	var kinds, outcomes []string
-	for _, k := range Kinds() {
+	for _, k := range serving.Kinds() {
 		kinds = append(kinds, string(k))
 	}
 	for _, o := range Outcomes() {

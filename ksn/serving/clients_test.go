@@ -1,0 +1,134 @@
+package serving
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.org/avdb/ksn/protocol"
+)
+
+// Each client has its own limit, is told how long to wait, and is let in again after that.
+func TestLimits(t *testing.T) {
+	w := newWorld(func(w *world) { w.Limit = Limit{PerSecond: 0.5, Burst: 3} })
+	refused := func(address string, wait int64) {
+		t.Helper()
+		if p := problem(t, w.do("GET", aPrefix, "", "from", address), protocol.CodeTooMany); p.Wait != wait {
+			t.Errorf("%s: wait %d, want %d", address, p.Wait, wait)
+		}
+	}
+	for i := range 3 {
+		for _, address := range []string{fmt.Sprintf("[2001:db8::%d]:9", i), fmt.Sprintf("192.0.2.1:%d", i), fmt.Sprintf("[::ffff:192.0.2.2]:%d", i+1), "@"} {
+			if rec := w.do("GET", aPrefix, "", "from", address); rec.Code != 200 {
+				t.Errorf("%s: %d", address, rec.Code)
+			}
+		}
+	}
+	for _, address := range []string{"[2001:db8::ffff:1]:9", "192.0.2.1:9", "192.0.2.2:9", "no address either"} {
+		refused(address, 2)
+	}
+	if rec := w.do("GET", aPrefix, "", "from", "[2001:db8:0:1::1]:9"); rec.Code != 200 {
+		t.Errorf("another network: %d", rec.Code)
+	}
+	w.now = noon.Add(1500 * time.Millisecond)
+	refused("192.0.2.1:9", 1)
+	w.now = noon.Add(2 * time.Second)
+	if rec := w.do("GET", aPrefix, "", "from", "192.0.2.1:9"); rec.Code != 200 {
+		t.Errorf("after the wait: %d", rec.Code)
+	}
+	// Paths for load balancers are not limited, and what is meant for another network costs nothing.
+	for range 10 {
+		if rec := w.do("GET", "/healthz", ""); rec.Code != 200 {
+			t.Errorf("healthz: %d", rec.Code)
+		}
+		problem(t, w.do("GET", aPrefix, "", protocol.NetworkHeader, "other", "from", "198.51.100.7:1"), protocol.CodeWrongNetwork)
+	}
+	if rec := w.do("GET", aPrefix, "", "from", "198.51.100.7:1"); rec.Code != 200 {
+		t.Errorf("after requests of another network: %d", rec.Code)
+	}
+}
+
+// A token is a client wherever it comes from, may have a limit of its own, and guessing tokens is limited by address.
+func TestLimitsOfTokens(t *testing.T) {
+	w := newWorld(needToken, func(w *world) { w.Limit, w.Contact = Limit{PerSecond: 1, Burst: 2}, "it@example.org" })
+	for i := range 2 {
+		if rec := w.do("GET", aPrefix, "", "Authorization", "Bearer letmein", "from", fmt.Sprintf("192.0.2.%d:1", i)); rec.Code != 200 {
+			t.Errorf("%d", rec.Code)
+		}
+		rec := w.do("GET", aPrefix, "", "Authorization", "Bearer guess", "from", "192.0.2.9:1")
+		if p := problem(t, rec, protocol.CodeUnauthorized); rec.Header().Get("WWW-Authenticate") != `Bearer realm="KSN"` || !strings.Contains(p.Detail, "it@example.org") {
+			t.Errorf("%v %+v", rec.Header(), p)
+		}
+	}
+	problem(t, w.do("GET", aPrefix, "", "Authorization", "Bearer letmein", "from", "192.0.2.3:1"), protocol.CodeTooMany)
+	problem(t, w.do("GET", aPrefix, "", "Authorization", "Bearer guess", "from", "192.0.2.9:2"), protocol.CodeTooMany)
+	for range 10 {
+		if rec := w.do("GET", aPrefix, "", "Authorization", "Bearer vip", "from", "192.0.2.9:1"); rec.Code != 200 {
+			t.Errorf("without a limit: %d", rec.Code)
+		}
+	}
+}
+
+// Behind a load balancer the operator says who is who.
+func TestNamedClients(t *testing.T) {
+	w := newWorld(func(w *world) {
+		w.Limit = Limit{PerSecond: 1, Burst: 1}
+		w.Client = func(r *http.Request) string { return r.Header.Get("X-Real-Ip") }
+	})
+	for _, name := range []string{"a", "b"} {
+		if rec := w.do("GET", aPrefix, "", "X-Real-Ip", name); rec.Code != 200 {
+			t.Errorf("%s: %d", name, rec.Code)
+		}
+	}
+	problem(t, w.do("GET", aPrefix, "", "X-Real-Ip", "a", "from", "192.0.2.2:1"), protocol.CodeTooMany)
+}
+
+// Answers with very many entries are charged for.
+func TestLongAnswersAreCharged(t *testing.T) {
+	w := newWorld(func(w *world) { w.Limit, w.entries = Limit{PerSecond: 1, Burst: 5}, 3*1024+1023 })
+	w.do("GET", aPrefix, "") // 1 + 3
+	w.entries = 0
+	if rec := w.do("GET", aPrefix, ""); rec.Code != 200 {
+		t.Errorf("%d", rec.Code)
+	}
+	if p := problem(t, w.do("GET", aPrefix, ""), protocol.CodeTooMany); p.Wait != 1 {
+		t.Errorf("wait %d", p.Wait)
+	}
+}
+
+// A flood of addresses does not grow the memory, and does not free the client that keeps asking.
+func TestFloodOfClients(t *testing.T) {
+	w := newWorld(func(w *world) { w.Limit = Limit{PerSecond: 0.001, Burst: 1} })
+	if rec := w.do("GET", aPrefix, "", "from", "198.51.100.1:1"); rec.Code != 200 {
+		t.Fatal(rec.Code)
+	}
+	for i := range 3 * MaxClients {
+		w.do("GET", protocol.PathInfo, "", "from", fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255))
+		if i%1000 == 0 {
+			problem(t, w.do("GET", aPrefix, "", "from", "198.51.100.1:1"), protocol.CodeTooMany)
+		}
+	}
+	if n := max(len(w.Limiter.clients), w.Limiter.order.Len()); n > MaxClients {
+		t.Errorf("%d clients are remembered, the limit is %d", n, MaxClients)
+	}
+}
+
+// Limits that cannot be are refused.
+func TestLimitCheck(t *testing.T) {
+	for _, l := range []Limit{{PerSecond: 1e-9}, {PerSecond: 1e10}, {Burst: -1}, {Burst: 1e9 + 1}, {PerSecond: math.NaN()}} {
+		if l.Check() == nil {
+			t.Errorf("%v is taken", l)
+		}
+	}
+	for _, l := range []Limit{{}, {PerSecond: -1}, {PerSecond: 0.001, Burst: 1}, {PerSecond: 1e9, Burst: 1e9}} {
+		if err := l.Check(); err != nil {
+			t.Errorf("%v: %v", l, err)
+		}
+	}
+	if l := (Limit{Burst: 7}).OrElse(Limit{PerSecond: 2, Burst: 3}); l != (Limit{PerSecond: 2, Burst: 7}) {
+		t.Errorf("%v", l)
+	}
+}
