@@ -18,6 +18,7 @@ type proxyFlags struct {
 	provider string
 	upstream []string
 	cache    string
+	limit    float64
 }
 
 func newKSNProxy(a *app) *cobra.Command {
@@ -41,7 +42,20 @@ The credential for the upstreams is read from the environment, AVDB_KSN_TOKEN.
 	f.StringVar(&o.provider, "provider", "", "`FILE` of the network, as devices install it")
 	f.StringArrayVar(&o.upstream, "upstream", nil, "`URL` of a server or another proxy; once for each, in the order in which they are tried")
 	f.StringVar(&o.cache, "cache", "64M", "memory that answers may take, `SIZE` such as 256M")
+	f.Float64Var(&o.limit, "limit", proxy.DefaultPerSecond, "requests a second that each device, by its address, may send, and five times as many at once; 0 for no limit")
 	return c
+}
+
+// deviceLimit is what --limit says.
+func deviceLimit(perSecond float64) (proxy.Limit, error) {
+	l := proxy.Limit{PerSecond: perSecond, Burst: int(max(1, min(5*perSecond, 1e9)))}
+	if perSecond == 0 {
+		l.PerSecond = -1
+	}
+	if err := l.Check(); perSecond < 0 || err != nil {
+		return l, usagef("--limit is %v, want 0, or 0.001 to a billion requests a second", perSecond)
+	}
+	return l, nil
 }
 
 func (a *app) proxyKSN(ctx context.Context, o proxyFlags) error {
@@ -56,6 +70,10 @@ func (a *app) proxyKSN(ctx context.Context, o proxyFlags) error {
 	if err != nil || bytes < 1<<20 {
 		return usagef("--cache is %q, want a size of at least 1M", o.cache)
 	}
+	limit, err := deviceLimit(o.limit)
+	if err != nil {
+		return err
+	}
 	d, err := a.device(true)
 	if err != nil {
 		return err
@@ -69,7 +87,7 @@ func (a *app) proxyKSN(ctx context.Context, o proxyFlags) error {
 	own := &restricted{d: d}
 	own.read(ctx)
 	p, err = proxy.New(proxy.Config{Provider: &f, Upstreams: o.upstream, Token: d.token, Agent: "avdb-ksn-proxy/" + readVersion().Version,
-		Restrictions: own.get, Install: d.settings.Install, CacheBytes: bytes, Status: page.Handler(), Collector: metrics, Log: a.logger()})
+		Restrictions: own.get, Install: d.settings.Install, CacheBytes: bytes, Limit: limit, Status: page.Handler(), Collector: metrics, Log: a.logger()})
 	if err != nil {
 		return usagef("%v", err)
 	}

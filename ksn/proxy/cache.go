@@ -17,6 +17,7 @@ const safety = 5 * time.Second
 // A kept answer is all that a hit needs, with nothing left to compute. It does not change, but for the text of its age.
 type kept struct {
 	body    []byte
+	entries int
 	tag     []string // ETag; these are values of headers
 	length  []string
 	caching []string
@@ -53,7 +54,9 @@ func keepAnswer(s *protocol.Signed, now time.Time) *kept {
 	for i := range s.Answer.Entries {
 		shortest = min(shortest, s.Answer.Life(s.Answer.Entries[i:i+1]))
 	}
-	return newKept(s.Bytes, s.Answer.Issued.Time, shortest, s.Answer.Longest(), now)
+	k := newKept(s.Bytes, s.Answer.Issued.Time, shortest, s.Answer.Longest(), now)
+	k.entries = len(s.Answer.Entries)
+	return k
 }
 
 func (k *kept) isFresh(now time.Time) bool {

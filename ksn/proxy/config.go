@@ -12,6 +12,7 @@ import (
 
 	"example.org/avdb/ksn"
 	"example.org/avdb/ksn/protocol"
+	"example.org/avdb/ksn/serving"
 )
 
 // What holds where [Config] says nothing.
@@ -20,7 +21,14 @@ const (
 	DefaultMaxUpstream = 16
 	DefaultQueue       = 4096
 	DefaultDeadline    = 8 * time.Second
+
+	// Of each device: fifty times what the clients of this project ask for at most. Several stand behind one address, or behind a proxy of their own.
+	DefaultPerSecond = 50 * ksn.CeilingRate
+	DefaultBurst     = 50 * ksn.CeilingBurst
 )
+
+// A Limit is how many requests a device may send.
+type Limit = serving.Limit
 
 // MaxWaiting is how many requests of devices can wait for upstreams at once, many of them for the same answers.
 const MaxWaiting = 1 << 14
@@ -45,6 +53,9 @@ type Config struct {
 	MaxUpstream int           // look-ups sent upstream at once, besides a quarter as many statistics and one request for info; 0 for DefaultMaxUpstream
 	Queue       int           // questions that may wait for that, at least protocol.MaxBatch; 0 for DefaultQueue
 	Deadline    time.Duration // of one exchange with one upstream, 10 ms to a minute; 0 for DefaultDeadline. Devices wait for twice as long.
+
+	Limit  Limit                      // of each device, whatever its requests cost
+	Client func(*http.Request) string // names the device that sends a request, as a load balancer tells it, in 128 bytes; nil: by its address
 
 	Status    http.Handler     // the status page; nil: none
 	Collector Collector        // nil: nothing is counted
@@ -81,7 +92,7 @@ func (c *Config) complete() error {
 	case c.Deadline < 10*time.Millisecond || c.Deadline > time.Minute:
 		return fmt.Errorf("a deadline of %s, want 10ms to 1m", c.Deadline)
 	}
-	return nil
+	return c.Limit.Check()
 }
 
 // defaults fills in what was left out.
@@ -90,6 +101,7 @@ func (c *Config) defaults() {
 	c.MaxUpstream = cmp.Or(c.MaxUpstream, DefaultMaxUpstream)
 	c.Queue = cmp.Or(c.Queue, DefaultQueue)
 	c.Deadline = cmp.Or(c.Deadline, DefaultDeadline)
+	c.Limit = c.Limit.OrElse(Limit{PerSecond: DefaultPerSecond, Burst: DefaultBurst})
 	c.Agent = cmp.Or(c.Agent, "avdb-ksn-proxy")
 	if c.Transport == nil {
 		c.Transport = newTransport(c.MaxUpstream, c.Deadline)

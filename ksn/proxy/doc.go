@@ -8,6 +8,7 @@
 //   - Nothing of a device reaches an upstream but its question: no address, no header, no token. What goes upstream is the proxy's own.
 //   - One network: whoever asks for another gets 421 and nothing else.
 //   - A question is asked upstream once, however many devices wait for the answer; devices that give up take nothing from the others.
+//   - A device that asks too much is told to wait (429) and takes nothing from the others.
 //   - What it uses is bounded: requests to upstreams and the time that they take, questions and devices that wait for them, the cache.
 //     Whoever comes when all of that is used gets 503 with a time to wait, and what is in the cache is answered all the same.
 //   - Restrictions hold for what is sent, and never for what is known: the cache is asked before them.
@@ -17,7 +18,7 @@
 //
 // # Paths
 //
-// Those of package serving, which also holds each request against network and spelling before it gets here; statistics are relayed. A proxy knows no
+// Those of package serving, which also holds each request against network, limit and spelling before it gets here; statistics are relayed. A proxy knows no
 // tokens of devices: whoever reaches it may ask, and sees the status page where there is one.
 //
 // # The cache

@@ -53,7 +53,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	p := &Proxy{c: c, network: c.Provider.Fingerprint, vary: []string{protocol.NetworkHeader}, keys: c.Provider.ReputationKeys(), cache: kept,
 		stats: make(chan struct{}, max(1, c.MaxUpstream/4))}
-	p.side = &serving.Side{Name: "proxy", Network: p.network, Hint: "There is one spelling of each path.", Limit: serving.Limit{PerSecond: -1}, Limiter: serving.NewLimiter(),
+	p.side = &serving.Side{Name: "proxy", Network: p.network, Hint: "There is one spelling of each path.", Limit: c.Limit, Client: c.Client, Limiter: serving.NewLimiter(),
 		Status: c.Status, Log: c.Log, Now: c.Now}
 	p.base, p.cancel = context.WithCancel(context.Background())
 	p.gate, p.asker = newGate(p), newAsker(p)

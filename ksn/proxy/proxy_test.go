@@ -250,6 +250,55 @@ func TestStats(t *testing.T) {
 	w.problem(w.do("POST", protocol.PathStats, "{}"), protocol.CodeNotFound)
 }
 
+// A device that asks without end is told to wait, also for what is in the cache; others are answered. What is known costs nobody more than a request, unless
+// it is long.
+func TestDevicesHaveLimits(t *testing.T) {
+	w := newWorld(t, func(c *proxy.Config) { c.Limit = proxy.Limit{PerSecond: 0.1, Burst: 6} })
+	from := func(address string, p protocol.Prefix) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", p.Path(), http.NoBody)
+		r.RemoteAddr = address
+		rec := httptest.NewRecorder()
+		w.ServeHTTP(rec, r)
+		return rec
+	}
+	p := prefix(protocol.FileSHA256, 1)
+	for range 6 {
+		w.check(from("192.0.2.7:1", p), p)
+	}
+	if got := w.problem(from("192.0.2.7:2", p), protocol.CodeTooMany); got.Wait < 9 || got.Wait > 10 {
+		t.Errorf("wait %d", got.Wait)
+	}
+	w.check(from("192.0.2.8:1", p), p)
+	w.pass(10 * time.Second)
+	w.check(from("192.0.2.7:3", p), p)
+	w.server.change(func(s *server) { s.pad = 2 * 1024 })
+	long := prefix(protocol.FileSHA256, 2)
+	for range 2 { // each is charged two more
+		w.check(from("192.0.2.9:1", long), long)
+	}
+	w.problem(from("192.0.2.9:1", long), protocol.CodeTooMany)
+	w.problem(w.do("POST", protocol.PathStats, "", protocol.NetworkHeader, "other"), protocol.CodeWrongNetwork)
+	if n, _ := w.server.asked(); n != 2 {
+		t.Errorf("%d requests upstream, want 2", n)
+	}
+	limit := proxy.Limit{PerSecond: 1e-9}
+	if p, err := proxy.New(proxy.Config{Provider: w.provider, Limit: limit}); err == nil {
+		p.Close()
+		t.Errorf("the limit %v is taken", limit)
+	}
+}
+
+// The standard limit is above what many of this project's devices behind one address ask.
+func TestStandardLimitIsGenerous(t *testing.T) {
+	w := newWorld(t)
+	p := prefix(protocol.FileSHA256, 1)
+	for range proxy.DefaultBurst {
+		if rec := w.do("GET", p.Path(), ""); rec.Code != 200 {
+			t.Fatal(rec.Code)
+		}
+	}
+}
+
 // Everything that is no request of the protocol gets its problem, and nothing of it goes upstream.
 func TestStrictRequests(t *testing.T) {
 	w := newWorld(t)

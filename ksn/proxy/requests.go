@@ -18,6 +18,7 @@ func (x *exchange) Lookup(p protocol.Prefix) {
 		x.fail(err)
 		return
 	}
+	x.Charge(x.one[0].entries)
 	x.sendKept(x.one[0])
 }
 
@@ -28,15 +29,17 @@ func (x *exchange) Batch(prefixes []protocol.Prefix) {
 		x.fail(err)
 		return
 	}
-	length, replies := len(`{"replies":[]}`)+len(got), make([][]byte, len(got))
+	length, replies, entries := len(`{"replies":[]}`)+len(got), make([][]byte, len(got)), 0
 	for i, k := range got {
 		replies[i] = k.body
 		length += len(k.body)
+		entries += k.entries
 	}
 	if length > protocol.MaxReplies {
 		x.fail(problem(protocol.CodeTooLarge, "too much to say", "Ask for fewer prefixes at once, or for more bits.", 0))
 		return
 	}
+	x.Charge(entries)
 	x.send(http.StatusOK, serving.JSON, protocol.JoinReplies(replies...))
 }
 

@@ -700,7 +700,7 @@ func (s *sink) Write(b []byte) (int, error) { s.n += len(b); return len(b), nil 
 
 // What a hit costs in the handler, and as many prefixes of a batch that is in the cache.
 func BenchmarkHit(b *testing.B) {
-	w := newWorld(b, func(c *proxy.Config) { c.Now, c.Collector = nil, nil })
+	w := newWorld(b, func(c *proxy.Config) { c.Now, c.Collector, c.Limit = nil, nil, proxy.Limit{PerSecond: 1e9, Burst: 1e9} })
 	w.server.pad = 2
 	p := prefix(protocol.FileSHA256, 0x0a0b0c)
 	w.ask(p)
