@@ -96,6 +96,31 @@ func TestTokens(t *testing.T) {
 	w.ask(prefix(protocol.FileMD5, 24, malware), "Authorization", "Bearer two words")
 }
 
+// With tokens the status page is the operator's: it is shown to this machine and to who has a token, to others as soon as there are no tokens.
+func TestStatusPageNeedsAToken(t *testing.T) {
+	w := newWorld(t, func(c *server.Config) {
+		c.Status = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "page") })
+		c.Tokens = []server.Token{token("desk", "letmein")}
+	})
+	w.problem(w.do("GET", "/metrics", ""), protocol.CodeUnauthorized)
+	w.problem(w.do("GET", "/status", "", "Authorization", "Bearer wrong"), protocol.CodeUnauthorized)
+	if rec := w.do("GET", "/metrics", "", "Authorization", "Bearer letmein"); rec.Body.String() != "page" {
+		t.Errorf("with a token: %d %s", rec.Code, rec.Body)
+	}
+	r := httptest.NewRequest("GET", "/metrics", http.NoBody)
+	r.RemoteAddr = "127.0.0.1:999"
+	rec := httptest.NewRecorder()
+	if w.ServeHTTP(rec, r); rec.Body.String() != "page" {
+		t.Errorf("from this machine: %d %s", rec.Code, rec.Body)
+	}
+	if err := w.SetTokens(nil); err != nil {
+		t.Fatal(err)
+	}
+	if rec := w.do("GET", "/metrics", ""); rec.Body.String() != "page" {
+		t.Errorf("without tokens: %d %s", rec.Code, rec.Body)
+	}
+}
+
 // Each client has its own limit, is told how long to wait, and is let in again after that.
 func TestLimits(t *testing.T) {
 	w := newWorld(t, func(c *server.Config) {

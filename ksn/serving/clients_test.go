@@ -116,6 +116,54 @@ func TestFloodOfClients(t *testing.T) {
 	}
 }
 
+// Where tokens are needed the status page is for who has one, and for this machine; a front on this machine does not open it to the world, and
+// tokens cannot be guessed by asking for it.
+func TestWhoSeesTheStatusPage(t *testing.T) {
+	page := func(w *world) {
+		w.Status = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { fmt.Fprint(rw, "page "+r.URL.Path) })
+	}
+	named := func(w *world) { w.Client = func(*http.Request) string { return "somebody" } }
+	none := func(w *world) { w.Admit = func(http.Header) (string, Limit, bool) { return "", Limit{}, true } }
+	far, here := []string{"from", "192.0.2.1:1"}, []string{"from", "127.0.0.1:1"}
+	with := func(from []string, more ...string) []string { return append(append([]string{}, from...), more...) }
+	for name, c := range map[string]struct {
+		world  []func(*world)
+		header []string
+		want   int
+	}{
+		"no tokens at all":            {nil, far, 200},
+		"no tokens at the moment":     {[]func(*world){none}, far, 200},
+		"from afar":                   {[]func(*world){needToken}, far, 401},
+		"from afar with a token":      {[]func(*world){needToken}, with(far, "Authorization", "Bearer letmein"), 200},
+		"from afar with another":      {[]func(*world){needToken}, with(far, "Authorization", "Bearer x"), 401},
+		"from here":                   {[]func(*world){needToken}, here, 200},
+		"from here by IPv6":           {[]func(*world){needToken}, []string{"from", "[::1]:1"}, 200},
+		"from here, mapped":           {[]func(*world){needToken}, []string{"from", "[::ffff:127.0.0.1]:1"}, 200},
+		"from here for somebody":      {[]func(*world){needToken}, with(here, "X-Forwarded-For", "192.0.2.1"), 401},
+		"from here for somebody else": {[]func(*world){needToken}, with(here, "Forwarded", "for=192.0.2.1"), 401},
+		"from a named client":         {[]func(*world){needToken, named}, here, 401},
+		"from nowhere":                {[]func(*world){needToken}, []string{"from", "@"}, 401},
+	} {
+		for _, path := range []string{"/", "/status", "/status.json", "/metrics"} {
+			rec := newWorld(append(c.world, page)...).do("GET", path, "", c.header...)
+			if rec.Code != c.want || (rec.Body.String() == "page "+path) != (c.want == 200) {
+				t.Errorf("%s: %s: %d %s, want %d", name, path, rec.Code, rec.Body, c.want)
+			}
+			if c.want == 401 {
+				problem(t, rec, protocol.CodeUnauthorized)
+			}
+		}
+	}
+	w := newWorld(needToken, page, func(w *world) { w.Limit = Limit{PerSecond: 1, Burst: 1} })
+	problem(t, w.do("GET", "/metrics", "", far...), protocol.CodeUnauthorized)
+	problem(t, w.do("GET", "/metrics", "", far...), protocol.CodeTooMany)
+	for _, path := range []string{"/healthz", "/readyz", "/description"} {
+		if rec := w.do("GET", path, "", far...); rec.Code != 200 {
+			t.Errorf("%s: %d", path, rec.Code)
+		}
+	}
+}
+
 // Limits that cannot be are refused.
 func TestLimitCheck(t *testing.T) {
 	for _, l := range []Limit{{PerSecond: 1e-9}, {PerSecond: 1e10}, {Burst: -1}, {Burst: 1e9 + 1}, {PerSecond: math.NaN()}} {

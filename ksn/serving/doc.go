@@ -22,6 +22,9 @@
 //
 // HEAD is answered wherever GET is. There are no escapes, queries, doubled slashes or redirects.
 //
+// The status page is not for clients of the network. Where tokens are needed it is shown to who has one, and to this machine without: to a
+// connection from a loopback address, if nothing says that somebody else stands behind it ([Side.Client], Forwarded, X-Forwarded-For).
+//
 // # Limits
 //
 // Each client, which is a token or else an address (the /64 of an IPv6 one), has [Limit.PerSecond] requests, and [Limit.Burst] at once. A request whose

@@ -51,8 +51,10 @@ func (x *Exchange) otherPath(a Answerer, path string) {
 		}
 		return
 	case x.side.Status != nil && slices.Contains([]string{"/", "/status", "/status.json", "/metrics"}, path):
-		x.Status = http.StatusOK
-		x.side.Status.ServeHTTP(x.W, x.R)
+		if x.maySeeStatus() {
+			x.Status = http.StatusOK
+			x.side.Status.ServeHTTP(x.W, x.R)
+		}
 		return
 	default:
 		x.notFound()
@@ -160,6 +162,24 @@ func (x *Exchange) admitted() bool {
 		x.Fail(protocol.NewProblem(protocol.CodeUnauthorized, "unauthorized", detail+".", 0))
 	}
 	return known
+}
+
+// maySeeStatus tells whether the status page is shown: where tokens are needed only to who has one, or to this machine.
+func (x *Exchange) maySeeStatus() bool {
+	if x.side.Admit == nil || x.fromThisMachine() {
+		return true
+	}
+	if name, _, known := x.side.Admit(x.R.Header); known && name == "" {
+		return true
+	}
+	return x.admitted()
+}
+
+// fromThisMachine tells whether nobody but users of this machine can have sent the request, as far as it shows: whoever passes on what others
+// send connects from here too, so that a request that names others does not count.
+func (x *Exchange) fromThisMachine() bool {
+	a, ok := addressOf(x.R)
+	return ok && a.IsLoopback() && x.side.Client == nil && len(x.R.Header["Forwarded"]) == 0 && len(x.R.Header["X-Forwarded-For"]) == 0
 }
 
 // strict refuses what no client of the protocol sends, and what a cache or a proxy on the way could take for something else.
