@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -48,7 +47,7 @@ type deferredRecord struct {
 }
 
 func (d *Deferred) check() error {
-	if _, err := parseKey(d.Key); err != nil {
+	if _, err := protocol.ParseTypedKey(d.Key); err != nil {
 		return err
 	}
 	switch {
@@ -58,12 +57,6 @@ func (d *Deferred) check() error {
 		return dbformat.CheckName(d.Name)
 	}
 	return nil
-}
-
-// parseKey is the inverse of protocol.Key.String.
-func parseKey(s string) (protocol.Key, error) {
-	t, digits, _ := strings.Cut(s, ":")
-	return protocol.ParseKey(protocol.Type(t), digits)
 }
 
 // Defer queues objects until [Store.Undefer], durably and in one transaction. One with the key and path of one that is queued takes its

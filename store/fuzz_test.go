@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/ksn/protocol"
 )
 
 // FuzzCurrent: what parses is encoded as the same bytes; an error comes with nothing.
@@ -98,7 +99,7 @@ func FuzzOverrides(f *testing.F) {
 			return
 		}
 		for i, o := range list {
-			k, err := parseKey(o.Key)
+			k, err := protocol.ParseTypedKey(o.Key)
 			if err != nil || k.String() != o.Key || i > 0 && o.Key <= list[i-1].Key || o.Verdict.Rank() < 2 || len(o.Note) > dbformat.MaxName || !utf8.ValidString(o.Note) || len(o.Signer) > dbformat.MaxName || len(o.Regions) > maxRegions {
 				t.Fatalf("override %d is %+v", i, o)
 			}

@@ -84,7 +84,7 @@ func (f *overridesFile) check() error {
 	}
 	for i := range f.Overrides {
 		o := &f.Overrides[i]
-		if _, err := parseKey(o.Key); err != nil {
+		if _, err := protocol.ParseTypedKey(o.Key); err != nil {
 			return fmt.Errorf("override %.80q: %w", o.Key, err)
 		}
 		if i > 0 && o.Key == f.Overrides[i-1].Key {

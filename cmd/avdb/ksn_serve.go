@@ -337,8 +337,7 @@ func serverOverrides(s *store.Store) ([]server.Override, error) {
 	}
 	var all []server.Override
 	for _, o := range list {
-		t, hash, _ := strings.Cut(o.Key, ":")
-		k, err := protocol.ParseKey(protocol.Type(t), hash)
+		k, err := protocol.ParseTypedKey(o.Key)
 		if err != nil {
 			return nil, err
 		}

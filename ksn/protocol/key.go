@@ -105,6 +105,12 @@ func ParseKey(t Type, s string) (Key, error) {
 	return NewKey(t, sum)
 }
 
+// ParseTypedKey takes a key as [Key.String] writes it, and no other spelling.
+func ParseTypedKey(s string) (Key, error) {
+	t, digits, _ := strings.Cut(s, ":")
+	return ParseKey(Type(t), digits)
+}
+
 // MaxSoftwareField bounds each text that makes a software key, in bytes.
 const MaxSoftwareField = 1024
 

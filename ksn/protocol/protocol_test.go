@@ -61,6 +61,26 @@ func TestSoftwareKeys(t *testing.T) {
 	}
 }
 
+// A key has one text, which gives that key back.
+func TestKeysHaveOneText(t *testing.T) {
+	for _, typ := range Types() {
+		k, err := NewKey(typ, bytes.Repeat([]byte{0xab}, typ.KeySize()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := k.String()
+		if got, err := ParseTypedKey(text); err != nil || got != k {
+			t.Errorf("%s gives %v, %v", text, got, err)
+		}
+		for _, other := range []string{"", strings.ToUpper(text), " " + text, text + " ", text + "0", text[:len(text)-1], k.Hex(), ":" + k.Hex(), "mail:" + k.Hex(), string(typ), string(typ) + ":",
+			string(typ) + "::" + k.Hex(), strings.Replace(text, ":", "/", 1)} {
+			if got, err := ParseTypedKey(other); err == nil {
+				t.Errorf("%q gives %v", other, got)
+			}
+		}
+	}
+}
+
 // Sizes, unknown verdicts and lives, as a client uses them.
 func TestWhatAnAnswerSaysOfAKey(t *testing.T) {
 	k, err := ParseKey(FileSHA1, strings.Repeat("ab", 20))

@@ -2,7 +2,6 @@ package reputation
 
 import (
 	"context"
-	"strings"
 
 	"example.org/avdb/ksn"
 	"example.org/avdb/ksn/protocol"
@@ -54,8 +53,8 @@ func (c *Client) drain(ctx context.Context, step []Deferred, settled OnSettled) 
 	var asked []Deferred
 	var objects []Object
 	for _, d := range step {
-		k, ok := parseKey(d.Key)
-		if !ok {
+		k, err := protocol.ParseTypedKey(d.Key)
+		if err != nil {
 			gone = append(gone, d)
 			continue
 		}
@@ -88,13 +87,6 @@ func (c *Client) drain(ctx context.Context, step []Deferred, settled OnSettled) 
 		}
 	}
 	return len(gone), reason, err
-}
-
-// parseKey reads what protocol.Key.String writes.
-func parseKey(s string) (protocol.Key, bool) {
-	t, digits, _ := strings.Cut(s, ":")
-	k, err := protocol.ParseKey(protocol.Type(t), digits)
-	return k, err == nil
 }
 
 func (c *Client) beginDrain() bool {
