@@ -129,8 +129,14 @@ var guards = []guard{
 		{"ksn/reputation/breaker.go", "return MaxPlainWait", "return MaxWait"},
 	}, "./ksn/reputation", "^TestPlainHTTPSilencesForAnHour$"},
 	{"credentials that every user may read", []fixtures.Edit{
-		{"updater/credentials.go", "st.Mode().Perm()&0o007 != 0", "st == nil"},
+		{"updater/credentials.go", "osfile.KnownToAll(st)", "st == nil"},
 	}, "./updater", "^TestCredentialsThatCannotBeUsed$"},
+	{"a signing key that every user may read", []fixtures.Edit{
+		{"ksn/network/network.go", "osfile.KnownToAll(i)", "i == nil"},
+	}, "./ksn/network", "^TestKeysOpenToAllAreRefused$"},
+	{"a status page that needs no token", []fixtures.Edit{
+		{"ksn/serving/route.go", "if x.maySeeStatus() {", "if x.side.Status != nil {"},
+	}, "./ksn/serving", "^TestWhoSeesTheStatusPage$"},
 	{"a slow source that eats the time of the others", []fixtures.Edit{
 		{"updater/cycle.go", "time.Duration(len(c.list)-i)", "time.Duration(len(c.list[i:i+1]))"},
 	}, "./updater", "^TestSlowSourcesLeaveTimeForTheGoodOne$"},

@@ -25,11 +25,17 @@
 // file for moments, so that the rename is tried again for two seconds. Removing is not: what cannot be removed now
 // waits for the next run.
 //
+// [Replace] does so with what a file is to hold.
+//
 // # Durability
 //
 // A file's bytes are durable after its Sync. [SyncDir] does the same for the names in a folder: after it, renames in that
 // folder survive a power cut. On Linux and macOS it is fsync of the folder, and where a file system cannot do that and says so, a
 // rename is as durable as it gets. On Windows nothing is done: NTFS journals names, and flushing a folder takes rights that updaters lack.
+//
+// # Modes
+//
+// [OpenToAll] and [KnownToAll] judge modes, which Windows has none of: there the answer is no.
 //
 // # Room and place
 //
@@ -129,6 +135,48 @@ func isLinkError(err error) bool {
 // Rename is os.Rename that waits up to two seconds for others to let go of a file in use.
 func Rename(from, to string) error {
 	return retry(func() error { return os.Rename(from, to) }, InUse, time.Now, time.Sleep)
+}
+
+// A Step makes one change to the disk by calling do, or fails in its place, so that tests can end a replacement before and after each of its changes.
+// op is create, write, sync, rename or remove; path is what it is about, from what a rename takes there.
+type Step func(op, path, from string, do func() error) error
+
+// Replace makes path hold exactly what r yields, with this mode whatever the umask: a new file, which create makes on the same file system, is written,
+// synced and renamed. So a crash leaves the old file or the new one, and perhaps a stray one under the name that create gave it; an
+// error leaves the old file, and removes what it can. The new name is durable once [SyncDir] has synced its folder, and not to be built on before. step may be nil.
+func Replace(path string, create func() (*os.File, error), r io.Reader, mode fs.FileMode, step Step) error {
+	if step == nil {
+		step = func(_, _, _ string, do func() error) error { return do() }
+	}
+	var f *os.File
+	err := step("create", path, "", func() (err error) {
+		if f, err = create(); err != nil {
+			return err
+		}
+		return f.Chmod(mode)
+	})
+	if f == nil {
+		return err
+	}
+	if err == nil {
+		err = step("write", path, "", func() error { _, err := io.Copy(f, r); return err })
+	}
+	if err == nil {
+		// Without this sync a power cut after the rename could leave an empty file under path.
+		err = step("sync", path, "", f.Sync)
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		// The moment of change: a crash before it leaves the old file, after it the new one.
+		err = step("rename", path, f.Name(), func() error { return Rename(f.Name(), path) })
+	}
+	if err != nil {
+		// A rename that failed and took effect has left no file to remove; path is the new one, which is as good.
+		_ = step("remove", f.Name(), "", func() error { return os.Remove(f.Name()) })
+	}
+	return err
 }
 
 // InUse tells whether err says that another process holds a file at the moment, in a way that others cannot get round.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -174,5 +176,55 @@ func TestRoomAndPlace(t *testing.T) {
 	}
 	if _, err := FreeBytes(filepath.Join(dir, "none")); err == nil && runtime.GOOS != "windows" {
 		t.Error("there is room in a folder that does not exist")
+	}
+}
+
+// A replacement that ends at any of its steps leaves the old file or the new one, whole, and no other file if it could be removed.
+func TestReplaceAtEachStep(t *testing.T) {
+	broken := errors.New("broken")
+	steps := []string{"create", "write", "sync", "rename"}
+	for _, at := range append(steps, "none") {
+		for _, after := range []bool{false, true} {
+			dir := t.TempDir()
+			path := write(t, filepath.Join(dir, "file"), "old")
+			var seen []string
+			err := Replace(path, func() (*os.File, error) { return os.CreateTemp(dir, "new-*") }, strings.NewReader("new"), 0o640, func(op, about, from string, do func() error) error {
+				seen = append(seen, op)
+				if (op == "remove") == (about == path) || (op == "rename") != (from != "") {
+					t.Errorf("%s is about %s, from %q", op, about, from)
+				}
+				if op != at {
+					return do()
+				}
+				if after {
+					must(t, do())
+				}
+				return broken
+			})
+			want := "old"
+			if at == "none" || at == "rename" && after {
+				want = "new"
+			}
+			b, e := os.ReadFile(path)
+			must(t, e)
+			if (err == nil) != (at == "none") || at != "none" && !errors.Is(err, broken) || string(b) != want {
+				t.Errorf("%s, after %v: %v, the file is %q, want %q", at, after, err, b, want)
+			}
+			left, e := os.ReadDir(dir)
+			must(t, e)
+			if len(left) != 1 {
+				t.Errorf("%s, after %v: %v stay", at, after, left)
+			}
+			if at == "none" && !slices.Equal(seen, steps) {
+				t.Errorf("steps %v", seen)
+			}
+			if i, e := os.Stat(path); at == "none" && runtime.GOOS != "windows" && (e != nil || i.Mode().Perm() != 0o640) {
+				t.Errorf("mode %v, %v", i.Mode(), e)
+			}
+		}
+	}
+	dir := t.TempDir()
+	if err := Replace(filepath.Join(dir, "file"), func() (*os.File, error) { return nil, broken }, strings.NewReader("x"), 0o600, nil); !errors.Is(err, broken) {
+		t.Errorf("%v", err)
 	}
 }

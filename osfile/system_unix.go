@@ -28,6 +28,9 @@ func OpenToAll(i fs.FileInfo) bool {
 	return i.Mode().Perm()&0o002 != 0 && (!i.IsDir() || i.Mode()&fs.ModeSticky == 0)
 }
 
+// KnownToAll tells whether every user may read a file, or do more with it: no place for a secret. A group may, since services run under one.
+func KnownToAll(i fs.FileInfo) bool { return i.Mode().Perm()&0o007 != 0 }
+
 // FreeBytes is the room that this user has on the file system of dir, which must exist, in bytes.
 func FreeBytes(dir string) (int64, error) {
 	var st syscall.Statfs_t

@@ -23,6 +23,9 @@ func HardLinked(fs.FileInfo) bool { return false }
 // OpenToAll tells whether every user may write. It is not known here, where rights are inherited from the folder above.
 func OpenToAll(fs.FileInfo) bool { return false }
 
+// KnownToAll tells whether every user may read a file, or do more with it: not known here.
+func KnownToAll(fs.FileInfo) bool { return false }
+
 // FreeBytes is the room that this user has on the file system of dir, which must exist, in bytes.
 func FreeBytes(dir string) (int64, error) {
 	p, err := windows.UTF16PtrFromString(dir)

@@ -41,39 +41,14 @@ func (f files) mkdir(name string, mode fs.FileMode) error {
 }
 
 // replace makes name hold exactly what r yields, durably up to the folder entry, which [files.syncDir] completes:
-// the bytes are written to a temporary file in tmp (same file system) and synced before the rename, so a crash leaves
-// the old file or the new one, and at most a stray file in tmp.
+// a crash leaves the old file or the new one, and at most a stray file in tmp, on the same file system, which the next refresh, or the next
+// publishing run, removes. A power cut may still bring the old file back until the caller has synced the folder: before that it must not
+// build on the new one.
 func (f files) replace(tmp, name string, r io.Reader, mode fs.FileMode) error {
-	var t *os.File
-	// A crash from here to the rename leaves name as it was and a file in tmp, which the next refresh, or the next
-	// publishing run, removes.
-	err := f.step("create", name, func() (err error) {
-		if t, err = os.CreateTemp(tmp, "new-*"); err != nil {
-			return err
-		}
-		return t.Chmod(mode)
+	err := osfile.Replace(name, func() (*os.File, error) { return os.CreateTemp(tmp, "new-*") }, r, mode, func(op, path, from string, do func() error) error {
+		return f.do(DiskCall{Op: op, Path: path, From: from}, do)
 	})
-	if err == nil {
-		err = f.step("write", name, func() error { _, err := io.Copy(t, r); return err })
-	}
-	if err == nil {
-		// Without this sync a power cut after the rename could leave an empty file under name.
-		err = f.step("sync", name, t.Sync)
-	}
-	if t == nil {
-		return err
-	}
-	if e := t.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		// The moment of change: a crash before it leaves the old file, after it the new one. A power cut may still bring the
-		// old one back until the caller has synced the folder: before that it must not build on the new one.
-		err = f.do(DiskCall{Op: "rename", Path: name, From: t.Name()}, func() error { return osfile.Rename(t.Name(), name) })
-	}
 	if err != nil {
-		// A rename that failed and took effect has left no file to remove; name is the new one, which is as good.
-		_ = f.step("remove", t.Name(), func() error { return os.Remove(t.Name()) })
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil

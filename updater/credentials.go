@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -222,7 +221,7 @@ func (r *resolver) file(what, path string, secret bool) []byte {
 	case err != nil:
 		r.fail(path, what+" cannot be read", "check the disk")
 		return nil
-	case secret && runtime.GOOS != "windows" && st.Mode().Perm()&0o007 != 0:
+	case secret && osfile.KnownToAll(st):
 		r.fail(path, fmt.Sprintf("%s can be read by every user of this machine (mode %04o) and is not used", what, st.Mode().Perm()), "run chmod o= "+path)
 		return nil
 	}

@@ -4,11 +4,13 @@
 //	DIR/keys/provider.pem     the provider's own key (0600): signs provider files; only [Create] needs it, keep it off servers
 //	DIR/keys/reputation.pem   the key that signs answers (0600): what a server needs
 //
-// It promises that a crash leaves the folder before or after a change, that keys are never readable by others, and that a provider file
+// It promises that a crash leaves the folder before or after a change, that keys are made for their owner alone, that one which every user may read is not
+// used ([KeyError]; on Windows, which has no modes, this is not known), and that a provider file
 // is not replaced by one that devices would refuse.
 package network
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -162,19 +164,51 @@ func Open(dir string) (Network, error) {
 
 // ReadFile reads and verifies a provider file. Errors match [protocol.ErrInvalid] or [protocol.ErrUntrusted], or are those of the disk.
 func ReadFile(name string) (protocol.ProviderFile, error) {
-	b, err := read(name, protocol.MaxProvider)
+	f, err := osfile.Open(name)
 	if err != nil {
 		return protocol.ProviderFile{}, err
 	}
-	f, err := protocol.OpenProvider(b)
+	defer f.Close()
+	b, err := read(f, protocol.MaxProvider)
+	if err != nil {
+		return protocol.ProviderFile{}, err
+	}
+	p, err := protocol.OpenProvider(b)
 	if err != nil {
 		return protocol.ProviderFile{}, fmt.Errorf("%s: %w", name, err)
 	}
-	return f, nil
+	return p, nil
+}
+
+// A KeyError says that a private key lies open to every user of this machine. It is not used, for somebody may have it by now.
+type KeyError struct {
+	Path string
+	Mode fs.FileMode
+}
+
+func (e *KeyError) Error() string {
+	return fmt.Sprintf("%s: the private key can be read by every user of this machine (mode %04o) and is not used; %s", e.Path, e.Mode.Perm(), e.Remedy())
+}
+
+// Remedy is what to do about it.
+func (e *KeyError) Remedy() string {
+	return "run chmod o= " + e.Path
 }
 
 func readKey(name string) (*protocol.SigningKey, error) {
-	b, err := read(name, protocol.MaxKeyFile)
+	f, err := osfile.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	i, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if osfile.KnownToAll(i) {
+		return nil, &KeyError{name, i.Mode()}
+	}
+	b, err := read(f, protocol.MaxKeyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -185,45 +219,23 @@ func readKey(name string) (*protocol.SigningKey, error) {
 	return k, nil
 }
 
-func read(name string, limit int64) ([]byte, error) {
-	f, err := osfile.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
+func read(f *os.File, limit int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("%s: more than %d bytes", name, limit)
+		err = fmt.Errorf("%s: more than %d bytes", f.Name(), limit)
 	}
 	return b, err
 }
 
-// replace puts a file into dir: a temporary one, synced, renamed, the folder synced. A crash leaves the old file or the new one, and perhaps
-// the temporary one, which the next run replaces.
+// replace puts a file into dir, durably. A crash leaves the old file or the new one, and perhaps a temporary one, which the next run replaces.
 func replace(dir, name string, b []byte, mode fs.FileMode) error {
 	tmp := filepath.Join(dir, "."+name+".tmp")
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
+	create := func() (*os.File, error) { return os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode) }
+	if err := osfile.Replace(filepath.Join(dir, name), create, bytes.NewReader(b), mode, nil); err != nil {
 		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Chmod(mode) // whatever the umask
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = osfile.Rename(tmp, filepath.Join(dir, name))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp))
 	}
 	return osfile.SyncDir(dir)
 }

@@ -116,3 +116,56 @@ func TestOpenRefusesAForeignKey(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// A key that every user may read is not used, by whatever reads it, and the error names the file and what to do. A group may read it: services run under one.
+func TestKeysOpenToAllAreRefused(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no modes")
+	}
+	dir := t.TempDir()
+	if _, err := Create(dir, options()); err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(dir, "keys", reputationKey)
+	for mode, refused := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o660: false, 0o604: true, 0o644: true, 0o602: true, 0o601: true} {
+		if err := os.Chmod(key, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open(dir)
+		_, again := Create(dir, options())
+		for _, err := range []error{err, again} {
+			e, ok := errors.AsType[*KeyError](err)
+			if ok != refused || !refused && err != nil {
+				t.Errorf("%04o: %v", mode, err)
+			}
+			if ok && (e.Path != key || e.Remedy() != "run chmod o= "+key || !strings.Contains(err.Error(), key)) {
+				t.Errorf("%04o: %v", mode, err)
+			}
+		}
+	}
+}
+
+// What a crash left of a file, also of a key, does not stop the next run and does not stay.
+func TestWhatACrashLeft(t *testing.T) {
+	dir := t.TempDir()
+	stray := []string{filepath.Join(dir, ".provider.json.tmp"), filepath.Join(dir, "keys", ".reputation.pem.tmp")}
+	if err := os.MkdirAll(filepath.Join(dir, "keys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range stray {
+		if err := os.WriteFile(name, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Create(dir, options()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err != nil {
+		t.Error(err)
+	}
+	for _, name := range stray {
+		if _, err := os.Lstat(name); err == nil {
+			t.Errorf("%s stays", name)
+		}
+	}
+}

@@ -113,7 +113,7 @@ var weakened = []struct {
 	{"CURRENT is written under its own name", "TestTornWrites", "all", []fixtures.Edit{
 		{"store/store.go", "\ttemp, err := s.tempPath(path)", "\ttemp, err := path, s.files.Remove(path)"}}},
 	{"floors are not synced before the rename", "TestPowerCut", "all", []fixtures.Edit{
-		{"signing/files.go", `err = f.step("sync", name, t.Sync)`, "err = nil"}}},
+		{"osfile/osfile.go", `err = step("sync", path, "", f.Sync)`, "err = nil"}}},
 	{"a failed write is not noticed", "TestFailingCalls", "delta * ENOSPC", []fixtures.Edit{
 		{"store/store.go", "\t_, err = f.Write(b)", "\t_, _ = f.Write(b)"}}},
 	{"the old CURRENT is removed first", "TestKilled", "all", []fixtures.Edit{
