@@ -127,6 +127,58 @@ func (c Counters) Settle() Counters {
 	return c
 }
 
+// Covered tells whether a process that starts from stored, after [Counters.Resume], counts all that c has used up of daily numbers.
+func (c Counters) Covered(stored Counters) bool {
+	for id, s := range c.Records {
+		if w := stored.Records[id]; s.Used > 0 && (w.Day != s.Day || w.Leased < s.Used) {
+			return false
+		}
+	}
+	return true
+}
+
+// Merge is what to store and to go on from, where stored may hold what other processes wrote since base was the same for all: what they leased counts
+// as used here, and the leases of all are stored. Buckets are those of whoever asked last: they fill within minutes, and a device seldom has
+// two processes that ask.
+func (c Counters) Merge(base, stored Counters) Counters {
+	out := Counters{Ceiling: laterBucket(stored.Ceiling, c.Ceiling), Records: map[string]Spent{}}
+	for id, o := range c.Records {
+		s, known := stored.Records[id]
+		switch {
+		case !known || s.Day < o.Day:
+		case s.Day > o.Day:
+			s.Used = max(s.Used, s.Leased)
+			o = s
+		default:
+			others := s.Leased
+			if b := base.Records[id]; b.Day == s.Day {
+				others -= b.Leased
+			} else if b.Day > s.Day {
+				others = 0
+			}
+			o.Used, o.Leased = max(0, o.Used+others), max(0, o.Leased+others)
+			o.Rate = laterBucket(s.Rate, o.Rate)
+		}
+		out.Records[id] = o
+	}
+	for id, s := range stored.Records {
+		if _, ours := out.Records[id]; !ours {
+			if _, dropped := base.Records[id]; !dropped {
+				s.Used = max(s.Used, s.Leased)
+				out.Records[id] = s
+			}
+		}
+	}
+	return out
+}
+
+func laterBucket(a, b Bucket) Bucket {
+	if a.At > b.At {
+		return a
+	}
+	return b
+}
+
 // A Ledger counts what became of questions, for status and support. Its zero value says that
 // nothing was asked. It holds no names and no keys.
 type Ledger struct {

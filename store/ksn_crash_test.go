@@ -38,6 +38,13 @@ func remember(state string) func(*Store) error {
 	}
 }
 
+func rememberProxy(state string) func(*Store) error {
+	return func(s *Store) error {
+		var v remembered
+		return s.UpdateKSNProxy(&v, func(bool) error { v.State = state; return nil })
+	}
+}
+
 func deferTwo(s *Store) error {
 	return s.Defer([]Deferred{{Key: objectKey(1), Path: "/a", Since: day(1)}, {Key: objectKey(2), Path: "/b", Since: day(2)}})
 }
@@ -76,6 +83,7 @@ var writes = []write{
 	{"remember first", nil, remember("new")},
 	{"remember", remember("old"), remember("new")},
 	{"remember in the place of damage", damage((*Store).statePath), remember("new")},
+	{"remember what a proxy counted", both(remember("of the client"), rememberProxy("old")), rememberProxy("new")},
 	{"defer first", nil, deferTwo},
 	{"defer", deferTwo, func(s *Store) error { return s.Defer([]Deferred{{Key: objectKey(1), Path: "/a", Tries: 1}}) }},
 	{"undefer", deferTwo, func(s *Store) error {
@@ -115,6 +123,8 @@ func kept(t *testing.T, s *Store) string {
 		out = append(out, fmt.Sprint(what))
 	}
 	_, err := s.ReadKSN(&v)
+	add(v, err)
+	_, err = s.ReadKSNProxy(&v)
 	add(v, err)
 	list, err := s.DeferredObjects(0)
 	add(list, err)

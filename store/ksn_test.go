@@ -65,6 +65,29 @@ func TestKSNRecord(t *testing.T) {
 	}
 }
 
+// What a proxy keeps and what a client keeps are two records.
+func TestKSNProxyRecord(t *testing.T) {
+	s := newMemoryStore(t)
+	var v remembered
+	must(t, s.UpdateKSN(&v, func(bool) error { v.State = "client"; return nil }))
+	if ok, err := s.ReadKSNProxy(&v); ok || err != nil || v.State != "" {
+		t.Errorf("a proxy finds %v, %v, %+v", ok, err, v)
+	}
+	must(t, s.UpdateKSNProxy(&v, func(ok bool) error {
+		if ok {
+			t.Errorf("the first change finds %+v", v)
+		}
+		v.State = "proxy"
+		return nil
+	}))
+	if ok, err := s.ReadKSN(&v); !ok || err != nil || v.State != "client" {
+		t.Errorf("a client finds %v, %v, %+v", ok, err, v)
+	}
+	if ok, err := s.ReadKSNProxy(&v); !ok || err != nil || v.State != "proxy" {
+		t.Errorf("a proxy finds %v, %v, %+v", ok, err, v)
+	}
+}
+
 // A record of another engine that does not fit is absent as a whole, and the next change takes its place.
 func TestKSNRecordOfAnotherShape(t *testing.T) {
 	s := newMemoryStore(t)

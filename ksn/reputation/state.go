@@ -93,7 +93,7 @@ func merge(stored, base, ours state) state {
 	out := ours
 	out.Link = mergeLinks(stored.Link, ours.Link)
 	out.Ledger = mergeLedgers(stored.Ledger, base.Ledger, ours.Ledger)
-	out.Counters = mergeCounters(stored.Counters, base.Counters, ours.Counters)
+	out.Counters = ours.Counters.Merge(base.Counters, stored.Counters)
 	out.Routes = map[string]routeState{}
 	maps.Copy(out.Routes, ours.Routes)
 	for id, r := range stored.Routes {
@@ -165,45 +165,4 @@ func mergeLedgers(stored, base, ours ksn.Ledger) ksn.Ledger {
 		delete(out.SuppressedBy, slices.MinFunc(ids, func(a, b string) int { return int(out.SuppressedBy[a] - out.SuppressedBy[b]) }))
 	}
 	return out
-}
-
-// mergeCounters counts what other processes leased since base as used here, and stores the leases of all. Buckets are those of whoever asked
-// last: they fill within minutes, and a device seldom has two processes that ask.
-func mergeCounters(stored, base, ours ksn.Counters) ksn.Counters {
-	out := ksn.Counters{Ceiling: laterBucket(stored.Ceiling, ours.Ceiling), Records: map[string]ksn.Spent{}}
-	for id, o := range ours.Records {
-		s, known := stored.Records[id]
-		switch {
-		case !known || s.Day < o.Day:
-		case s.Day > o.Day:
-			s.Used = max(s.Used, s.Leased)
-			o = s
-		default:
-			others := s.Leased
-			if b := base.Records[id]; b.Day == s.Day {
-				others -= b.Leased
-			} else if b.Day > s.Day {
-				others = 0
-			}
-			o.Used, o.Leased = max(0, o.Used+others), max(0, o.Leased+others)
-			o.Rate = laterBucket(s.Rate, o.Rate)
-		}
-		out.Records[id] = o
-	}
-	for id, s := range stored.Records {
-		if _, ours := out.Records[id]; !ours {
-			if _, dropped := base.Records[id]; !dropped {
-				s.Used = max(s.Used, s.Leased)
-				out.Records[id] = s
-			}
-		}
-	}
-	return out
-}
-
-func laterBucket(a, b ksn.Bucket) ksn.Bucket {
-	if a.At > b.At {
-		return a
-	}
-	return b
 }
