@@ -87,7 +87,7 @@ func (a *app) proxyKSN(ctx context.Context, o proxyFlags) error {
 	own := &restricted{d: d}
 	own.read(ctx)
 	p, err = proxy.New(proxy.Config{Provider: &f, Upstreams: o.upstream, Token: d.token, Agent: "avdb-ksn-proxy/" + readVersion().Version,
-		Restrictions: own.get, Install: d.settings.Install, CacheBytes: bytes, Limit: limit, Status: page.Handler(), Collector: metrics, Log: a.logger()})
+		Restrictions: own.get, Install: d.settings.Install, Memory: d.store, CacheBytes: bytes, Limit: limit, Status: page.Handler(), Collector: metrics, Log: a.logger()})
 	if err != nil {
 		return usagef("%v", err)
 	}

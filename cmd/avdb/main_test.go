@@ -306,7 +306,8 @@ func cmdGlob(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdRestrict writes a restriction set with a record that disables look-ups for a day, and one that
-// limits them later: restrict FILE EPOCH; or with one record for a day that does what the JSON fields say: restrict FILE EPOCH FIELDS. Sets must not live longer than 30 days, so they cannot stand in scripts.
+// limits them later: restrict FILE EPOCH; or with one record for a day that does what the JSON fields say: restrict FILE EPOCH FIELDS. Sets must not live
+// longer than 30 days, so they cannot stand in scripts.
 func cmdRestrict(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 || len(args) > 3 {
 		ts.Fatalf("usage: restrict FILE EPOCH [FIELDS]")

@@ -44,10 +44,9 @@ type Config struct {
 	Token     func() string          // sent to upstreams over https, and on this machine, as a bearer token; nil or "": none
 	Agent     string                 // User-Agent; "" for "avdb-ksn-proxy"
 
-	Restrictions func() *ksn.Set    // those in force; nil: none
-	Install      string             // id of this proxy in hex: only its hashes decide, it goes nowhere
-	Counters     ksn.Counters       // what restrictions have counted so far: those of the last process, after Resume
-	Save         func(ksn.Counters) // called when they should be written soon; nil: they end with the process
+	Restrictions func() *ksn.Set // those in force; nil: none
+	Install      string          // id of this proxy in hex: only its hashes decide, it goes nowhere
+	Memory       Memory          // keeps what restrictions have counted; nil: it ends with the process
 
 	CacheBytes  int64         // that answers may take in memory; 0 for DefaultCacheBytes
 	MaxUpstream int           // look-ups sent upstream at once, besides a quarter as many statistics and one request for info; 0 for DefaultMaxUpstream
@@ -111,9 +110,6 @@ func (c *Config) defaults() {
 	}
 	if c.Restrictions == nil {
 		c.Restrictions = func() *ksn.Set { return nil }
-	}
-	if c.Save == nil {
-		c.Save = func(ksn.Counters) {}
 	}
 	if c.Collector == nil {
 		c.Collector = nobody{}

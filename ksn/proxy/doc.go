@@ -12,9 +12,12 @@
 //   - What it uses is bounded: requests to upstreams and the time that they take, questions and devices that wait for them, the cache.
 //     Whoever comes when all of that is used gets 503 with a time to wait, and what is in the cache is answered all the same.
 //   - Restrictions hold for what is sent, and never for what is known: the cache is asked before them.
+//   - What restrictions have counted outlives the process where there is a [Memory]: after an end in good order nothing of a daily number is lost, after a
+//     kill at most what is leased and not used: a lease and a half, of a sixteenth each. A kill never adds to it, unless the Memory failed before: what goes
+//     upstream was counted there first. Rates are at most two seconds older.
 //   - A refusal by an upstream (429, 451) is honoured and passed on; no other upstream is asked instead.
-//   - There is no clock, file or log of its own, and no goroutine but for exchanges that were asked for: each has a deadline, and [Proxy.Close]
-//     ends them all.
+//   - There is no clock, file or log of its own, and no goroutine but for exchanges that were asked for, each with a deadline, and one that
+//     writes to the Memory, where there is one: [Proxy.Close] ends them all.
 //
 // # Paths
 //

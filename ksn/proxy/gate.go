@@ -13,12 +13,18 @@ import (
 type gate struct {
 	p        *Proxy
 	facts    ksn.Facts
+	memory   Memory        // nil: what is counted ends with the process
+	counted  chan struct{} // holds one signal: there is something to be written soon,
+	hurry    chan struct{} // now
 	mu       sync.Mutex
 	counters ksn.Counters
+	stored   ksn.Counters  // as memory has them
+	failing  bool          // the last write failed
+	wrote    chan struct{} // closed at the end of the next write
 }
 
 func newGate(p *Proxy) *gate {
-	return &gate{p: p, facts: ksn.Facts{Install: p.c.Install}, counters: p.c.Counters}
+	return &gate{p: p, facts: ksn.Facts{Install: p.c.Install}, counted: make(chan struct{}, 1), hurry: make(chan struct{}, 1), wrote: make(chan struct{})}
 }
 
 // pass lets a request go upstream, or says what holds it back.
@@ -36,8 +42,11 @@ func (g *gate) pass(s ksn.Service, o ksn.Object, key string) error {
 	}
 	g.mu.Unlock()
 	if d.Allowed {
-		if d.Save {
-			g.p.c.Save(next)
+		switch {
+		case d.Save:
+			signal(g.hurry)
+		case len(next.Records) > 0:
+			signal(g.counted)
 		}
 		return nil
 	}

@@ -62,17 +62,23 @@ func New(c Config) (*Proxy, error) {
 	}
 	p.client = &http.Client{Transport: c.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	p.exchanges.New = func() any { return &exchange{} }
+	p.gate.remember(c.Memory)
 	return p, nil
 }
 
-// Close ends all exchanges with upstreams, and returns when they have ended. What is asked afterwards is answered from the cache only.
+// Close ends all exchanges with upstreams, writes what restrictions have counted, and returns when all that has ended. What is asked afterwards is
+// answered from the cache only.
 func (p *Proxy) Close() {
 	p.mu.Lock()
+	again := p.closed
 	p.closed = true
 	p.mu.Unlock()
 	p.cancel()
 	p.wg.Wait()
 	p.client.CloseIdleConnections()
+	if !again && p.gate.memory != nil && len(p.gate.used().Records) > 0 {
+		p.gate.write(true)
+	}
 }
 
 // begin takes part in what Close waits for, unless it was called.
@@ -85,7 +91,7 @@ func (p *Proxy) begin() bool {
 	return !p.closed
 }
 
-// Counters are what restrictions have counted, for the next process.
+// Counters are what restrictions have counted.
 func (p *Proxy) Counters() ksn.Counters { return p.gate.used() }
 
 // Ready says why no new answers can be got now; nil if they can, or nothing is known against it.

@@ -104,6 +104,7 @@ func (p *Proxy) forward(ctx context.Context, q *question) error {
 	if e := p.held(p.c.Now()); e != nil {
 		return e
 	}
+	p.gate.covered(ctx)
 	for _, u := range p.upstreams {
 		if ctx.Err() != nil {
 			break
