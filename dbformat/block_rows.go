@@ -34,8 +34,8 @@ func parseRowBlock(data []byte, id SectionID, p uint8, index int) (rowBlock, err
 		return rowBlock{}, corrupt(what(), int64(len(data)), "ends within the first %d bytes", rowHead)
 	}
 	rows, w := int64(binary.BigEndian.Uint32(data)), int64(data[4])
-	if w > 4 {
-		return rowBlock{}, corrupt(what(), 4, "sizes of %d bytes, at most 4 are defined", w)
+	if most := int64(sizeWidth(id.maxSize())); w > most {
+		return rowBlock{}, corrupt(what(), 4, "sizes of %d bytes, at most %d are defined", w, most)
 	}
 	keyBits := int64(8*id.Algorithm().Size()) - int64(p)
 	keys := (rows*keyBits + 7) / 8
@@ -211,7 +211,7 @@ func (b RecordBlock) Check() error {
 			}
 		}
 		n := int(b.lens[i])
-		if isDefaultName(b.id.Algorithm(), key, b.names[off:off+n]) {
+		if isDefaultName(b.id, key, b.names[off:off+n]) {
 			return corrupt(what, -1, "row %d spells the default name", i)
 		}
 		off += n
@@ -234,10 +234,14 @@ func (b RecordBlock) FindSize(hash []byte, size uint32) int {
 	return b.find(first, end, hash, size)
 }
 
-// isDefaultName tells whether name is DefaultName(a, hash), without building it
+// isDefaultName tells whether name is the section's DefaultName of hash, without building it
 // unless it looks like it.
-func isDefaultName(a Algorithm, hash, name []byte) bool {
-	return len(name) > 5 && string(name[:5]) == "Hash." && string(name) == DefaultName(a, hash)
+func isDefaultName(id SectionID, hash, name []byte) bool {
+	word := "Hash."
+	if id.OfURLs() {
+		word = "URL."
+	}
+	return len(name) > len(word) && string(name[:len(word)]) == word && string(name) == id.DefaultName(hash)
 }
 
 // CheckTails proves that the rows of a rest block are those of range r of the light
@@ -266,7 +270,7 @@ func CheckTails(light PrefixBlock, r int, rest TailBlock) error {
 			}
 		}
 		n := int(rest.lens[i])
-		if isDefaultName(rest.id.Algorithm(), hash[:], rest.names[off:off+n]) {
+		if isDefaultName(rest.id, hash[:], rest.names[off:off+n]) {
 			return corrupt(what, -1, "row %d spells the default name", i)
 		}
 		off += n

@@ -35,21 +35,34 @@ func Build(c *Content, p Params) (light, rest *MemLayer, err error) {
 		rest:  newAssembler("rest layer", Rest, &restSink),
 		p:     p,
 	}
-	for _, id := range slices.Sorted(maps.Keys(c.Sections)) {
+	ids := slices.Sorted(maps.Keys(c.Sections))
+	texts, _ := slices.BinarySearch(ids, ClassIgnore.Section(0)) // where ignore and selftest have their place
+	if err := b.sections(c, ids[:texts]); err != nil {
+		return nil, nil, err
+	}
+	if err := b.texts(c); err != nil {
+		return nil, nil, err
+	}
+	if err := b.sections(c, ids[texts:]); err != nil {
+		return nil, nil, err
+	}
+	return &MemLayer{b.light.h, lightSink.blocks}, &MemLayer{b.rest.h, restSink.blocks}, nil
+}
+
+// sections writes sections of records.
+func (b *builder) sections(c *Content, ids []SectionID) error {
+	for _, id := range ids {
 		if !id.Valid() || !id.Rows() {
-			return nil, nil, contentError(id.String(), "holds no records")
+			return contentError(id.String(), "holds no records")
 		}
 		if len(c.Sections[id]) == 0 {
 			continue
 		}
 		if err := b.records(id, c.Sections[id]); err != nil {
-			return nil, nil, contentFailure(id.String(), err)
+			return contentFailure(id.String(), err)
 		}
 	}
-	if err := b.texts(c); err != nil {
-		return nil, nil, err
-	}
-	return &MemLayer{b.light.h, lightSink.blocks}, &MemLayer{b.rest.h, restSink.blocks}, nil
+	return nil
 }
 
 // contentFailure turns a format's limit into what it is when one builds: an error of
@@ -76,7 +89,7 @@ func (b *builder) records(id SectionID, records []Record) error {
 	if !id.Split() {
 		return b.whole(s, records, rows)
 	}
-	s.P = b.p.Prefix
+	s.P = b.p.prefix(id)
 	return b.split(s, records, rows)
 }
 
@@ -106,7 +119,7 @@ func addRows(enc *rowEncoder, s SectionHeader, r uint64, records []Record, rows 
 			break
 		}
 		name := []byte(rec.Name)
-		if isDefaultName(a, hash, name) {
+		if isDefaultName(s.ID, hash, name) {
 			name = nil
 		}
 		enc.add(hash, int(s.P), rec.Size, name)
@@ -186,7 +199,7 @@ func sortRecords(id SectionID, records []Record) ([]int32, error) {
 	size := id.Algorithm().Size()
 	starts := make([]int32, 1<<16+1)
 	for i := range records {
-		if err := checkRecord(&records[i], size); err != nil {
+		if err := checkRecord(id, &records[i]); err != nil {
 			return nil, contentError(id.String(), "record %x: %v", records[i].Hash[:size], err)
 		}
 		starts[int(binary.BigEndian.Uint16(records[i].Hash[:]))+1]++
@@ -222,14 +235,15 @@ func sortRecords(id SectionID, records []Record) ([]int32, error) {
 	return rows, nil
 }
 
-func checkRecord(r *Record, size int) error {
+func checkRecord(id SectionID, r *Record) error {
+	size := id.Algorithm().Size()
 	for _, c := range r.Hash[size:] {
 		if c != 0 {
 			return fmt.Errorf("hash is longer than %d bytes", size)
 		}
 	}
-	if r.Size > MaxSize {
-		return fmt.Errorf("size %d, at most %d is allowed", r.Size, MaxSize)
+	if most := id.maxSize(); r.Size > most {
+		return fmt.Errorf("size %d, at most %d is allowed", r.Size, most)
 	}
 	if r.Name == "" {
 		return nil

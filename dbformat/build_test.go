@@ -6,9 +6,11 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -38,6 +40,20 @@ func records(a dbformat.Algorithm, n int, seed uint64) []dbformat.Record {
 
 func pick(rng *rand.Rand, words ...string) string { return words[rng.IntN(len(words))] }
 
+// urls is the section of URLs.
+var urls = dbformat.ClassURL.Section(dbformat.SHA256)
+
+// recordsOf makes records that the section can have.
+func recordsOf(id dbformat.SectionID, n int, seed uint64) []dbformat.Record {
+	out := records(id.Algorithm(), n, seed)
+	for i := range out {
+		if id.OfURLs() {
+			out[i].Size = dbformat.AnySize
+		}
+	}
+	return out
+}
+
 // sample is content with every kind of section.
 func sample(n int, seed uint64) *dbformat.Content {
 	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{}}
@@ -47,6 +63,7 @@ func sample(n int, seed uint64) *dbformat.Content {
 			n = n*2/3 + 1
 		}
 	}
+	c.Sections[urls] = recordsOf(urls, n, seed+uint64(dbformat.ClassURL))
 	c.Ignore = []string{"Win.Test.Ignored-2", "Win.Test.Ignored-1", "Naïve.Näme"}
 	c.Vectors = []dbformat.Vector{
 		{Section: "hash/sha256", Content: []byte("self-test content"), Light: dbformat.ExpectSuspected, Full: dbformat.ExpectMalicious},
@@ -211,14 +228,14 @@ func TestBuildDoesNotDependOnOrder(t *testing.T) {
 }
 
 func TestDefaultNameIsNotStored(t *testing.T) {
-	for _, class := range []dbformat.Class{dbformat.ClassHash, dbformat.ClassWhole} {
+	for _, class := range []dbformat.Class{dbformat.ClassHash, dbformat.ClassWhole, dbformat.ClassURL} {
 		id := class.Section(dbformat.SHA256)
-		a, b := records(dbformat.SHA256, 10, 3), records(dbformat.SHA256, 10, 3)
+		a, b := recordsOf(urls, 10, 3), recordsOf(urls, 10, 3)
 		for i := range a {
 			a[i].Name = ""
-			b[i].Name = dbformat.DefaultName(dbformat.SHA256, b[i].Hash[:])
+			b[i].Name = id.DefaultName(b[i].Hash[:])
 		}
-		p := dbformat.Params{Prefix: 28}
+		p := dbformat.Params{Prefix: 28, URLPrefix: 32}
 		la, ra := build(t, &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{id: a}}, p)
 		lb, rb := build(t, &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{id: b}}, p)
 		if la.Header().Digest() != lb.Header().Digest() || ra.Header().Digest() != rb.Header().Digest() {
@@ -252,7 +269,10 @@ func TestBuildRefuses(t *testing.T) {
 		"name too long":       {one(md, dbformat.Record{Name: strings.Repeat("n", 256)}), "hash/md5"},
 		"block too large":     {one(md, big...), "hash/md5"},
 		"records for ignore":  {one(dbformat.ClassIgnore.Section(0), dbformat.Record{}), "ignore"},
-		"unknown section":     {one(0x0801, dbformat.Record{}), "0x0801"},
+		"unknown section":     {one(0x0901, dbformat.Record{}), "0x0901"},
+		"URL by MD5":          {one(0x0801, dbformat.Record{}), "url/md5"},
+		"URL with a size":     {one(urls, dbformat.Record{Size: 7}), "url/sha256"},
+		"URL without a width": {one(urls, dbformat.Record{}), "url/sha256"},
 		"ignored name twice":  {&dbformat.Content{Ignore: []string{"a", "a"}}, "ignore"},
 		"ignored name empty":  {&dbformat.Content{Ignore: []string{""}}, "ignore"},
 		"vector twice":        {&dbformat.Content{Vectors: []dbformat.Vector{{}, {}}}, "selftest"},
@@ -345,6 +365,66 @@ func TestParamsAreKept(t *testing.T) {
 	}
 }
 
+// URLs have a width of their own, which their number alone chooses, and keeps as that of files is kept. What was stored before there were
+// URLs says nothing about them.
+func TestURLsHaveAWidthOfTheirOwn(t *testing.T) {
+	content := func(files, links int) *dbformat.Content {
+		return &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{
+			dbformat.ClassHash.Section(dbformat.SHA256): make([]dbformat.Record, files), urls: make([]dbformat.Record, links)}}
+	}
+	var before dbformat.Params
+	if err := json.Unmarshal([]byte(`{"rows":16384,"prefix":36,"cuts":{"hash/sha256":{"b":3,"k":1}}}`), &before); err != nil {
+		t.Fatal(err)
+	}
+	first := dbformat.ChooseParams(content(1<<14, 1<<10), &before)
+	if first.Rows != 1<<14 || first.Prefix != 36 || first.URLRows != 1<<10 || first.URLPrefix != 40 { // 10 bits, 5 for 30 expressions, and 22
+		t.Fatalf("%+v for 2^14 files and 2^10 URLs, want p 36 and 40", first)
+	}
+	for n, want := range map[int]uint64{1 << 12: 1 << 10, 1<<12 + 1: 1<<12 + 1, 1 << 6: 1 << 10, 1<<6 - 1: 1<<6 - 1} {
+		if got := dbformat.ChooseParams(content(1<<14, n), &first); got.URLRows != want || got.Rows != 1<<14 {
+			t.Errorf("%d URLs after 2^10: chosen for %d, and %d files; want %d and 2^14", n, got.URLRows, got.Rows, want)
+		}
+	}
+	if got := dbformat.ChooseParams(content(1<<14, 0), &first); got.URLRows != 0 || got.URLPrefix != 0 {
+		t.Errorf("%+v without URLs", got)
+	}
+	for _, p := range []dbformat.Params{before, first} {
+		var again dbformat.Params
+		if b, err := json.Marshal(p); err != nil || json.Unmarshal(b, &again) != nil || !reflect.DeepEqual(p, again) {
+			t.Errorf("%+v is read back as %+v", p, again)
+		}
+	}
+}
+
+// Only a layer with URLs asks for an engine that knows them.
+func TestEngineLevels(t *testing.T) {
+	c := sample(20, 3)
+	p := dbformat.ChooseParams(c, nil)
+	with, rest := build(t, c, p)
+	delete(c.Sections, urls)
+	without, _ := build(t, c, p)
+	if a, b, r := with.Header().EngineLevel(), without.Header().EngineLevel(), rest.Header().EngineLevel(); a != 2 || b != 1 || r != 2 {
+		t.Errorf("levels %d with URLs, %d without, %d of rest; want 2, 1, 2", a, b, r)
+	}
+}
+
+// What a section is to those who use it.
+func TestWhatAURLSectionIs(t *testing.T) {
+	id, err := dbformat.ParseSection("url/sha256")
+	if err != nil || id != 0x0803 || !id.Valid() || !id.Split() || !id.Rows() || !id.Detects() || !id.OfURLs() || id.PUA() ||
+		!id.In(dbformat.Light) || !id.In(dbformat.Rest) || id.Algorithm() != dbformat.SHA256 {
+		t.Errorf("%#04x %s, %v", uint16(id), id, err)
+	}
+	if all := dbformat.AllSections(); len(all) != dbformat.MaxSections || !slices.IsSorted(all) || all[len(all)-1] != id {
+		t.Errorf("sections %v", all)
+	}
+	for _, other := range dbformat.AllSections() {
+		if other.OfURLs() && other != id {
+			t.Errorf("%s is about URLs", other)
+		}
+	}
+}
+
 func TestBlocksHaveTheSizeTheyAreCutFor(t *testing.T) {
 	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{
 		dbformat.ClassHash.Section(dbformat.MD5):   records(dbformat.MD5, 40000, 7),
@@ -391,6 +471,7 @@ func TestDefaultNames(t *testing.T) {
 		"Hash.MD5.d41d8cd98f00b204":    dbformat.DefaultName(dbformat.MD5, m[:]),
 		"Hash.SHA1.da39a3ee5e6b4b0d":   dbformat.DefaultName(dbformat.SHA1, s[:]),
 		"Hash.SHA256.e3b0c44298fc1c14": dbformat.DefaultName(dbformat.SHA256, l[:]),
+		"URL.SHA256.e3b0c44298fc1c14":  urls.DefaultName(l[:]),
 	} {
 		if got != want {
 			t.Errorf("%s, want %s", got, want)

@@ -2,6 +2,7 @@ package dbformat
 
 import (
 	"encoding/binary"
+	"slices"
 )
 
 // Changes are what a step from one release to another takes away and what it allows, as [CountChanges] counts it.
@@ -44,19 +45,19 @@ func CountChanges(oldLight, oldRest, newLight, newRest LayerReader) (Changes, er
 	if c.exact {
 		c.out.Rest.Records = oldRest.Header().Records()
 	}
+	count := c.byPrefix
+	if c.exact {
+		count = c.byKey
+	}
 	for _, a := range Algorithms() {
-		count := c.byPrefix
-		if c.exact {
-			count = c.byKey
-		}
-		if err := count(a); err != nil {
+		if err := count(a, []Class{ClassHash, ClassPUA}, []Class{ClassWhole, ClassWholePUA}); err != nil {
 			return Changes{}, err
 		}
 		if err := c.allow(a); err != nil {
 			return Changes{}, err
 		}
 	}
-	return c.out, nil
+	return c.out, count(SHA256, []Class{ClassURL}, nil)
 }
 
 type changeCounter struct {
@@ -124,12 +125,12 @@ func checkCounted(what string, l LayerReader, want Layer) error {
 }
 
 // silent tells whether the release does not report the row because of its name.
-func (s *changeSide) silent(a Algorithm, r *row) bool {
+func (s *changeSide) silent(id SectionID, r *row) bool {
 	if len(s.ignore) == 0 {
 		return false
 	}
 	if len(r.name) == 0 {
-		_, ok := s.ignore[DefaultName(a, r.hash[:])]
+		_, ok := s.ignore[id.DefaultName(r.hash[:])]
 		return ok
 	}
 	_, ok := s.ignore[string(r.name)]
@@ -260,30 +261,30 @@ func step(streams []*keyStream, f func(*keyStream)) (bool, error) {
 	return true, nil
 }
 
-// byKey counts the signatures of an algorithm by their whole keys.
-func (c *changeCounter) byKey(a Algorithm) error {
-	streams, err := c.streams(a, ClassHash, ClassPUA, ClassWhole, ClassWholePUA)
+// byKey counts the signatures of an algorithm in classes that detect the same objects, by their whole keys.
+func (c *changeCounter) byKey(a Algorithm, split, whole []Class) error {
+	streams, err := c.streams(a, slices.Concat(split, whole)...)
 	if err != nil {
 		return err
 	}
 	for {
-		var all, split [2]tally
+		var all, rest [2]tally
 		more, err := step(streams, func(s *keyStream) {
-			if c.sides[s.side].silent(a, &s.r) {
+			if c.sides[s.side].silent(s.id, &s.r) {
 				return
 			}
 			all[s.side].add(s.id.PUA())
 			if s.split != nil {
-				split[s.side].add(s.id.PUA())
+				rest[s.side].add(s.id.PUA())
 			}
 		})
 		if !more || err != nil {
 			return err
 		}
 		all[0].without(&all[1])
-		split[0].without(&split[1])
+		rest[0].without(&rest[1])
 		c.out.Light.Removed += all[0].sum()
-		c.out.Rest.Removed += split[0].sum()
+		c.out.Rest.Removed += rest[0].sum()
 	}
 }
 
@@ -311,16 +312,16 @@ func (c *changeCounter) allow(a Algorithm) error {
 // prefixOf is the first q bits of a row's hash.
 func prefixOf(r *row, q uint8) uint64 { return hashPrefix(r.hash[:], q) }
 
-// byPrefix counts the signatures of an algorithm by what light alone says of them.
-func (c *changeCounter) byPrefix(a Algorithm) error {
-	whole, err := c.streams(a, ClassWhole, ClassWholePUA)
+// byPrefix counts the same signatures by what light alone says of them.
+func (c *changeCounter) byPrefix(a Algorithm, splitClasses, wholeClasses []Class) error {
+	whole, err := c.streams(a, wholeClasses...)
 	if err != nil {
 		return err
 	}
 	q := uint8(64) // bits that all split sections have
 	var split []*prefixCursor
 	for side := range c.sides {
-		for _, class := range []Class{ClassHash, ClassPUA} {
+		for _, class := range splitClasses {
 			light, id := c.sides[side].light, class.Section(a)
 			_, s, ok := light.Header().Section(id)
 			if !ok {
@@ -340,7 +341,7 @@ func (c *changeCounter) byPrefix(a Algorithm) error {
 		if !more {
 			return nil
 		}
-		if err := c.group(a, split, whole, q, at); err != nil {
+		if err := c.group(split, whole, q, at); err != nil {
 			return err
 		}
 	}
@@ -362,7 +363,7 @@ func lowest(split []*prefixCursor, whole []*keyStream, q uint8) (at uint64, more
 }
 
 // group counts the rows of one prefix.
-func (c *changeCounter) group(a Algorithm, split []*prefixCursor, whole []*keyStream, q uint8, at uint64) error {
+func (c *changeCounter) group(split []*prefixCursor, whole []*keyStream, q uint8, at uint64) error {
 	var n [2]tally
 	for _, p := range split {
 		for p.live && p.v>>(p.bits()-q) == at {
@@ -382,7 +383,7 @@ func (c *changeCounter) group(a Algorithm, split []*prefixCursor, whole []*keySt
 		}
 		var same [2]tally
 		if _, err := step(whole, func(s *keyStream) {
-			if !c.sides[s.side].silent(a, &s.r) {
+			if !c.sides[s.side].silent(s.id, &s.r) {
 				same[s.side].add(s.id.PUA())
 			}
 		}); err != nil {

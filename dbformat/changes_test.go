@@ -31,15 +31,24 @@ func crowded(rng *rand.Rand) *dbformat.Content {
 			}
 		}
 	}
+	seen := map[[32]byte]bool{}
+	for range rng.IntN(40) {
+		var r dbformat.Record // of a URL, whose hash may well be a file's too
+		if r.Hash[0], r.Hash[1], r.Hash[31] = byte(rng.IntN(4))<<6, byte(rng.IntN(3))<<4, byte(rng.IntN(2)); !seen[r.Hash] {
+			seen[r.Hash] = true
+			r.Name = pick(rng, "", "A", "B", "C")
+			c.Sections[urls] = append(c.Sections[urls], r)
+		}
+	}
 	if rng.IntN(3) == 0 {
-		c.Ignore = []string{pick(rng, "A", "Z", dbformat.DefaultName(dbformat.MD5, make([]byte, 16)))}
+		c.Ignore = []string{urls.DefaultName(make([]byte, 32)), pick(rng, "A", "Z", dbformat.DefaultName(dbformat.MD5, make([]byte, 16)))}
 	}
 	return c
 }
 
 // anyParams are widths and cuts that a layer may have, whether or not they are wise.
 func anyParams(rng *rand.Rand, c *dbformat.Content) dbformat.Params {
-	p := dbformat.Params{Prefix: uint8(8 + 4*rng.IntN(5)), Cuts: map[dbformat.SectionID]dbformat.CutParams{}}
+	p := dbformat.Params{Prefix: uint8(8 + 4*rng.IntN(5)), URLPrefix: uint8(8 + 4*rng.IntN(5)), Cuts: map[dbformat.SectionID]dbformat.CutParams{}}
 	for id := range c.Sections {
 		cut := dbformat.CutParams{B: uint8(rng.IntN(4))}
 		if id.Split() {
@@ -67,15 +76,20 @@ func (p pool) take(keys ...string) bool {
 type naiveChanges struct {
 	exact  bool
 	prefix uint8
+	links  uint8 // prefix of URLs
 	pool   pool
 	rest   pool
 }
 
 func (n naiveChanges) key(id dbformat.SectionID, r *dbformat.Record, pua bool) string {
-	if id.Split() && !n.exact {
-		return fmt.Sprintf("%s prefix %x %t", id.Algorithm(), binary.BigEndian.Uint64(r.Hash[:])>>(64-n.prefix), pua)
+	kind, prefix := id.Algorithm().String(), n.prefix
+	if id == urls {
+		kind, prefix = "url", n.links
 	}
-	return fmt.Sprintf("%s %x %d %t", id.Algorithm(), r.Hash, r.Size, pua)
+	if id.Split() && !n.exact {
+		return fmt.Sprintf("%s prefix %x %t", kind, binary.BigEndian.Uint64(r.Hash[:])>>(64-prefix), pua)
+	}
+	return fmt.Sprintf("%s %x %d %t", kind, r.Hash, r.Size, pua)
 }
 
 // prefixOnly is how light alone may still know a whole record.
@@ -86,19 +100,17 @@ func (n naiveChanges) prefixOnly(id dbformat.SectionID, r *dbformat.Record, pua 
 func (n naiveChanges) silent(ignore []string, id dbformat.SectionID, r *dbformat.Record) bool {
 	name := r.Name
 	if name == "" {
-		name = dbformat.DefaultName(id.Algorithm(), r.Hash[:])
+		name = id.DefaultName(r.Hash[:])
 	}
 	return slices.Contains(ignore, name) && (n.exact || !id.Split())
 }
 
-func naive(old, new *dbformat.Content, exact bool, prefix uint8) dbformat.Changes {
-	n := naiveChanges{exact: exact, prefix: prefix, pool: pool{}, rest: pool{}}
+func naive(old, new *dbformat.Content, exact bool, prefix, links uint8) dbformat.Changes {
+	n := naiveChanges{exact: exact, prefix: prefix, links: links, pool: pool{}, rest: pool{}}
 	each := func(c *dbformat.Content, f func(dbformat.SectionID, *dbformat.Record)) {
-		for class := dbformat.ClassHash; class <= dbformat.ClassAllow; class++ { // what is reported always, then what is unwanted
-			for _, a := range dbformat.Algorithms() {
-				for i := range c.Sections[class.Section(a)] {
-					f(class.Section(a), &c.Sections[class.Section(a)][i])
-				}
+		for _, id := range rowSections { // what is reported always, then what is unwanted
+			for i := range c.Sections[id] {
+				f(id, &c.Sections[id][i])
 			}
 		}
 	}
@@ -170,11 +182,11 @@ func checkChanges(t testing.TB, seed uint64) {
 	p, q := anyParams(rng, old), anyParams(rng, new)
 	from, to := makeRelease(t, old, p), makeRelease(t, new, q)
 	exact, err := dbformat.CountChanges(from.light, from.rest, to.light, to.rest)
-	if want := naive(old, new, true, 0); err != nil || exact != want {
+	if want := naive(old, new, true, 0, 0); err != nil || exact != want {
 		t.Fatalf("seed %d, with rest: %+v, %v; want %+v", seed, exact, err, want)
 	}
 	light, err := dbformat.CountChanges(from.light, nil, to.light, nil)
-	if want := naive(old, new, false, min(p.Prefix, q.Prefix)); err != nil || light != want {
+	if want := naive(old, new, false, min(p.Prefix, q.Prefix), min(p.URLPrefix, q.URLPrefix)); err != nil || light != want {
 		t.Fatalf("seed %d, light alone: %+v, %v; want %+v", seed, light, err, want)
 	}
 	for _, one := range []struct{ old, new dbformat.LayerReader }{{from.rest, nil}, {nil, to.rest}} {
@@ -273,7 +285,7 @@ func (s swapped) Block(section, i int) ([]byte, error) {
 func TestChangesOfDamagedLayers(t *testing.T) {
 	c := sample(300, 5)
 	r := makeRelease(t, c, dbformat.ChooseParams(c, nil))
-	small := makeRelease(t, sample(40, 6), dbformat.Params{Prefix: 32})
+	small := makeRelease(t, sample(40, 6), dbformat.Params{Prefix: 32, URLPrefix: 32})
 	header := func(l dbformat.LayerReader, f func(*dbformat.Header)) dbformat.LayerReader {
 		h := *l.Header()
 		h.Sections = slices.Clone(h.Sections)

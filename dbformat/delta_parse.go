@@ -290,12 +290,12 @@ func (p *deltaParser) keys(a *addedRows, id SectionID, prefix uint8, n int) {
 	p.note("keys", at, "%d of %d bits", n, 4*a.nib)
 }
 
-// sizes reads a column of n sizes.
-func (p *deltaParser) sizes(a *addedRows, n int) {
+// sizes reads a column of n sizes of at most most.
+func (p *deltaParser) sizes(a *addedRows, n int, most uint32) {
 	a.sizes = p.column(nil, 5*int64(n), "sizes")
 	probe := cursor{what: p.c.what, b: a.sizes, off: p.c.off}
 	for range n {
-		if probe.uvarint(MaxSize, "size"); probe.err != nil {
+		if probe.uvarint(uint64(most), "size"); probe.err != nil {
 			break
 		}
 	}
@@ -345,7 +345,7 @@ func (p *deltaParser) added(e *edit, u *lazyUnpacker) addedRows {
 	a := addedRows{n: p.count("added")}
 	p.keys(&a, e.id, e.p, a.n)
 	if p.c.err == nil {
-		p.sizes(&a, a.n)
+		p.sizes(&a, a.n, e.id.maxSize())
 	}
 	if p.c.err == nil {
 		p.names(&a, u, a.n)
@@ -378,7 +378,7 @@ func (p *deltaParser) replaced(e *edit, u *lazyUnpacker) replacedRows {
 	}
 	if p.d.rest {
 		p.keys(&r.rows, e.id, e.p, tails)
-		p.sizes(&r.rows, sizes)
+		p.sizes(&r.rows, sizes, e.id.maxSize())
 	}
 	if p.c.err == nil {
 		p.names(&r.rows, u, names)

@@ -92,7 +92,8 @@ func newHistory(seed uint64) *history {
 	}
 }
 
-func (h *history) record(a dbformat.Algorithm) dbformat.Record {
+func (h *history) record(id dbformat.SectionID) dbformat.Record {
+	a := id.Algorithm()
 	var r dbformat.Record
 	r.Hash[0] = byte(h.rng.IntN(3) * 127) // few prefixes
 	r.Hash[1] = byte(h.rng.IntN(2) * 16)
@@ -101,16 +102,21 @@ func (h *history) record(a dbformat.Algorithm) dbformat.Record {
 	if h.rng.IntN(2) == 0 {
 		r.Size = 1 << h.rng.UintN(32)
 	}
-	r.Size = min(r.Size, dbformat.MaxSize)
+	if r.Size = min(r.Size, dbformat.MaxSize); id.OfURLs() {
+		r.Size = dbformat.AnySize
+	}
 	if h.rng.IntN(3) > 0 {
 		r.Name = fmt.Sprintf("Win.Trojan.Agent-%d", h.rng.IntN(1000))
 	}
 	return r
 }
 
+// rowSections are those that hold rows.
+var rowSections = slices.DeleteFunc(dbformat.AllSections(), func(id dbformat.SectionID) bool { return !id.Rows() })
+
 func (h *history) step() {
 	for range h.rng.IntN(4) {
-		id := dbformat.AllSections()[h.rng.IntN(15)]
+		id := rowSections[h.rng.IntN(len(rowSections))]
 		recs := h.c.Sections[id]
 		switch h.rng.IntN(8) {
 		case 0: // the section disappears
@@ -123,18 +129,18 @@ func (h *history) step() {
 		case 3: // rows are renamed
 			for i := range recs {
 				if h.rng.IntN(3) == 0 {
-					recs[i].Name = h.record(id.Algorithm()).Name
+					recs[i].Name = h.record(id).Name
 				}
 			}
 		case 4: // sizes change
 			for i := range recs {
-				if h.rng.IntN(3) == 0 {
+				if h.rng.IntN(3) == 0 && !id.OfURLs() {
 					recs[i].Size = h.rng.Uint32N(4)
 				}
 			}
 		default: // rows come
 			for range h.rng.IntN(40) {
-				recs = append(recs, h.record(id.Algorithm()))
+				recs = append(recs, h.record(id))
 			}
 		}
 		h.c.Sections[id] = unique(recs)
@@ -155,7 +161,7 @@ func (h *history) step() {
 
 // params cuts at random, the width stays.
 func (h *history) params() dbformat.Params {
-	p := dbformat.Params{Prefix: 12, Cuts: map[dbformat.SectionID]dbformat.CutParams{}}
+	p := dbformat.Params{Prefix: 12, URLPrefix: 16, Cuts: map[dbformat.SectionID]dbformat.CutParams{}}
 	for id := range h.c.Sections {
 		cut := dbformat.CutParams{B: uint8(h.rng.IntN(4))}
 		if id.Split() {
@@ -262,13 +268,17 @@ func TestAnotherCutCostsNoRows(t *testing.T) {
 
 func TestNoDelta(t *testing.T) {
 	c := sample(100, 12)
-	a := makeRelease(t, c, dbformat.Params{Prefix: 24})
-	b := makeRelease(t, c, dbformat.Params{Prefix: 28})
+	a := makeRelease(t, c, dbformat.Params{Prefix: 24, URLPrefix: 24})
+	b := makeRelease(t, c, dbformat.Params{Prefix: 28, URLPrefix: 24})
 	if _, err := dbformat.MakeLightDelta(a.light, b.light); !errors.Is(err, dbformat.ErrNoDelta) {
 		t.Errorf("another prefix width: %v", err)
 	}
 	if _, err := dbformat.MakeRestDelta(a.light, b.light, a.rest, b.rest); !errors.Is(err, dbformat.ErrNoDelta) {
 		t.Errorf("another prefix width: %v", err)
+	}
+	other := makeRelease(t, c, dbformat.Params{Prefix: 24, URLPrefix: 28})
+	if _, err := dbformat.MakeLightDelta(a.light, other.light); !errors.Is(err, dbformat.ErrNoDelta) {
+		t.Errorf("another prefix width of URLs: %v", err)
 	}
 	if _, err := dbformat.MakeLightDelta(a.light, a.light); !errors.Is(err, dbformat.ErrNoDelta) {
 		t.Errorf("equal layers: %v", err)
@@ -287,7 +297,7 @@ func threeReleases(t testing.TB) (r [3]release, light, rest []byte) {
 		c = clone(c)
 		for j, id := range slices.Sorted(maps.Keys(c.Sections)) {
 			recs := c.Sections[id]
-			recs = append(recs[min(3+j, len(recs)):], records(id.Algorithm(), 5, uint64(100*i))...)
+			recs = append(recs[min(3+j, len(recs)):], recordsOf(id, 5, uint64(100*i))...)
 			recs[0].Name = fmt.Sprint("Renamed-", i)
 			c.Sections[id] = recs
 		}

@@ -21,13 +21,17 @@
 //	0x05aa   allow/ALGORITHM  record       -       allow record
 //	0x0600   ignore           name         -       name that is not to be reported
 //	0x0700   selftest         vector       -       content with the expected verdicts
+//	0x0803   url/sha256       prefix       tail    signature of a URL
 //
-// aa is 1 for MD5, 2 for SHA-1, 3 for SHA-256. Rows of the first five classes stand in
-// order of (hash, size), no two alike. Row i of a split section (hash, pua) in light is
+// aa is 1 for MD5, 2 for SHA-1, 3 for SHA-256. Rows of url and of the first five classes stand in
+// order of (hash, size), no two alike. Row i of a split section (hash, pua, url) in light is
 // row i of the same section in rest: light has the first p bits of the hash, rest
 // the others, the size (0: any) and the name. An empty name stands for "Hash.", "MD5",
-// "SHA1" or "SHA256", "." and the first 16 hex digits of the hash; that name is never
+// "SHA1" or "SHA256", "." and the first 16 hex digits of the hash; in url for "URL.SHA256." and these digits; that name is never
 // spelled out.
+//
+// The hash of a row of url is that of one Safe Browsing expression (package urlhash) of a URL, not of a file, and its size is always 0:
+// another one is an error. A release with a url section needs an engine of level 2 ([EngineLevel]).
 //
 // A section has three parameters. p is the width of a prefix, a multiple of 4 from
 // [MinPrefix] to [MaxPrefix], 0 where nothing is split. The first b bits of a hash say to which of
@@ -38,19 +42,19 @@
 //
 // # Blocks
 //
-// Prefix block (hash, pua in light):
+// Prefix block (hash, pua, url in light):
 //
 //	size                field   meaning
 //	4 x 2^k             ends    number of the block's rows up to the end of each range
 //	rows x (p-b) bits   low     bits b to p of each hash, not descending within a range
 //
-// Tail block (hash, pua in rest) and record block (whole, wholepua, allow; p = 0):
+// Tail block (hash, pua, url in rest) and record block (whole, wholepua, allow; p = 0):
 //
 //	size                field   meaning
 //	4                   rows
 //	1                   w       bytes of a size: the least that hold the largest one
 //	rows x (n-p) bits   keys    bits p to n of each hash of n bits
-//	rows x w            sizes   0: any size; at most 2^32-2
+//	rows x w            sizes   0: any size; at most 2^32-2; w is 0 in url
 //	rows x 1            lens    length of each name
 //	sum of lens         names   UTF-8, see [CheckName]
 //
@@ -64,7 +68,7 @@
 //	1      light     expected verdict with light alone: 0 clean, 1 suspected, 2 malicious, 3 allowed
 //	1      full      expected verdict with both layers
 //	4      length    at most MaxVector
-//	len    content   each byte XORed with 0xa7, so that no file holds what engines look for
+//	len    content   each byte XORed with 0xa7, so that no file holds what engines look for; of url a URL
 //
 // # Digests
 //

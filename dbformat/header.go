@@ -60,7 +60,7 @@ func (h *Header) Bytes() int64 {
 	return n
 }
 
-// Records is the number of hash records and allow records; names and vectors do not count.
+// Records is the number of signatures and allow records; names and vectors do not count.
 func (h *Header) Records() uint64 {
 	var n uint64
 	for i := range h.Sections {
@@ -69,6 +69,16 @@ func (h *Header) Records() uint64 {
 		}
 	}
 	return n
+}
+
+// EngineLevel is the least [EngineLevel] of an engine that can read the layer: what a release with it says as min_engine.
+func (h *Header) EngineLevel() int {
+	for i := range h.Sections {
+		if h.Sections[i].ID.OfURLs() {
+			return 2
+		}
+	}
+	return 1
 }
 
 func (s *SectionHeader) appendParams(b []byte, l Layer) []byte {
@@ -112,7 +122,7 @@ func (s *SectionHeader) checkLeaf(l Layer, leaf Leaf) bool {
 		return size == 4<<s.K+(rows*int64(s.P-s.B)+7)/8
 	case s.ID.Rows():
 		least := rowHead + (rows*int64(8*s.ID.Algorithm().Size()-int(s.P))+7)/8 + rows
-		return size >= least && size <= least+rows*(4+MaxName)
+		return size >= least && size <= least+rows*(int64(sizeWidth(s.ID.maxSize()))+MaxName)
 	case s.ID.Class() == ClassIgnore:
 		return rows > 0 && size >= 4+2*rows && size <= 4+rows*(1+MaxName)
 	default:

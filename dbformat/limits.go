@@ -12,7 +12,7 @@ const (
 	MaxRows     = 1 << 27  // rows of one section
 	MaxBlock    = 4 << 20  // canonical bytes of one block; the usual ones have 64 KiB
 	MaxBlocks   = 1 << 18  // blocks of one layer
-	MaxSections = 17       // sections of one layer: as many as version 1 defines
+	MaxSections = 18       // sections of one layer: as many as version 1 defines
 	MaxHeader   = 11 << 20 // canonical bytes of a header: MaxBlocks leaves and what is around them
 	MaxBundle   = 1 << 34  // bytes of a bundle
 	MaxDelta    = 64 << 20 // bytes of a delta, which is held in memory

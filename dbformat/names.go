@@ -90,7 +90,7 @@ func AllSections() []SectionID {
 			ids = append(ids, c.Section(a))
 		}
 	}
-	return append(ids, ClassIgnore.Section(0), ClassSelfTest.Section(0))
+	return append(ids, ClassIgnore.Section(0), ClassSelfTest.Section(0), ClassURL.Section(SHA256))
 }
 
 // In tells whether layer l may have the section.
@@ -99,7 +99,9 @@ func (id SectionID) In(l Layer) bool {
 }
 
 // Rows tells whether the section's content is hash records (and not names or vectors).
-func (id SectionID) Rows() bool { return id.Class() >= ClassHash && id.Class() <= ClassAllow }
+func (id SectionID) Rows() bool {
+	return id.Class() >= ClassHash && id.Class() <= ClassAllow || id.Class() == ClassURL
+}
 
 // MarshalText gives the section's name, so that JSON shows it as a key or value.
 func (id SectionID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }

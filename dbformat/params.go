@@ -3,41 +3,57 @@ package dbformat
 import "math/bits"
 
 // ChooseParams chooses the widths for c. prev, which may be nil, holds those of the
-// release before: its prefix width is kept while the number of rows is at most
+// release before: its prefix width, that of files as well as that of URLs, is kept while the number of rows is at most
 // four times and at least a sixteenth of what it was chosen for (another width costs
 // every endpoint a bundle), its cuts while blocks keep a useful size (another cut
 // costs a delta nothing, but an endpoint rewrites all blocks). The choice does not
 // depend on the order of records.
 func ChooseParams(c *Content, prev *Params) Params {
-	var n uint64
+	var files, urls uint64
 	for id, records := range c.Sections {
-		if id.Detects() {
-			n += uint64(len(records))
+		switch {
+		case id.OfURLs():
+			urls += uint64(len(records))
+		case id.Detects():
+			files += uint64(len(records))
 		}
 	}
-	p := Params{Rows: n, Prefix: prefixFor(n), Cuts: map[SectionID]CutParams{}}
-	if prev != nil && prev.Prefix != 0 && n <= prev.Rows*4 && n >= prev.Rows/16 {
+	p := Params{Rows: files, Prefix: prefixFor(files), Cuts: map[SectionID]CutParams{}}
+	if urls > 0 {
+		p.URLRows, p.URLPrefix = urls, prefixFor(urls*hashesOfURL)
+	}
+	if prev != nil && prev.Prefix != 0 && keepPrefix(files, prev.Rows) {
 		p.Rows, p.Prefix = prev.Rows, prev.Prefix
+	}
+	if prev != nil && prev.URLPrefix != 0 && urls > 0 && keepPrefix(urls, prev.URLRows) {
+		p.URLRows, p.URLPrefix = prev.URLRows, prev.URLPrefix
 	}
 	for id, records := range c.Sections {
 		if !id.Rows() || len(records) == 0 {
 			continue
 		}
-		size := rowBytes(id, records, p.Prefix)
+		width := p.prefix(id)
+		size := rowBytes(id, records, width)
 		cut := CutParams{B: cutFor(size, 0)}
 		if prev != nil {
 			if old, ok := prev.Cuts[id]; ok && keepCut(size, old.B) {
 				cut.B = old.B
 			}
 		}
-		cut.B = min(cut.B, p.Prefix-1)
 		if id.Split() {
-			cut.K = groupFor(len(records), p.Prefix, cut.B)
+			cut.B = min(cut.B, width-1)
+			cut.K = groupFor(len(records), width, cut.B)
 		}
 		p.Cuts[id] = cut
 	}
 	return p
 }
+
+// hashesOfURL is the most hashes that a look-up of one URL has: as many chances of a false hit.
+const hashesOfURL = 30
+
+// keepPrefix tells whether a width that was chosen for so many rows is kept for n.
+func keepPrefix(n, chosenFor uint64) bool { return n <= chosenFor*4 && n >= chosenFor/16 }
 
 // prefixFor is ceil(log2 n) + 22 rounded up to a multiple of 4: one false hit in
 // four million clean files.
@@ -52,15 +68,12 @@ func prefixFor(n uint64) uint8 {
 // rowBytes is the canonical length of the rows that are cut by it: those of rest for
 // a split section, its own for a whole one.
 func rowBytes(id SectionID, records []Record, p uint8) int64 {
-	if !id.Split() {
-		p = 0
-	}
 	var names int64
 	var most uint32
 	for i := range records {
 		r := &records[i]
 		most = max(most, r.Size)
-		if !isDefaultName(id.Algorithm(), r.Hash[:], []byte(r.Name)) {
+		if !isDefaultName(id, r.Hash[:], []byte(r.Name)) {
 			names += int64(len(r.Name))
 		}
 	}

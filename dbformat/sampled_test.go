@@ -7,7 +7,7 @@ const (
 	flipStep  = 29 // distance of bits that are flipped; no factor of 8, so that every position of a byte has its turn
 	valueStep = 29 // distance of the values that a byte is changed to
 	cutStep   = 7  // distance of places where input is cut
-	histories = 6  // random histories
+	histories = 9  // random histories
 	damages   = 150
 	dense     = 4 // of so many reads and writes each one fails, of later ones ever fewer
 )

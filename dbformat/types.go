@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -159,8 +160,8 @@ type SectionID uint16
 // A Class says what the records of a section are.
 type Class uint8
 
-// The classes of format version 1. Values from 0x08 on are kept for the classes
-// to come: hashes of PE sections, patterns, URLs.
+// The classes of format version 1. Values from 0x09 on are kept for the classes
+// to come: hashes of PE sections, patterns.
 const (
 	ClassHash     Class = 0x01 // split: prefixes in light, the other bits, size and name in rest
 	ClassPUA      Class = 0x02 // as ClassHash, for potentially unwanted applications
@@ -169,6 +170,7 @@ const (
 	ClassAllow    Class = 0x05 // allow records, whole in light
 	ClassIgnore   Class = 0x06 // names of signatures that are not to be reported, light
 	ClassSelfTest Class = 0x07 // vectors with the expected verdict of each variant, light
+	ClassURL      Class = 0x08 // split: SHA-256 of Safe Browsing expressions (package urlhash), any size; needs EngineLevel 2
 )
 
 // Section makes the id of a class's section for an algorithm.
@@ -181,7 +183,9 @@ func (id SectionID) Class() Class { return Class(id >> 8) }
 func (id SectionID) Algorithm() Algorithm { return Algorithm(id) }
 
 // Split tells whether the section has a part in each layer.
-func (id SectionID) Split() bool { return id.Class() == ClassHash || id.Class() == ClassPUA }
+func (id SectionID) Split() bool {
+	return id.Class() == ClassHash || id.Class() == ClassPUA || id.Class() == ClassURL
+}
 
 // PUA tells whether the section's signatures are reported only when potentially
 // unwanted applications are asked for.
@@ -189,7 +193,12 @@ func (id SectionID) PUA() bool { return id.Class() == ClassPUA || id.Class() == 
 
 // Detects tells whether a record of the section is a signature (and not an allow
 // record, an ignored name or a vector).
-func (id SectionID) Detects() bool { return id.Class() >= ClassHash && id.Class() <= ClassWholePUA }
+func (id SectionID) Detects() bool {
+	return id.Class() >= ClassHash && id.Class() <= ClassWholePUA || id.Class() == ClassURL
+}
+
+// OfURLs tells whether the section's records are about URLs. All others with rows are about files.
+func (id SectionID) OfURLs() bool { return id.Class() == ClassURL }
 
 // Valid tells whether format version 1 defines the section.
 func (id SectionID) Valid() bool {
@@ -198,12 +207,14 @@ func (id SectionID) Valid() bool {
 		return id.Algorithm().Size() != 0
 	case ClassIgnore, ClassSelfTest:
 		return id.Algorithm() == 0
+	case ClassURL:
+		return id.Algorithm() == SHA256
 	}
 	return false
 }
 
 // String is the section's name: "hash/sha256", "pua/md5", "whole/sha1",
-// "wholepua/sha1", "allow/md5", "ignore", "selftest".
+// "wholepua/sha1", "allow/md5", "ignore", "selftest", "url/sha256".
 func (id SectionID) String() string {
 	var class string
 	switch id.Class() {
@@ -221,6 +232,8 @@ func (id SectionID) String() string {
 		return "ignore"
 	case ClassSelfTest:
 		return "selftest"
+	case ClassURL:
+		class = "url"
 	default:
 		return fmt.Sprintf("%#04x", uint16(id))
 	}
@@ -234,17 +247,35 @@ const AnySize = 0
 // 1 to 2^32-2.
 const MaxSize = math.MaxUint32 - 1
 
+// maxSize is the largest size that a record of the section can name: a URL has none.
+func (id SectionID) maxSize() uint32 {
+	if id.OfURLs() {
+		return AnySize
+	}
+	return MaxSize
+}
+
 // MaxName is the greatest length of a signature's name in bytes.
 const MaxName = 255
 
-// A Record is one hash signature or allow record. Its key is (Hash, Size).
+// A Record is one signature or allow record. Its key is (Hash, Size).
 type Record struct {
 	Hash [32]byte // the first Algorithm.Size() bytes, the others zero
-	Size uint32   // exact size in bytes, or AnySize
-	Name string   // printable UTF-8, at most MaxName bytes; "" means DefaultName
+	Size uint32   // exact size in bytes, or AnySize, which all records about URLs have
+	Name string   // printable UTF-8, at most MaxName bytes; "" means the section's DefaultName
 }
 
-// DefaultName is the name of a record without one: "Hash.SHA256." and the first
+// DefaultName is the name of a record of the section without one: that of [DefaultName], or of a URL "URL.SHA256." and
+// the first 16 hex digits of its hash. It is never stored.
+func (id SectionID) DefaultName(hash []byte) string {
+	name := DefaultName(id.Algorithm(), hash)
+	if id.OfURLs() {
+		return "URL" + strings.TrimPrefix(name, "Hash")
+	}
+	return name
+}
+
+// DefaultName is the name of a record about files without one: "Hash.SHA256." and the first
 // 16 hex digits of its hash. It is never stored.
 func DefaultName(a Algorithm, hash []byte) string {
 	word := "SHA256"
@@ -288,9 +319,22 @@ type Content struct {
 // Params are the choices that are part of a section's canonical bytes. A publisher keeps
 // them from release to release as long as [ChooseParams] says.
 type Params struct {
-	Rows   uint64                  `json:"rows"`   // N that P was chosen for
-	Prefix uint8                   `json:"prefix"` // p: bits of each hash in light, a multiple of 4
-	Cuts   map[SectionID]CutParams `json:"cuts"`
+	Rows      uint64                  `json:"rows"`                 // N that Prefix was chosen for: signatures of files
+	Prefix    uint8                   `json:"prefix"`               // p: bits of each hash of a file in light, a multiple of 4
+	URLRows   uint64                  `json:"url_rows,omitempty"`   // that URLPrefix was chosen for: signatures of URLs
+	URLPrefix uint8                   `json:"url_prefix,omitempty"` // p of the url section, 0 where there is none
+	Cuts      map[SectionID]CutParams `json:"cuts"`
+}
+
+// prefix is p of a section.
+func (p *Params) prefix(id SectionID) uint8 {
+	switch {
+	case !id.Split():
+		return 0
+	case id.OfURLs():
+		return p.URLPrefix
+	}
+	return p.Prefix
 }
 
 // CutParams say how a section's rows are cut into blocks.
@@ -364,8 +408,11 @@ func (e *FormatError) Is(target error) bool { return target == ErrCorrupt }
 // MaxVersion is the bound of release versions: below 2^53, so that every JSON reader keeps them exact.
 const MaxVersion = 1<<53 - 1
 
-// EngineLevel is what this engine understands; a release may ask for a least level.
-const EngineLevel = 1
+// EngineLevel is what this engine understands; a release may ask for a least level, that of its [Header.EngineLevel]:
+//
+//	1  every class of sections but ClassURL
+//	2  ClassURL as well
+const EngineLevel = 2
 
 // FunctionalityLevel is the one level against which the FLEVEL ranges of ClamAV lines are
 // checked: that of the ClamAV release whose formats this engine follows (1.4).

@@ -237,7 +237,7 @@ func (r *run) release(light, rest *dbformat.MemLayer) *dbformat.Release {
 		return dbformat.LayerInfo{Digest: d, Since: r.state.since(h.Layer, d, r.version), Records: h.Records(), Bytes: uint64(h.Bytes())}
 	}
 	return &dbformat.Release{
-		Version: r.version, Created: dbformat.At(r.now), MinEngine: dbformat.EngineLevel, Variants: r.policy.Variants,
+		Version: r.version, Created: dbformat.At(r.now), MinEngine: light.Header().EngineLevel(), Variants: r.policy.Variants,
 		Light: info(light), Rest: info(rest),
 	}
 }
