@@ -42,7 +42,7 @@ var imports = map[string][]string{
 	"ksn/server":     {"dbformat", "docs/api", "ksn/protocol", "ksn/serving", "statuspage"},
 	"docs/api":       {},
 	"updater":        {"dbformat", "ksn", "ksn/protocol", "matcher", "osfile", "signing", "store"},
-	"publisher":      {"dbformat", "osfile", "signing"},
+	"publisher":      {"dbformat", "osfile", "signing", "urlhash"},
 	"statuspage":     {},
 	"cmd/avdb": {"dbformat", "ksn", "ksn/intake", "ksn/network", "ksn/protocol", "ksn/proxy", "ksn/reputation", "ksn/server", "ksn/serving",
 		"ksn/statistics", "matcher", "osfile", "publisher", "signing", "store", "updater", "urlhash"},

@@ -100,6 +100,10 @@ func (in *intake) content(policy *Policy, held map[wholeKey]bool) (c *dbformat.C
 		put(dbformat.ClassWholePUA, a, whole[familyPUA])
 		put(dbformat.ClassAllow, a, kept[familyAllow])
 	}
+	urls := in.urls.sorted()
+	kept, _ := unique(urls, nil)
+	duplicates += uint64(len(urls) - len(kept))
+	put(urlSection.Class(), urlSection.Algorithm(), kept)
 	for _, name := range slices.Sorted(maps.Keys(in.ignore)) {
 		if in.ignore[name].all {
 			c.Ignore = append(c.Ignore, name)

@@ -11,6 +11,7 @@ import (
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/osfile"
+	"example.org/avdb/urlhash"
 )
 
 // Limits of sources.
@@ -42,6 +43,7 @@ type intake struct {
 	Counts
 	rejects  []Reject
 	tables   [families][dbformat.SHA256 + 1]table
+	urls     table
 	ignore   map[string]*ignoreRule
 	defaults bool // some rule may name a record without a name
 	names    arena
@@ -151,6 +153,8 @@ func (in *intake) line(f sourceFile, n int, line []byte) {
 	switch f.kind {
 	case kindSignature, kindPUA, kindAllow, kindHashes:
 		reason = in.hashLine(f.kind, text)
+	case kindURLs:
+		reason = in.urlLine(text)
 	case kindIgnore, kindIgnoreOld:
 		reason = in.ignoreLine(f.kind, text)
 	}
@@ -191,6 +195,22 @@ func (in *intake) hashLine(k kind, text []byte) (reason string) {
 		to = familyAllow
 	}
 	in.tables[to][e.alg].add(dbformat.Record{Hash: e.hash, Size: e.size, Name: in.name(&e)})
+	return ""
+}
+
+// urlLine takes in a URL. It has no name of its own, but that of a signature without one may be ignored.
+func (in *intake) urlLine(text []byte) (reason string) {
+	hash, reason := parseURL(text)
+	switch {
+	case reason != "":
+		return reason
+	case hash == urlhash.HashOf(selfTestExpression):
+		return reasonSelfTest
+	case len(in.ignore) > 0 && in.ignore[urlSection.DefaultName(hash[:])].covers(text):
+		in.Ignored++
+		return ""
+	}
+	in.urls.add(dbformat.Record{Hash: hash, Size: dbformat.AnySize})
 	return ""
 }
 
@@ -248,7 +268,12 @@ func (in *intake) ignores(e *entry, text []byte) bool {
 		}
 		rule = in.ignore[dbformat.DefaultName(e.alg, e.hash[:])]
 	}
-	return rule != nil && (rule.all || rule.lines[md5.Sum(text)])
+	return rule.covers(text)
+}
+
+// covers tells whether a line with the rule's name and that text is ignored; a rule that is nil covers none.
+func (r *ignoreRule) covers(text []byte) bool {
+	return r != nil && (r.all || r.lines[md5.Sum(text)])
 }
 
 // An arena keeps short texts in large pieces, so that ten million names are some hundred objects.

@@ -161,10 +161,13 @@ func (r *run) previousParams() *dbformat.Params {
 	p := &dbformat.Params{Cuts: map[dbformat.SectionID]dbformat.CutParams{}}
 	for i := range light.Header().Sections {
 		s := &light.Header().Sections[i]
-		if s.ID.Split() {
+		switch {
+		case s.ID.OfURLs():
+			p.URLRows, p.URLPrefix = s.Rows(), s.P
+		case s.ID.Split():
 			p.Prefix = s.P
 		}
-		if s.ID.Detects() {
+		if s.ID.Detects() && !s.ID.OfURLs() {
 			p.Rows += s.Rows()
 		}
 		if s.ID.Rows() {

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/urlhash"
 )
 
 // A kind is what the lines of a source say, told by the file's extension.
@@ -21,6 +22,7 @@ const (
 	kindIgnore                      // NAME or NAME:MD5
 	kindIgnoreOld                   // DATABASE:LINE:NAME
 	kindHashes                      // HASH, optional name
+	kindURLs                        // a URL, or a host with or without a path
 	kindUnsupported                 // known, and not matched by this engine yet
 )
 
@@ -31,10 +33,10 @@ var kinds = map[string]kind{
 	".fp": kindAllow, ".sfp": kindAllow,
 	".ign": kindIgnoreOld, ".ign2": kindIgnore,
 	".hashes": kindHashes,
+	".urls":   kindURLs,
 	".mdb":    kindUnsupported, ".msb": kindUnsupported,
 	".ndb": kindUnsupported, ".ndu": kindUnsupported,
 	".ldb": kindUnsupported, ".ldu": kindUnsupported,
-	".urls": kindUnsupported,
 }
 
 // kindOf tells what a file holds by its name. Case does not matter, and .gz and .zst are looked through.
@@ -54,7 +56,7 @@ func kindOf(name string) (kind, bool) {
 	return k, ok
 }
 
-// Reasons of rejects. They are few and constant, so that a list of ten million rejects holds no text of its own.
+// Reasons of rejects; those of URLs are urlhash's. They are few and constant, so that a list of ten million rejects holds no text of its own.
 const (
 	reasonUnsupported  = "not supported yet"
 	reasonLong         = "line is longer than 65536 bytes"
@@ -196,6 +198,15 @@ func parseHashLine(line []byte) (e entry, reason string) {
 		e.name = name
 	}
 	return e, ""
+}
+
+// parseURL reads a line of a .urls file. The hash is that of the one expression that it lists.
+func parseURL(line []byte) (hash urlhash.Hash, reason string) {
+	expression, err := urlhash.ParseEntry(string(line))
+	if err != nil {
+		return urlhash.Hash{}, err.Error()
+	}
+	return urlhash.HashOf(expression), ""
 }
 
 // parseIgnore reads NAME or NAME:MD5.

@@ -5,10 +5,12 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/urlhash"
 )
 
 const (
@@ -152,7 +154,7 @@ func TestKindsByExtension(t *testing.T) {
 		"a.hdb": kindSignature, "a.HSB": kindSignature, "a.hdu": kindPUA, "a.hsu.gz": kindPUA, "x/a.fp": kindAllow,
 		"a.sfp.zst": kindAllow, "a.ign": kindIgnoreOld, "a.ign2": kindIgnore, "a.hashes.GZ": kindHashes,
 		"a.mdb": kindUnsupported, "a.msb": kindUnsupported, "a.ndb": kindUnsupported, "a.ndu": kindUnsupported,
-		"a.ldb": kindUnsupported, "a.ldu": kindUnsupported, "a.urls.zst": kindUnsupported,
+		"a.ldb": kindUnsupported, "a.ldu": kindUnsupported, "a.urls": kindURLs, "a.URLS.zst": kindURLs,
 	} {
 		if k, ok := kindOf(name); !ok || k != want {
 			t.Errorf("%s: kind %d, %v; want %d", name, k, ok, want)
@@ -259,6 +261,26 @@ func FuzzParseHashLine(f *testing.F) {
 			t.Fatalf("size %d without a size in the line", e.size)
 		}
 		checkEntry(t, e, reason, false)
+	})
+}
+
+// FuzzParseURL: an accepted line is found by a look-up of what it says, and a reason is one of those that urlhash has.
+func FuzzParseURL(f *testing.F) {
+	for _, s := range []string{"evil.example", "http://evil.example/a/b?x=1", "co.uk", "github.io/", "*.evil.example", "1.2.3.4", "a\tb", "0.0.0.0 evil.example",
+		"evil.example#", "\xff", "https://b\u00fccher.example/\u00fc", selfTestURL} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		hash, reason := parseURL(line)
+		if reason != "" {
+			if hash != (urlhash.Hash{}) || len(reason) > 200 {
+				t.Fatalf("hash %x beside the reason %q", hash, reason)
+			}
+			return
+		}
+		if u, err := urlhash.Canonicalize(string(line)); err != nil || !slices.Contains(u.Hashes(), hash) {
+			t.Fatalf("%q is accepted and not found: %q, %v", line, u, err)
+		}
 	})
 }
 

@@ -11,15 +11,26 @@ import (
 	"sort"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/urlhash"
 )
 
 // selfTestPrefix begins the name of each signature that the publisher adds. The section follows.
 const selfTestPrefix = "Avdb.SelfTest."
 
-// detecting lists the classes of signatures in the order of their ids.
+// urlSection is the section of URLs.
+const urlSection = dbformat.SectionID(dbformat.ClassURL)<<8 | dbformat.SectionID(dbformat.SHA256)
+
+// The URL that the self-test signature of urlSection detects, and its expression. Nobody can own a host in .invalid. It must never
+// change, as little as selfTestContent.
+const (
+	selfTestURL        = "http://" + selfTestExpression
+	selfTestExpression = "self-test.avdb.invalid/no-threat"
+)
+
+// detecting lists the classes of signatures of files in the order of their ids.
 var detecting = []dbformat.Class{dbformat.ClassHash, dbformat.ClassPUA, dbformat.ClassWhole, dbformat.ClassWholePUA}
 
-// selfTestContent is the fixed public content that the section's self-test signature detects. It
+// selfTestContent is the fixed public content that the self-test signature of a section about files detects. It
 // must never change: releases are compared by their digests.
 func selfTestContent(section string) []byte {
 	return []byte("This is no virus. avdb tests its section " + section + " with this text: a database that does not detect it is broken.\n")
@@ -41,7 +52,7 @@ func benignContent(i int) []byte {
 func benignContents(c *dbformat.Content) (picked [][]byte) {
 	var rows uint64
 	for id, records := range c.Sections {
-		if id.Detects() {
+		if id.Detects() && !id.OfURLs() {
 			rows += uint64(len(records))
 		}
 	}
@@ -50,7 +61,7 @@ func benignContents(c *dbformat.Content) (picked [][]byte) {
 		content := benignContent(i)
 		hit := false
 		for id, records := range c.Sections {
-			hit = hit || id.Detects() && prefixHit(records, sum(id.Algorithm(), content), width)
+			hit = hit || id.Detects() && !id.OfURLs() && prefixHit(records, sum(id.Algorithm(), content), width)
 		}
 		if !hit {
 			picked = append(picked, content)
@@ -117,6 +128,9 @@ func addSelfTest(c *dbformat.Content) {
 	slices.Sort(ids)
 	for _, id := range ids {
 		content := selfTestContent(id.String())
+		if id.OfURLs() {
+			content = []byte(selfTestURL)
+		}
 		addSelfTestRecord(c, id, id.String(), content)
 		light := dbformat.ExpectMalicious
 		if id.Split() {
@@ -145,10 +159,10 @@ func addSelfTest(c *dbformat.Content) {
 	}
 }
 
-// strongest is the section with signatures whose algorithm is the strongest that is not above a.
+// strongest is the section with signatures of files whose algorithm is the strongest that is not above a.
 func strongest(ids []dbformat.SectionID, a dbformat.Algorithm) (best dbformat.SectionID, ok bool) {
 	for _, id := range ids {
-		if id.Algorithm() <= a && (!ok || id.Algorithm() > best.Algorithm()) {
+		if !id.OfURLs() && id.Algorithm() <= a && (!ok || id.Algorithm() > best.Algorithm()) {
 			best, ok = id, true
 		}
 	}
@@ -158,6 +172,9 @@ func strongest(ids []dbformat.SectionID, a dbformat.Algorithm) (best dbformat.Se
 // addSelfTestRecord inserts a record where the section's order has it.
 func addSelfTestRecord(c *dbformat.Content, id dbformat.SectionID, name string, content []byte) {
 	r := dbformat.Record{Hash: sum(id.Algorithm(), content), Size: uint32(len(content)), Name: selfTestPrefix + name}
+	if id.OfURLs() {
+		r.Hash, r.Size = urlhash.HashOf(selfTestExpression), dbformat.AnySize
+	}
 	records := c.Sections[id]
 	i := sort.Search(len(records), func(i int) bool { return compareKeys(&records[i], &r) >= 0 })
 	c.Sections[id] = slices.Insert(records, i, r)
