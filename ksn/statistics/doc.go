@@ -25,5 +25,5 @@
 // # Names
 //
 // Signatures without a name of their own are named after their hash, and those of the light layer after its first bits. Of such names
-// the part that is or may be a hash is cut ("Hash.SHA256", "Prefix.MD5"), and 16 or more hex digits in any name become "*".
+// the part that is or may be a hash is cut ("Hash.SHA256", "URL.SHA256", "Prefix.MD5"), and 16 or more hex digits in any name become "*".
 package statistics

@@ -269,8 +269,8 @@ const longestHex = 15
 
 // withoutHash is a name without what is or may be a hash. What it gives it leaves as it is.
 func withoutHash(name string) string {
-	for _, kind := range []string{"Hash.", "Prefix."} {
-		for _, algorithm := range []string{"SHA256", "SHA1", "MD5"} {
+	for _, kind := range []string{"Hash.", "URL.", "Prefix."} {
+		for _, algorithm := range []string{"SHA256", "SHA1", "MD5", "URL"} {
 			if strings.HasPrefix(name, kind+algorithm+".") {
 				return kind + algorithm
 			}

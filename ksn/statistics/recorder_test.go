@@ -54,6 +54,8 @@ func TestNamesTellNoHash(t *testing.T) {
 		dbformat.DefaultName(dbformat.SHA256, []byte("01234567890123456789012345678901")): "Hash.SHA256",
 		dbformat.DefaultName(dbformat.MD5, []byte("0123456789012345")):                    "Hash.MD5",
 		"Prefix.SHA1.0a1b2c":                     "Prefix.SHA1",
+		"Prefix.URL.0a1b2c3d4":                   "Prefix.URL",
+		"URL.SHA256.0123456789abcdef":            "URL.SHA256",
 		"VirusShare_" + sum[:32]:                 "VirusShare_*",
 		"Virus." + strings.ToUpper(sum) + ".gen": "Virus.*.gen",
 		"0123456789abcdef":                       "*",
