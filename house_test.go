@@ -29,7 +29,7 @@ var imports = map[string][]string{
 	"dbformat":       {},
 	"signing":        {"dbformat", "osfile", "signing/internal/exchange"},
 	"store":          {"dbformat", "ksn/protocol", "osfile", "signing"},
-	"matcher":        {"dbformat", "osfile", "store"},
+	"matcher":        {"dbformat", "osfile", "store", "urlhash"},
 	"urlhash":        {},
 	"ksn":            {"dbformat", "store"},
 	"ksn/protocol":   {"dbformat"},

@@ -81,7 +81,7 @@ func badBy(a dbformat.Algorithm, size bool, name string) []dbformat.Record {
 
 func prefixOf(a dbformat.Algorithm) string {
 	r := listed(a, "bad", false, "")
-	return prefixName(a, r.Hash[:a.Size()], 24)
+	return prefixName(dbformat.ClassHash.Section(a), r.Hash[:a.Size()], 24)
 }
 
 func minutes(n int) time.Duration { return time.Duration(n) * time.Minute }

@@ -43,6 +43,12 @@
 // then where an exact one of light has decided. What is not settled, because the cloud cannot tell, fails or has not answered after 30 seconds,
 // stays suspected; [Result].Why says why.
 //
+// # URLs
+//
+// A look-up of a URL ([Engine.LookupURL]) asks the section of URLs alone, by the hashes of the expressions that package urlhash makes of it, and no file is ever
+// asked about there. The way from tag line to rest block is the same. There are neither allow records nor sizes; the first expression that is listed decides,
+// the most specific one first. With light alone a prefix makes the URL suspected, and package ksn/reputation can settle it.
+//
 // # The index
 //
 // The index is derived from a light layer and holds nothing that is not in it. It can be lost, made anew by anyone, and is made the

@@ -40,8 +40,9 @@ type Options struct {
 // current generation.
 type Engine struct {
 	o        Options
-	by       [dbformat.SHA256 + 1][]*section // that hold rows, by algorithm, in the order of ids
-	sections []*section                      // the same, in the order of ids
+	by       [dbformat.SHA256 + 1][]*section // of files, by algorithm, in the order of ids
+	urls     *section                        // of URLs, nil without any
+	sections []*section                      // all of them, in the order of ids
 	index    *index
 	ignore   ignoreSet
 	full     bool // both layers are there
@@ -118,7 +119,11 @@ func newEngine(light, rest dbformat.LayerReader, o Options) (*Engine, uint32, er
 				}
 			}
 			e.sections = append(e.sections, s)
-			e.by[id.Algorithm()] = append(e.by[id.Algorithm()], s)
+			if id.OfURLs() {
+				e.urls = s
+			} else {
+				e.by[id.Algorithm()] = append(e.by[id.Algorithm()], s)
+			}
 			e.records += s.rows
 		case id == dbformat.ClassIgnore.Section(0):
 			if err := e.readIgnore(light, i); err != nil {
@@ -185,21 +190,21 @@ func (e *Engine) lookup(a dbformat.Algorithm, sum []byte, size int64, r *Result)
 	return r.Err
 }
 
-// algorithms are those that have records to compare with.
+// algorithms are those that have records to compare files with.
 func (e *Engine) algorithms(pua bool) algSet {
 	var set algSet
 	if e.o.Overrides != nil {
 		set = set.with(dbformat.SHA256)
 	}
 	for _, s := range e.sections {
-		if pua || !s.id.PUA() {
+		if (pua || !s.id.PUA()) && !s.id.OfURLs() {
 			set = set.with(s.id.Algorithm())
 		}
 	}
 	return set
 }
 
-// match asks every section that has records of the object's algorithms. This is where mapped
+// match asks every section of files that has records of the object's algorithms. This is where mapped
 // bytes of the layers and of the index are touched: a fault on them becomes an error in the tally,
 // which keeps what was found before.
 func (e *Engine) match(o *object, pua bool, t *tally) {

@@ -11,6 +11,7 @@ import (
 	"example.org/avdb/dbformat"
 	"example.org/avdb/matcher"
 	"example.org/avdb/store"
+	"example.org/avdb/urlhash"
 )
 
 // A product opens one matcher and keeps it: it follows every update by itself.
@@ -85,6 +86,44 @@ func (n network) Settle(_ context.Context, hits []matcher.Hit) []matcher.Settled
 		all = append(all, s)
 	}
 	return all
+}
+
+// A product that filters web addresses asks about each before it is opened. Light alone suspects what full knows.
+func ExampleEngine_LookupURL() {
+	listed, err := urlhash.ParseEntry("evil.example") // as a line of a .urls source
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{
+		dbformat.ClassURL.Section(dbformat.SHA256): {{Hash: urlhash.HashOf(listed), Name: "Test.Phishing"}},
+	}}
+	light, rest, err := dbformat.Build(c, dbformat.ChooseParams(c, nil))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, rest := range []dbformat.LayerReader{nil, rest} {
+		e, err := matcher.OpenGeneration(light, rest, matcher.Options{})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		for _, raw := range []string{"https://www.evil.example/login", "https://www.example.org/"} {
+			u, err := urlhash.Canonicalize(raw)
+			if err != nil {
+				fmt.Println(err) // it could not be checked, which does not make it a good one
+				return
+			}
+			r, err := e.LookupURL(u)
+			fmt.Println(u, r.Verdict, r.Name, err)
+		}
+	}
+	// Output:
+	// https://www.evil.example/login suspected Prefix.URL.f001957 <nil>
+	// https://www.example.org/ clean  <nil>
+	// https://www.evil.example/login malicious Test.Phishing <nil>
+	// https://www.example.org/ clean  <nil>
 }
 
 // Without a store: the layers of a release, as a publisher or a test has them.

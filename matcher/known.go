@@ -39,31 +39,30 @@ type Known struct {
 // Errors match [ErrNotFull], [ErrInput] (bits, value or algorithm), or say what could not be read; then what was visited is not all there is.
 // The engine's layers must stay open until the last visit has ended.
 func (e *Engine) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(Known) bool) error {
-	switch {
-	case a.Size() == 0:
+	if a.Size() == 0 {
 		return fmt.Errorf("%w: %s", ErrInput, a)
+	}
+	if err := e.checkPrefix(bits, value); err != nil {
+		return err
+	}
+	p := prefix{e: e, bits: bits, value: value}
+	for _, s := range e.by[a] {
+		if s.id.Class() == dbformat.ClassAllow && a == dbformat.SHA256 {
+			p.allow = s
+		}
+	}
+	return p.sections(visit, e.by[a]...)
+}
+
+// checkPrefix refuses what no record can be given by.
+func (e *Engine) checkPrefix(bits uint8, value uint32) error {
+	switch {
 	case bits < minPrefixBits || bits > maxPrefixBits:
 		return fmt.Errorf("%w: a prefix of %d bits, want %d to %d", ErrInput, bits, minPrefixBits, maxPrefixBits)
 	case uint64(value)>>bits != 0:
 		return fmt.Errorf("%w: prefix %#x has more than %d bits", ErrInput, value, bits)
 	case !e.full:
 		return fmt.Errorf("records cannot be given by prefix: %w", ErrNotFull)
-	}
-	p := prefix{e: e, a: a, bits: bits, value: value}
-	for _, s := range e.by[a] {
-		if s.id.Class() == dbformat.ClassAllow && a == dbformat.SHA256 {
-			p.allow = s
-		}
-	}
-	for _, s := range e.by[a] {
-		on, err := p.section(s, visit)
-		if err != nil {
-			kept := err // or each round would allocate its err
-			e.hurt.CompareAndSwap(nil, &kept)
-		}
-		if err != nil || !on {
-			return err
-		}
 	}
 	return nil
 }
@@ -81,7 +80,7 @@ func (m *Matcher) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, vis
 }
 
 // Counts is how many records [Engine.WithPrefix] has to give, by algorithm: signatures, and the allow records of SHA-256. Those that it leaves
-// out are counted. The map is the caller's.
+// out are counted, URLs ([Engine.URLs]) are not. The map is the caller's.
 func (e *Engine) Counts() map[dbformat.Algorithm]uint64 {
 	n := map[dbformat.Algorithm]uint64{}
 	for _, s := range e.sections {
@@ -103,25 +102,39 @@ func (m *Matcher) Counts() map[dbformat.Algorithm]uint64 {
 	return g.engine.Counts()
 }
 
-// given tells whether a section's records are given by prefix.
+// given tells whether a section's records are given by prefix, as files.
 func given(id dbformat.SectionID) bool {
-	return id.Detects() || id == dbformat.ClassAllow.Section(dbformat.SHA256)
+	return id.Detects() && !id.OfURLs() || id == dbformat.ClassAllow.Section(dbformat.SHA256)
 }
 
 // A prefix is what records are asked for by.
 type prefix struct {
 	e     *Engine
-	a     dbformat.Algorithm
 	bits  uint8
 	value uint32
 	allow *section // the allow records that cancel, nil for none
 }
 
+// sections visits the records of sections that are given, one after the other.
+func (p *prefix) sections(visit func(Known) bool, all ...*section) error {
+	for _, s := range all {
+		if !given(s.id) && s != p.e.urls {
+			continue
+		}
+		on, err := p.section(s, visit)
+		if err != nil {
+			kept := err // or each round would allocate its err
+			p.e.hurt.CompareAndSwap(nil, &kept)
+		}
+		if err != nil || !on {
+			return err
+		}
+	}
+	return nil
+}
+
 // section visits the records of one section, and tells whether others are still wanted.
 func (p *prefix) section(s *section, visit func(Known) bool) (on bool, err error) {
-	if !given(s.id) {
-		return true, nil
-	}
 	// The key ranges that the prefix reaches into: the one that it lies in, or all of those that lie in it.
 	first, end := uint64(p.value), uint64(p.value)+1
 	if s.b <= p.bits {
@@ -241,7 +254,7 @@ func (p *prefix) known(x *stretch, row int) (k Known, is place, err error) {
 	}
 	x.hash(row, &k.Sum)
 	if k.Name = string(name); len(name) == 0 {
-		k.Name = dbformat.DefaultName(p.a, k.Sum[:])
+		k.Name = id.DefaultName(k.Sum[:])
 	}
 	if k.Allowed {
 		return k, wanted, nil

@@ -25,7 +25,7 @@ func naiveKnown(c *dbformat.Content, a dbformat.Algorithm, bits uint8, value uin
 	allow := c.Sections[dbformat.ClassAllow.Section(dbformat.SHA256)]
 	var all []Known
 	for id, records := range c.Sections {
-		if id.Algorithm() != a || id.Class() == dbformat.ClassAllow && a != dbformat.SHA256 {
+		if id.Algorithm() != a || id == urlSection || id.Class() == dbformat.ClassAllow && a != dbformat.SHA256 {
 			continue
 		}
 		for _, r := range records {
@@ -73,6 +73,35 @@ func known(t testing.TB, e *Engine, a dbformat.Algorithm, bits uint8, value uint
 	return all
 }
 
+// naiveKnownURLs are the URLs of the content with a prefix, and knownURLs those that the engine visits.
+func naiveKnownURLs(c *dbformat.Content, bits uint8, value uint32) []Known {
+	var all []Known
+	for _, r := range c.Sections[urlSection] {
+		k := Known{Sum: r.Hash, Name: r.Name}
+		if k.Name == "" {
+			k.Name = urlSection.DefaultName(r.Hash[:])
+		}
+		if binary.BigEndian.Uint32(r.Hash[:])>>(32-bits) == value && !slices.Contains(c.Ignore, k.Name) {
+			all = append(all, k)
+		}
+	}
+	slices.SortFunc(all, compareKnown)
+	return all
+}
+
+func knownURLs(t testing.TB, e *Engine, bits uint8, value uint32) []Known {
+	t.Helper()
+	var all []Known
+	if err := e.WithURLPrefix(bits, value, func(k Known) bool { all = append(all, k); return true }); err != nil {
+		t.Fatalf("URLs, %d bits, %#x: %v", bits, value, err)
+	}
+	if !slices.IsSortedFunc(all, func(a, b Known) int { return bytes.Compare(a.Sum[:], b.Sum[:]) }) {
+		t.Fatalf("URLs, %d bits, %#x: not in order", bits, value)
+	}
+	slices.SortFunc(all, compareKnown)
+	return all
+}
+
 // prefixesOf are prefixes of a content's hashes, their neighbours, both ends and a stranger.
 func prefixesOf(rng *rand.Rand, c *dbformat.Content, a dbformat.Algorithm, bits uint8) []uint32 {
 	most := uint32(1)<<bits - 1 // of 32 bits it wraps to all of them
@@ -103,6 +132,7 @@ func TestWithPrefixGivesWhatTheNaiveSearchGives(t *testing.T) {
 			p := randomParams(rng, c)
 			if rng.IntN(2) == 0 {
 				p.Prefix = uint8(8 + 4*rng.IntN(7)) // narrower than what is asked for: the rest layer has to be searched
+				p.URLPrefix = p.Prefix
 				for id, cut := range p.Cuts {
 					cut.B = min(cut.B, p.Prefix-1)
 					cut.K = min(cut.K, cut.B)
@@ -116,6 +146,13 @@ func TestWithPrefixGivesWhatTheNaiveSearchGives(t *testing.T) {
 			e, err := OpenGeneration(light, rest, Options{})
 			if err != nil {
 				t.Fatal(err)
+			}
+			for bits := uint8(16); bits <= 32; bits++ {
+				for _, v := range prefixesOf(rng, c, dbformat.SHA256, bits) {
+					if got, want := knownURLs(t, e, bits, v), naiveKnownURLs(c, bits, v); !slices.Equal(got, want) {
+						t.Fatalf("%s, URLs, %d bits, %#x: got  %+v\nwant %+v", s.name, bits, v, got, want)
+					}
+				}
 			}
 			for _, a := range dbformat.Algorithms() {
 				for bits := uint8(16); bits <= 32; bits++ {

@@ -38,7 +38,7 @@ func (m naive) answer(sums map[dbformat.Algorithm][]byte, size int64) (Verdict, 
 	var allowed []hit
 	for id, records := range m.c.Sections {
 		sum, ok := sums[id.Algorithm()]
-		if !ok || id.PUA() && !m.pua {
+		if !ok || id == urlSection || id.PUA() && !m.pua {
 			continue
 		}
 		for _, r := range records {
@@ -181,12 +181,15 @@ func randomContent(rng *rand.Rand, n int, s shape) *dbformat.Content {
 	for i := range rng.IntN(3) {
 		c.Ignore = append(c.Ignore, fmt.Sprintf("Test.%c-%d", 'A'+i, rng.IntN(50)))
 	}
+	if urls := randomURLs(rng, c, n, s); len(urls) > 0 {
+		c.Sections[urlSection] = urls
+	}
 	return c
 }
 
 // randomParams are any that the format allows for small contents.
 func randomParams(rng *rand.Rand, c *dbformat.Content) dbformat.Params {
-	p := dbformat.Params{Prefix: uint8(12 + 4*rng.IntN(13)), Cuts: map[dbformat.SectionID]dbformat.CutParams{}}
+	p := dbformat.Params{Prefix: uint8(12 + 4*rng.IntN(13)), URLPrefix: uint8(12 + 4*rng.IntN(13)), Cuts: map[dbformat.SectionID]dbformat.CutParams{}}
 	for id := range c.Sections {
 		cut := dbformat.CutParams{B: uint8(rng.IntN(7))}
 		if id.Split() {

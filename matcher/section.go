@@ -214,13 +214,13 @@ func (s *section) nearPrefixes(q *question, l *line) {
 // rng, whose rows are [lo, hi) there. It reports whether other rows can still matter.
 func (s *section) prefixRow(q *question, rng, lo, hi, row int) bool {
 	if s.rest == nil {
-		q.t.add(finding{verdict: Suspected, section: s.id, name: prefixName(s.id.Algorithm(), q.sum, s.p)})
+		q.t.add(finding{verdict: Suspected, section: s.id, name: prefixName(s.id, q.sum, s.p)})
 		return false
 	}
 	v, err := s.tail(rng, hi-lo)
 	if err != nil {
 		// The prefix stands in the light layer all the same: that much is known.
-		q.t.add(finding{verdict: Suspected, section: s.id, name: prefixName(s.id.Algorithm(), q.sum, s.p)})
+		q.t.add(finding{verdict: Suspected, section: s.id, name: prefixName(s.id, q.sum, s.p)})
 		q.t.fail(err)
 		return false
 	}
@@ -268,7 +268,7 @@ func (s *section) recordRow(q *question, v *dbformat.RecordBlock, row int) {
 func (s *section) found(q *question, stored []byte) {
 	name := string(stored)
 	if name == "" {
-		name = dbformat.DefaultName(s.id.Algorithm(), q.sum)
+		name = s.id.DefaultName(q.sum)
 	}
 	verdict := Malicious
 	if s.id.Class() == dbformat.ClassAllow {
@@ -279,9 +279,13 @@ func (s *section) found(q *question, stored []byte) {
 	q.t.add(finding{verdict: verdict, section: s.id, name: name})
 }
 
-// prefixName is the name of a hit that only the light layer knows: "Prefix.SHA256." and
+// prefixName is the name of a hit that only the light layer knows: "Prefix.SHA256.", of a URL "Prefix.URL.", and
 // the p bits in hex.
-func prefixName(a dbformat.Algorithm, sum []byte, p uint8) string {
+func prefixName(id dbformat.SectionID, sum []byte, p uint8) string {
+	kind := id.Algorithm().String()
+	if id.OfURLs() {
+		kind = "url"
+	}
 	digits := hex.EncodeToString(sum[:8])
-	return "Prefix." + strings.ToUpper(a.String()) + "." + digits[:(p+3)/4]
+	return "Prefix." + strings.ToUpper(kind) + "." + digits[:(p+3)/4]
 }

@@ -49,8 +49,8 @@ func (e *SelfTestError) Is(target error) bool { return target == ErrSelfTest }
 // Unwrap is why matching failed.
 func (e *SelfTestError) Unwrap() error { return e.Err }
 
-// SelfTest matches the vectors of a generation that is not yet current, exactly as files are matched,
-// potentially unwanted applications included: each must get the verdict that it demands of the
+// SelfTest matches the vectors of a generation that is not yet current, exactly as files are matched, and looks those of
+// URLs up, as [Engine.LookupURL] does; potentially unwanted applications included: each must get the verdict that it demands of the
 // variant, and a vector of a section must be known to that very section. A generation with signatures and
 // without vectors fails. rest is nil for the light variant. Other errors are those of [OpenGeneration].
 func SelfTest(light, rest dbformat.LayerReader) error {
@@ -79,7 +79,15 @@ func (e *Engine) selfTest(light dbformat.LayerReader) error {
 			want = v.Full
 		}
 		bad := &SelfTestError{Vector: i, Section: v.Section, Variant: variant, Want: want}
-		got, t, err := e.tryVector(v.Content)
+		id, err := dbformat.ParseSection(v.Section)
+		if err != nil && v.Section != "" {
+			return err
+		}
+		try := e.tryVector
+		if id.OfURLs() {
+			try = e.tryURL
+		}
+		got, t, err := try(v.Content)
 		switch bad.Got = got; {
 		case err != nil:
 			bad.Got, bad.Err = Failed, err
@@ -88,10 +96,6 @@ func (e *Engine) selfTest(light dbformat.LayerReader) error {
 			return bad
 		case v.Section == "" || want == dbformat.ExpectClean:
 			continue
-		}
-		id, err := dbformat.ParseSection(v.Section)
-		if err != nil {
-			return err
 		}
 		if t.met&sectionBit(id) == 0 {
 			bad.Reason = "but the section itself does not know it"

@@ -15,6 +15,7 @@ func goodGeneration() (sections, []dbformat.Vector) {
 		"whole/md5":    {listed(dbformat.MD5, whole, true, "Avdb.SelfTest.whole/md5")},
 		"pua/sha1":     {listed(dbformat.SHA1, pua, true, "Avdb.SelfTest.pua/sha1")},
 		"allow/sha256": {listed(dbformat.SHA256, allow, true, "Avdb.SelfTest.allow/sha256")},
+		"url/sha256":   {listedURL("self-test.invalid/page", "Avdb.SelfTest.url/sha256")},
 	}
 	return s, []dbformat.Vector{
 		{Content: []byte("benign")},
@@ -22,6 +23,7 @@ func goodGeneration() (sections, []dbformat.Vector) {
 		{Section: "whole/md5", Content: []byte(whole), Light: dbformat.ExpectMalicious, Full: dbformat.ExpectMalicious},
 		{Section: "pua/sha1", Content: []byte(pua), Light: dbformat.ExpectSuspected, Full: dbformat.ExpectMalicious},
 		{Section: "allow/sha256", Content: []byte(allow), Light: dbformat.ExpectAllowed, Full: dbformat.ExpectAllowed},
+		{Section: "url/sha256", Content: []byte("http://self-test.invalid/page"), Light: dbformat.ExpectSuspected, Full: dbformat.ExpectMalicious},
 	}
 }
 
@@ -63,6 +65,20 @@ func TestSelfTestStopsPoison(t *testing.T) {
 			delete(s, "whole/md5")
 			return v
 		}, SelfTestError{Section: "whole/md5", Want: dbformat.ExpectMalicious, Got: Malicious, Reason: "but the section itself does not know it"}},
+		"misses the URL": {func(s sections, v []dbformat.Vector) []dbformat.Vector {
+			s["url/sha256"] = []dbformat.Record{listedURL("other.invalid/", "")}
+			return v
+		}, SelfTestError{Section: "url/sha256", Want: dbformat.ExpectMalicious, Got: Clean}},
+		"knows the URL as a file": {func(s sections, v []dbformat.Vector) []dbformat.Vector {
+			s["hash/sha256"] = append(s["hash/sha256"], s["url/sha256"]...)
+			s["hash/sha256"] = append(s["hash/sha256"], listed(dbformat.SHA256, "http://self-test.invalid/page", false, ""))
+			delete(s, "url/sha256")
+			return v
+		}, SelfTestError{Section: "url/sha256", Want: dbformat.ExpectMalicious, Got: Clean}},
+		"tests with what is no URL": {func(s sections, v []dbformat.Vector) []dbformat.Vector {
+			v[len(v)-1].Content = []byte("self-test://page")
+			return v
+		}, SelfTestError{Section: "url/sha256", Want: dbformat.ExpectMalicious, Got: Failed}},
 		"has no vectors": {func(sections, []dbformat.Vector) []dbformat.Vector { return nil },
 			SelfTestError{Vector: -1, Reason: "the light layer has signatures and no vectors"}},
 	} {

@@ -48,12 +48,12 @@ const (
 // A Result is the verdict of one object and the reason for it. Its strings are
 // its own: they outlive the generation that gave them.
 type Result struct {
-	Path      string  `json:"path"`      // as it was asked for or walked to; "" for a look-up by hash
+	Path      string  `json:"path"`      // as it was asked for or walked to; "" for a look-up by hash or URL
 	Verdict   Verdict `json:"verdict"`   //
 	Name      string  `json:"name"`      // of the signature or allow record, "" without a finding
 	Signature string  `json:"signature"` // the section that it stands in: "hash/sha256"; after a cloud's answer that of the prefix; "" by override
 	Source    string  `json:"source"`    // who says so: SourceLocal or another
-	SHA256    string  `json:"sha256"`    // lower-case hex, when it was computed; always with a finding
+	SHA256    string  `json:"sha256"`    // lower-case hex, when it was computed; always with a finding; of a URL that of the expression that was found
 	Size      int64   `json:"size"`      // in bytes, -1 when unknown
 
 	// Age is how long ago the answer was issued that settled a suspicion, in seconds; 0 for all other verdicts.

@@ -15,6 +15,7 @@ import (
 	"example.org/avdb/dbformat"
 	"example.org/avdb/matcher"
 	"example.org/avdb/publisher"
+	"example.org/avdb/urlhash"
 )
 
 // nth is line i of the sources that fuzzing begins with: every kind of hash, size and name, and lines that are none.
@@ -38,9 +39,10 @@ func FuzzPublishConsume(f *testing.F) {
 		f.Add([]byte(text), []byte(nth(i+1)))
 	}
 	f.Add([]byte(""), []byte("#"))
+	f.Add([]byte(nth(1)), []byte("evil.example\nhttp://sub.evil.example/a/b?x=1\n1.2.3.4\nco.uk\nself-test.avdb.invalid\n"))
 	f.Fuzz(func(t *testing.T, detect, allow []byte) {
 		dir := t.TempDir()
-		for name, b := range map[string][]byte{"a.hsb": detect, "b.sfp": allow, "c.hashes": allow} {
+		for name, b := range map[string][]byte{"a.hsb": detect, "b.sfp": allow, "c.hashes": allow, "d.urls": allow} {
 			if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +66,28 @@ func FuzzPublishConsume(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		for line := range bytes.Lines(allow) {
+			entry, err := urlhash.ParseEntry(string(bytes.TrimRight(line, "\r\n")))
+			if err != nil || line[0] == '#' || len(line) > publisher.MaxLine {
+				continue
+			}
+			u, err := urlhash.Canonicalize("http://" + entry)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := e.LookupURL(u); err != nil || got.Verdict != matcher.Malicious {
+				t.Fatalf("%q: %+v, %v", line, got, err)
+			}
+		}
 		for id, records := range c.Content.Sections {
+			if id.OfURLs() {
+				for _, r := range records {
+					if got, err := e.Lookup(dbformat.SHA256, r.Hash[:], -1); err != nil || got.Verdict != matcher.Clean && len(c.Content.Sections) == 1 {
+						t.Fatalf("the URL %x is a file: %+v, %v", r.Hash, got, err)
+					}
+				}
+				continue
+			}
 			for _, r := range records {
 				hash, size := r.Hash[:id.Algorithm().Size()], int64(r.Size)
 				if r.Size == dbformat.AnySize {

@@ -21,6 +21,7 @@ var allSections = map[string]string{
 	"d.hsu":  strings.Repeat("0d", 16) + ":5:Held.D\n" + strings.Repeat("0d", 20) + ":5:Held.D\n" + strings.Repeat("0d", 32) + ":5:Held.D\n",
 	"e.fp":   strings.Repeat("0e", 16) + ":5:E\n" + strings.Repeat("0e", 20) + ":5:E\n" + strings.Repeat("0e", 32) + ":5:E\n",
 	"f.ign2": "Nobody.Has.This.Name\n",
+	"g.urls": "evil.example\nhttp://evil.example/page?x=1\n",
 }
 
 func TestTheMatcherPassesTheSelfTestOfEachMixOfSections(t *testing.T) {
@@ -32,9 +33,9 @@ func TestTheMatcherPassesTheSelfTestOfEachMixOfSections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for mix := 1; mix < 1<<5; mix++ {
+	for mix := 1; mix < 1<<6; mix++ {
 		dir := t.TempDir()
-		for i, name := range []string{"a.hdb", "b.hdb", "c.hdu", "d.hsu", "e.fp"} {
+		for i, name := range []string{"a.hdb", "b.hdb", "c.hdu", "d.hsu", "e.fp", "g.urls"} {
 			if mix>>i&1 == 1 {
 				if err := os.WriteFile(filepath.Join(dir, name), []byte(allSections[name]), 0o600); err != nil {
 					t.Fatal(err)
@@ -50,10 +51,10 @@ func TestTheMatcherPassesTheSelfTestOfEachMixOfSections(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := matcher.SelfTest(light, nil); err != nil {
-			t.Errorf("mix %05b, light: %v", mix, err)
+			t.Errorf("mix %06b, light: %v", mix, err)
 		}
 		if err := matcher.SelfTest(light, rest); err != nil {
-			t.Errorf("mix %05b, full: %v", mix, err)
+			t.Errorf("mix %06b, full: %v", mix, err)
 		}
 	}
 }
@@ -61,7 +62,7 @@ func TestTheMatcherPassesTheSelfTestOfEachMixOfSections(t *testing.T) {
 func TestAllSectionsAreCoveredByVectors(t *testing.T) {
 	p := fixtures.NewPublisher(t, fixtures.PublisherOptions{})
 	r := p.Publish(allSections, p.WithPolicy("whole: {names: ['Held.*']}"))
-	if r.Accepted != 16 || r.Rejected != 0 || r.Layers.Rest.Records != 6+6+3 { // two families, their self-test, and what allow records cancel
+	if r.Accepted != 18 || r.Rejected != 0 || r.Layers.Rest.Records != 6+6+3+3 { // two families, their self-test, what allow records cancel, URLs with theirs
 		t.Errorf("report %+v", r)
 	}
 }
