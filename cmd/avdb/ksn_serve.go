@@ -389,6 +389,15 @@ func (b *fullDatabase) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32
 	return m.WithPrefix(a, bits, value, func(k matcher.Known) bool { return visit(server.Known(k)) })
 }
 
+// WithURLPrefix implements [server.Database].
+func (b *fullDatabase) WithURLPrefix(bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
+	m, err := b.open()
+	if err != nil {
+		return 0, err
+	}
+	return m.WithURLPrefix(bits, value, func(k matcher.Known) bool { return visit(server.Known(k)) })
+}
+
 // Counts implements [server.Database].
 func (b *fullDatabase) Counts() (server.Counts, error) {
 	m, err := b.open()
@@ -399,7 +408,7 @@ func (b *fullDatabase) Counts() (server.Counts, error) {
 	if g.Variant() != dbformat.VariantFull {
 		return server.Counts{}, fmt.Errorf("release %d is the light database: %w", g.Version, matcher.ErrNotFull)
 	}
-	c := server.Counts{Release: g.Version}
+	c := server.Counts{Release: g.Version, URLs: m.URLs()}
 	for _, n := range m.Counts() {
 		c.Files += n
 	}

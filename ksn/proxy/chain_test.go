@@ -23,6 +23,8 @@ func (f few) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit fu
 	return 7, nil
 }
 
+func (f few) WithURLPrefix(uint8, uint32, func(ksnserver.Known) bool) (uint64, error) { return 7, nil }
+
 func (f few) Counts() (ksnserver.Counts, error) { return ksnserver.Counts{Release: 7, Files: 1}, nil }
 
 // From the private server over two proxies to the device, over sockets: what it signed verifies.

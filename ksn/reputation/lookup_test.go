@@ -220,6 +220,10 @@ func TestSuspicions(t *testing.T) {
 		{"trusted by MD5", 7, protocol.FileMD5, protocol.Trusted, protocol.Unknown, Settled},
 		{"trusted by SHA-1, from behind", 6, protocol.FileSHA1, protocol.Trusted, protocol.Unknown, ServerBehind},
 		{"unknown said from behind", 6, protocol.FileSHA256, protocol.Unknown, protocol.Unknown, ServerBehind},
+		{"silence about a URL", 7, protocol.URL, "", protocol.Unknown, Settled},
+		{"silence about a URL from behind", 6, protocol.URL, "", protocol.Unknown, ServerBehind},
+		{"silence about a URL without a database", 0, protocol.URL, "", protocol.Unknown, ServerBehind},
+		{"a listed URL from behind", 6, protocol.URL, protocol.Untrusted, protocol.Untrusted, Settled},
 		{"a verdict of a later protocol", 7, protocol.FileSHA256, "excellent", protocol.Unknown, Settled},
 	} {
 		t.Run(c.name, func(t *testing.T) {

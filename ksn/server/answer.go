@@ -73,7 +73,7 @@ func (x *exchange) sign(prefixes []protocol.Prefix, before, after string) (life 
 		n := int(p.Bits+3) / 4
 		a := protocol.Answer{V: protocol.Version, Type: p.Type, Bits: p.Bits, Prefix: digits[:n], Issued: issued, Entries: x.found[from:x.ends[i]:x.ends[i]],
 			TTL: inSeconds(x.c.Lives.Entry), NegTTL: inSeconds(x.c.Lives.Silence)}
-		if isFile(p.Type) {
+		if inDatabase(p.Type) {
 			a.Release = release
 		}
 		from, digits = x.ends[i], digits[n:]
@@ -107,7 +107,8 @@ func allHex(prefixes []protocol.Prefix) string {
 	return string(b)
 }
 
-func isFile(t protocol.Type) bool { return algorithm(t) != 0 }
+// inDatabase tells whether answers of a type are made from the database.
+func inDatabase(t protocol.Type) bool { return t == protocol.URL || algorithm(t) != 0 }
 
 // algorithm is the hash function of a type of files, 0 for another type.
 func algorithm(t protocol.Type) dbformat.Algorithm {
@@ -130,8 +131,13 @@ func (x *exchange) collect(prefixes []protocol.Prefix) (release uint64, same boo
 	asked := false
 	for _, p := range prefixes {
 		c.begin(p)
-		if a := algorithm(p.Type); a != 0 {
-			r, err := x.c.Database.WithPrefix(a, p.Bits, p.Value, visit)
+		if inDatabase(p.Type) {
+			var r uint64
+			if p.Type == protocol.URL {
+				r, err = x.c.Database.WithURLPrefix(p.Bits, p.Value, visit)
+			} else {
+				r, err = x.c.Database.WithPrefix(algorithm(p.Type), p.Bits, p.Value, visit)
+			}
 			if err != nil {
 				return 0, false, fmt.Errorf("database: %w", err)
 			}
@@ -201,6 +207,8 @@ func (c *collection) visit(k Known) bool {
 		c.allowed[allowing{e.Key, e.Size}] = true
 	case k.PUA:
 		e.Verdict, e.Category = protocol.PotentiallyUnwanted, "pua"
+	case c.p.Type == protocol.URL:
+		e.Category = "" // a list of URLs does not say what is bad about them
 	}
 	c.found = append(c.found, e)
 	return true

@@ -47,6 +47,9 @@ func TestAnswersFromTheDatabase(t *testing.T) {
 		// An allow record cancels what else is said of the same SHA-256, and says nothing by weaker hashes.
 		{prefix(protocol.FileSHA256, 24, allowed), []string{"0a0b0e00 0 trusted   86400"}},
 		{prefix(protocol.FileMD5, 24, allowed), []string{"0a0b0e00 0 untrusted False.Positive malware 0"}},
+		// URLs are known by a section of their own, which says nothing of what kind they are.
+		{prefix(protocol.URL, 24, several), []string{"0a0b0d00 0 untrusted URL.SHA256.0a0b0d00  0"}},
+		{prefix(protocol.URL, 24, nothing), nil},
 	} {
 		a := w.ask(c.p)
 		if got := said(a); !slices.Equal(got, c.want) {
@@ -61,11 +64,12 @@ func TestAnswersFromTheDatabase(t *testing.T) {
 	}
 }
 
-// URLs and software are known by sources; no release stands behind them, so that nobody takes their silence for the database's.
+// Software is known by sources alone; no release stands behind that, so that nobody takes its silence for the database's. What sources know of
+// files and URLs adds to the database.
 func TestAnswersFromSources(t *testing.T) {
 	w := newWorld(t)
 	a := w.ask(prefix(protocol.URL, 24, malware))
-	if got := said(a); !slices.Equal(got, []string{"0a0b0c01 0 untrusted Phishing.Example phishing 600"}) || a.Release != 0 {
+	if got := said(a); !slices.Equal(got, []string{"0a0b0c01 0 untrusted Phishing.Example phishing 600"}) || a.Release != 7 {
 		t.Errorf("%q from release %d", got, a.Release)
 	}
 	if a := w.ask(prefix(protocol.Software, 24, nothing)); len(a.Entries) != 0 || a.Release != 0 {
@@ -110,7 +114,7 @@ func TestBatch(t *testing.T) {
 	all := w.askAll(prefixes...)
 	found := 0
 	for i, s := range all {
-		if isFile := i%5 < 3; (s.Answer.Release == 7) != isFile {
+		if inDatabase := i%5 < 4; (s.Answer.Release == 7) != inDatabase {
 			t.Errorf("%s comes from release %d", prefixes[i], s.Answer.Release)
 		}
 		if one := w.ask(prefixes[i]); !slices.Equal(said(one), said(s.Answer)) {
@@ -133,7 +137,7 @@ func TestOneReleaseForABatch(t *testing.T) {
 		}
 	}
 	for _, s := range w.askAll(prefix(protocol.FileMD5, 24, malware), prefix(protocol.URL, 24, malware), prefix(protocol.FileSHA1, 24, malware), prefix(protocol.FileSHA256, 24, malware)) {
-		if want := uint64(8); s.Answer.Type != protocol.URL && s.Answer.Release != want {
+		if want := uint64(8); s.Answer.Release != want {
 			t.Errorf("%s from release %d, want %d", s.Answer.Of(), s.Answer.Release, want)
 		}
 	}
@@ -360,7 +364,7 @@ func TestInfo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if i.Name != "Example Corp" || i.Release != 7 || i.Files != 18 || i.URLs != 2 || i.Software != 1 || i.PrefixBits != 20 || i.MinWait != 90 || i.Statement != 3 ||
+	if i.Name != "Example Corp" || i.Release != 7 || i.Files != 18 || i.URLs != 3 || i.Software != 1 || i.PrefixBits != 20 || i.MinWait != 90 || i.Statement != 3 ||
 		!slices.Equal(i.Capabilities, []string{"cloud_mode", "stats"}) || rec.Header().Get("Cache-Control") != "public, max-age=90" {
 		t.Errorf("%+v, %v", i, rec.Header())
 	}

@@ -60,6 +60,8 @@ func (b *big) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit f
 	return 7, nil
 }
 
+func (b *big) WithURLPrefix(uint8, uint32, func(server.Known) bool) (uint64, error) { return 7, nil }
+
 func (b *big) Counts() (server.Counts, error) {
 	return server.Counts{Release: 7, Files: uint64(len(b.sums))}, nil
 }

@@ -28,21 +28,23 @@ type Known struct {
 type Counts struct {
 	Release  uint64 // of the database
 	Files    uint64 // keys of files
-	URLs     uint64
+	URLs     uint64 // keys of URLs, one for each expression that is listed
 	Software uint64
 }
 
-// A Database knows files by their hashes, one release at a time. Its methods are called by many goroutines at once.
+// A Database knows files and URLs by their hashes, one release at a time. Its methods are called by many goroutines at once.
 type Database interface {
 	// WithPrefix calls visit for everything that is known of hashes with these first bits (16 to 32 of them, in the low bits of value) until it
 	// returns false, all of it from the release that it names. Names that are passed to visit stay valid. An error means that the
 	// question cannot be answered now.
 	WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(Known) bool) (release uint64, err error)
-	// Counts are those of the release that WithPrefix answers from; the error says why none can be used.
+	// WithURLPrefix does the same for URLs, which are known by the SHA-256 of their expressions.
+	WithURLPrefix(bits uint8, value uint32, visit func(Known) bool) (release uint64, err error)
+	// Counts are those of the release that the other methods answer from; the error says why none can be used.
 	Counts() (Counts, error)
 }
 
-// A Source knows more than the database: URLs, software, or files. Its methods are called by many goroutines at once.
+// A Source knows more than the database: software, or more files and URLs. Its methods are called by many goroutines at once.
 type Source interface {
 	// Entries calls visit for each entry that begins with p, in any order, until it returns false. An entry that breaks the protocol makes the
 	// answer fail; lives of less than eight minutes are made as long as that, or as the shortest of Config.Lives if that is shorter.

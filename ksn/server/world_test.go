@@ -33,16 +33,25 @@ type memory struct {
 	release uint64
 	err     error
 	rows    map[dbformat.Algorithm][]server.Known // in order
+	urls    []server.Known                        // in order
 	visited func()                                // called at the end of each WithPrefix
 }
 
 func (m *memory) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
+	return m.with(m.rows[a], bits, value, visit)
+}
+
+func (m *memory) WithURLPrefix(bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
+	return m.with(m.urls, bits, value, visit)
+}
+
+func (m *memory) with(rows []server.Known, bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.err != nil {
 		return 0, m.err
 	}
-	rows, first := m.rows[a], value<<(32-bits)
+	first := value << (32 - bits)
 	at, _ := slices.BinarySearchFunc(rows, first, func(k server.Known, v uint32) int {
 		return int(int64(binary.BigEndian.Uint32(k.Sum[:])) - int64(v))
 	})
@@ -65,7 +74,7 @@ func (m *memory) Counts() (server.Counts, error) {
 	for _, rows := range m.rows {
 		n += len(rows)
 	}
-	return server.Counts{Release: m.release, Files: uint64(n)}, m.err
+	return server.Counts{Release: m.release, Files: uint64(n), URLs: uint64(len(m.urls))}, m.err
 }
 
 func (m *memory) put(a dbformat.Algorithm, rows ...server.Known) {
@@ -194,6 +203,7 @@ func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 			server.Known{Sum: sum(a, allowed, "good"), Allowed: true},
 			server.Known{Sum: sum(a, allowed, "good"), Name: "False.Positive"})
 	}
+	w.db.urls = []server.Known{{Sum: sum(dbformat.SHA256, several, "listed.example/"), Name: "URL.SHA256.0a0b0d00"}}
 	seen := dbformat.At(noon.Add(-48 * time.Hour))
 	w.src = &source{kind: protocol.URL, entries: []protocol.Entry{{Key: key(protocol.URL, urlKey).Hex(), Verdict: protocol.Untrusted, Name: "Phishing.Example", Category: "phishing",
 		FirstSeen: &seen, Popularity: 1000, Regions: []string{"DE"}, TTL: 600}}}

@@ -128,8 +128,12 @@ func (d database) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, vis
 	return d.m.WithPrefix(a, bits, value, func(k matcher.Known) bool { return visit(server.Known(k)) })
 }
 
+func (d database) WithURLPrefix(bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
+	return d.m.WithURLPrefix(bits, value, func(k matcher.Known) bool { return visit(server.Known(k)) })
+}
+
 func (d database) Counts() (server.Counts, error) {
-	c := server.Counts{Release: d.m.Generation().Version}
+	c := server.Counts{Release: d.m.Generation().Version, URLs: d.m.URLs()}
 	for _, n := range d.m.Counts() {
 		c.Files += n
 	}
