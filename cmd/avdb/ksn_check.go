@@ -84,8 +84,9 @@ type checking struct {
 	d      *device
 	r      checkReport
 	object reputation.Object
-	file   string // to be read, "" for none
-	err    error  // of what was named
+	file   string      // to be read, "" for none
+	link   urlhash.URL // of the object, zero for none
+	err    error       // of what was named
 }
 
 func (k *checking) explain(format string, args ...any) {
@@ -115,6 +116,7 @@ func (k *checking) url(s string) {
 		k.err = usagef("%s: %v", s, err)
 		return
 	}
+	k.link = u
 	for _, h := range u.Hashes() {
 		k.object.Keys = append(k.object.Keys, protocol.Key{Type: protocol.URL, Sum: h})
 	}
@@ -205,7 +207,7 @@ func (k *checking) overridden(over overrides) bool {
 
 // local asks the database of this device, where an exact signature or an allow record of SHA-256 settles the question.
 func (k *checking) local(ctx context.Context) (settled bool, err error) {
-	if k.r.Type != ksn.ObjectFile {
+	if k.r.Type == ksn.ObjectSoftware {
 		return false, nil
 	}
 	m, err := matcher.Open(k.d.store, matcher.Options{PUA: true})
@@ -219,12 +221,17 @@ func (k *checking) local(ctx context.Context) (settled bool, err error) {
 	defer m.Close()
 	k.object.Release = m.Generation().Version
 	var r matcher.Result
-	if k.file != "" {
+	switch {
+	case k.r.Type == ksn.ObjectURL:
+		if r, err = m.LookupURL(k.link); err != nil {
+			return false, err
+		}
+	case k.file != "":
 		r = m.ScanFile(ctx, k.file)
 		if r.Verdict == matcher.Failed {
 			return false, r.Err
 		}
-	} else {
+	default:
 		key := k.object.Keys[0]
 		a, _ := dbformat.AlgorithmOfSize(key.Type.KeySize())
 		if r, err = m.Lookup(a, key.Bytes(), -1); err != nil {
@@ -236,6 +243,9 @@ func (k *checking) local(ctx context.Context) (settled bool, err error) {
 	switch r.Verdict {
 	case matcher.Malicious:
 		k.r.Verdict, k.r.Source, k.r.Name = protocol.Untrusted, r.Source, r.Name
+		if k.r.Type == ksn.ObjectURL {
+			k.r.Key = string(protocol.URL) + ":" + r.SHA256
+		}
 		if strings.Contains(r.Signature, "pua/") {
 			k.r.Verdict = protocol.PotentiallyUnwanted
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -143,10 +144,10 @@ func cmdAddress(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(l.Close())
 }
 
-// cmdAnswers waits until a server answers with a status: answers URL STATUS.
+// cmdAnswers waits until a server answers with a status, and a text somewhere in the answer: answers URL STATUS [TEXT].
 func cmdAnswers(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: answers URL STATUS")
+	if neg || len(args) != 2 && len(args) != 3 {
+		ts.Fatalf("usage: answers URL STATUS [TEXT]")
 	}
 	last := ""
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
@@ -155,10 +156,12 @@ func cmdAnswers(ts *testscript.TestScript, neg bool, args []string) {
 			last = err.Error()
 			continue
 		}
+		body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 		r.Body.Close()
-		if last = strconv.Itoa(r.StatusCode); last == args[1] {
+		if last = strconv.Itoa(r.StatusCode); last == args[1] && (len(args) == 2 || strings.Contains(string(body), args[2])) {
 			return
 		}
+		last += " " + string(body)
 	}
 	ts.Fatalf("%s: %s, want %s", args[0], last, args[1])
 }
