@@ -14,7 +14,9 @@ import (
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/fixtures"
+	"example.org/avdb/matcher"
 	"example.org/avdb/publisher"
+	"example.org/avdb/urlhash"
 )
 
 // TestRealHistoriesPublish makes a release of each version of each corpus of hashes. Every line must be accounted for, every hash
@@ -125,6 +127,109 @@ func TestEveryListedHashIsInTheContent(t *testing.T) {
 				t.Errorf("only %d hashes are listed", listed)
 			}
 		})
+	}
+}
+
+// TestRealHistoriesOfURLsPublish makes a release of each version of each list of URLs. Every line is accounted for: of those that are accepted one stands
+// for each URL, the others are duplicates of it in another spelling, and the few rejects are no domains. What is listed is what a
+// matcher detects, and what came and went between the lists is what the steps move.
+func TestRealHistoriesOfURLsPublish(t *testing.T) {
+	for _, corpus := range fixtures.OpenCorpora(t).URLs() {
+		t.Run(corpus.Name, func(t *testing.T) {
+			t.Parallel()
+			p := fixtures.NewPublisher(t, fixtures.PublisherOptions{})
+			var before, r *publisher.Report
+			var last fixtures.Version
+			var moved, whole int64
+			releases, since := 0, map[dbformat.Digest]uint64{}
+			for v := range corpus.Versions() {
+				if r, last = p.Publish(v.Files, p.WithPolicy("guards: {removed_percent: 100}")), v; r.Version == r.Previous {
+					continue
+				}
+				checkLines(t, v, r)
+				urls, lines := map[urlhash.Hash]bool{}, 0
+				for line := range strings.Lines(v.Files["list.urls"]) {
+					if e, err := urlhash.ParseEntry(line[:len(line)-1]); err == nil {
+						urls[urlhash.HashOf(e)] = true
+						lines++
+					}
+				}
+				if r.Accepted != uint64(lines) || r.Duplicates != uint64(lines-len(urls)) || r.Layers.Rest.Records != uint64(len(urls)+1) || r.Layers.Light.Records != r.Layers.Rest.Records {
+					t.Errorf("%s: %d URLs in %d lines, and the report %d accepted, %d duplicates, %d records", v.Name, len(urls), lines, r.Accepted, r.Duplicates, r.Layers.Rest.Records)
+				}
+				if r.Rejected > r.Accepted/1000+2 {
+					t.Errorf("%s: %d of %d lines are rejected: %v", v.Name, r.Rejected, r.Accepted, r.Rejects)
+				}
+				for _, l := range []publisher.LayerReport{r.Layers.Light, r.Layers.Rest} {
+					if since[l.Digest] == 0 {
+						since[l.Digest] = r.Version
+					}
+				}
+				if before != nil {
+					moved += stepBytes(before.Layers.Light, r.Layers.Light, since) + stepBytes(before.Layers.Rest, r.Layers.Rest, since)
+					whole += r.Layers.Light.BundleBytes + r.Layers.Rest.BundleBytes
+				}
+				before = r
+				releases++
+			}
+			t.Logf("%d releases, the last with %d records, %d lines rejected and %d duplicates; steps move %d bytes, bundles %d; the last bundles have %d and %d",
+				releases, before.Layers.Rest.Records, before.Rejected, before.Duplicates, moved, whole, before.Layers.Light.BundleBytes, before.Layers.Rest.BundleBytes)
+			for _, reject := range before.Rejects {
+				t.Logf("line %d: %s", reject.Line, reject.Reason)
+			}
+			if corpus.Name == "polkadot" && moved > whole/10 {
+				t.Errorf("steps move %d bytes, want at most a tenth of the %d of all bundles", moved, whole)
+			}
+			detected(t, last)
+		})
+	}
+}
+
+// detected looks each domain of a list up, as the address of a page there: full must know it, light must suspect it, neither may know a neighbour.
+func detected(t *testing.T, v fixtures.Version) {
+	t.Helper()
+	c := fixtures.Compile(t, v.Files)
+	light, rest, err := dbformat.Build(c.Content, dbformat.ChooseParams(c.Content, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone, err := matcher.OpenGeneration(light, nil, matcher.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full, err := matcher.OpenGeneration(light, rest, matcher.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, wrongly := 0, 0
+	for line := range strings.Lines(v.Files["list.urls"]) {
+		line = line[:len(line)-1]
+		if _, err := urlhash.ParseEntry(line); err != nil {
+			continue
+		}
+		u, err := urlhash.Canonicalize("https://" + line + "/login?user=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, errA := alone.LookupURL(u)
+		f, errF := full.LookupURL(u)
+		if errA != nil || errF != nil || a.Verdict != matcher.Suspected || f.Verdict != matcher.Malicious {
+			t.Errorf("%q: light %+v, %v; full %+v, %v", line, a, errA, f, errF)
+		}
+		known++
+		if u, err = urlhash.Canonicalize("https://" + line + ".not-listed.example/login?user=1"); err != nil {
+			continue // too long
+		}
+		if f, err := full.LookupURL(u); err != nil || f.Verdict != matcher.Clean {
+			t.Errorf("a neighbour of %q: %+v, %v", line, f, err)
+		}
+		if a, err := alone.LookupURL(u); err != nil || a.Verdict != matcher.Clean {
+			wrongly++
+		}
+	}
+	t.Logf("%d domains are detected; light suspects %d of their neighbours", known, wrongly)
+	if known < 40000 || wrongly > 1 {
+		t.Errorf("%d domains are detected, light suspects %d neighbours", known, wrongly)
 	}
 }
 
