@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"example.org/avdb/dbformat"
@@ -416,6 +417,20 @@ func TestApplyHoldsOneBlock(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
 			t.Errorf("%s: %d bytes allocated in all, want at most 4 MiB", name, n)
+		}
+	}
+}
+
+// A delta that gives a URL a size is refused before it is applied to anything.
+func TestDeltaOfAURLWithASize(t *testing.T) {
+	for size, ok := range map[byte]bool{0: true, 7: false} {
+		var b []byte
+		b = append(b, "AVDBR\x01fromfromtoto-to-"...)
+		b = append(b, 1, 0x08, 0x03, 16, 8, 1) // one entry: url/sha256, added, p 8, one row
+		b = append(b, bytes.Repeat([]byte{0x42}, 31)...)
+		b = append(b, 1<<2, size, 1<<2, 0, 0) // columns of sizes, of lengths and of names
+		if text, err := describe(t, b); (err == nil) != ok || err != nil && (!errors.Is(err, dbformat.ErrCorrupt) || !strings.Contains(err.Error(), "size")) {
+			t.Errorf("size %d: %v after\n%s", size, err, text)
 		}
 	}
 }
