@@ -156,8 +156,8 @@ func newRepoPublish(a *app) *cobra.Command {
 		Short: "make the sources the content of a new release",
 		Long: `Compile the sources, which are the whole content of the release, cut them into the two layers, make deltas
 and have it all signed. Sources are files or folders, by extension: .hdb .hsb .hdu .hsu .mdb .msb .ndb .ndu
-.ldb .ldu .fp .sfp .ign .ign2 (ClamAV), .hashes (a hash a line, a name after it), .urls; any of them also as
-.gz or .zst. A line that cannot be used is listed with file, line and reason.
+.ldb .ldu .fp .sfp .ign .ign2 (ClamAV), .hashes (a hash a line, a name after it), .urls (a URL or domain a
+line); any of them also as .gz or .zst. A line that cannot be used is listed with file, line and reason.
 
 Content that did not change publishes nothing. A release that loses most of its records is refused
 by a guard: exit code 16.

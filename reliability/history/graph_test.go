@@ -47,15 +47,18 @@ type graph struct {
 
 func (g *graph) newest() *tree { return g.trees[len(g.trees)-1] }
 
-// lines are hash signatures; the same number always gives the same one.
+// lines are hash signatures, and from number 400 on URLs as well; the same number always gives the same ones.
 func lines(ranges ...[2]int) map[string]string {
-	var b strings.Builder
+	var b, urls strings.Builder
 	for _, r := range ranges {
 		for i := r[0]; i < r[1]; i++ {
 			fmt.Fprintf(&b, "%s,Test.Sample.%d\n", hex.EncodeToString(hashOf(i)), i)
+			if i >= 400 { // so that some releases have URLs and others none
+				fmt.Fprintf(&urls, "site-%d.example\n", i)
+			}
 		}
 	}
-	return map[string]string{"a.hashes": b.String()}
+	return map[string]string{"a.hashes": b.String(), "b.urls": urls.String()}
 }
 
 func hashOf(i int) []byte {
