@@ -1,7 +1,7 @@
 # make test   everything that must hold before a commit (some minutes)
 # make check  the thorough part: real corpora, kills, longer fuzzing (CI runs it too)
 # make reliability   every cell of the attack matrix, for the figures of docs/RELIABILITY.md (about two hours, as root)
-# make bench  the figures of docs/PERFORMANCE.md
+# make bench  the figures of docs/PERFORMANCE.md (make bench-ksn: those of the reputation network alone; bench/ is a module of its own)
 
 SHELL      := /bin/bash -o pipefail
 GO         ?= go
@@ -9,7 +9,7 @@ FUZZTIME   ?= 2s
 PLATFORMS  := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 CROSS      := $(addprefix cross-,$(subst /,-,$(PLATFORMS)))
 
-.PHONY: all build test check reliability bench format vet static tidy unit fuzz cross $(CROSS)
+.PHONY: all build test check reliability bench bench-ksn format vet static tidy unit fuzz cross $(CROSS)
 
 all: test
 
@@ -24,12 +24,15 @@ format:
 vet:
 	$(GO) vet ./...
 	$(GO) vet -tags check ./...
+	cd bench && $(GO) vet ./...
 
 static:
 	$(GO) tool staticcheck -tags check ./...
+	tool=$$($(GO) tool -n staticcheck) && cd bench && $$tool ./...
 
 tidy:
 	$(GO) mod tidy -diff
+	cd bench && $(GO) mod tidy -diff
 
 # The race detector needs cgo (what we ship is built without) and sleeps for a second at each exit unless told not to. House rules read what `go list`
 # says, which the test cache does not see. Generated files are compared with their generators here.
@@ -53,6 +56,7 @@ $(CROSS):
 
 check:
 	$(GO) test -tags check -timeout 40m ./...
+	cd bench && $(GO) test -count=1 ./...
 
 # One package after the other, for some of them measure; the lines are what each row of the matrix came to.
 reliability:
@@ -62,3 +66,8 @@ bench:
 	$(GO) test -run '^$$' -bench '^Benchmark(Build|ReadBundle|ApplyDelta)$$' -benchtime 3x ./dbformat
 	$(GO) test -run '^$$' -bench '^Benchmark(Install|Open)$$' -benchtime 3x ./store
 	$(GO) test -run '^$$' -bench '^Benchmark(Open|LookupHit|LookupMiss|ScanFile)$$' ./matcher
+	cd bench && $(GO) run .
+
+# In processes of their own, against wrk and nginx where they are installed; pages and pictures are in bench/out.
+bench-ksn:
+	cd bench && $(GO) run . ksn
