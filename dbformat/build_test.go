@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -133,7 +134,25 @@ func checkSplit(t testing.TB, s *dbformat.SectionHeader, j int, data []byte, res
 		if err := dbformat.CheckTails(b, r, tails); err != nil {
 			t.Fatal(err)
 		}
+		checkNameIndex(t, tails)
 	}
+}
+
+// checkNameIndex proves that an index changes no name of a block, and that any row may be touched.
+func checkNameIndex(t testing.TB, plain dbformat.TailBlock) {
+	t.Helper()
+	indexed := plain
+	indexed.IndexNames()
+	for i := range plain.Rows() {
+		if got, want := indexed.Name(i), plain.Name(i); !bytes.Equal(got, want) {
+			t.Fatalf("row %d of %d has the name %q with an index, %q without", i, plain.Rows(), got, want)
+		}
+		indexed.Touch(i)
+	}
+	for _, i := range []int{-1, plain.Rows(), math.MaxInt, math.MinInt} {
+		indexed.Touch(i)
+	}
+	plain.Touch(0)
 }
 
 // lookup finds a record the way a matcher does.

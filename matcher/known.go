@@ -79,6 +79,69 @@ func (m *Matcher) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, vis
 	return g.version(), g.engine.WithPrefix(a, bits, value, visit)
 }
 
+// Anticipate has the processor fetch what [Engine.WithPrefix] will read for each of values, all at once: most of the time of many
+// questions to a large database is waiting for memory, which one question after the other does one time after the other. It is a hint: it says nothing, changes
+// nothing, and passes over what was never read before.
+func (e *Engine) Anticipate(a dbformat.Algorithm, bits uint8, values []uint32) {
+	if a.Size() == 0 || bits < minPrefixBits || bits > maxPrefixBits || !e.full {
+		return
+	}
+	for _, s := range e.by[a] {
+		if s.id.Split() && s.b < bits && bits <= s.p {
+			s.touch(bits, values)
+		}
+	}
+}
+
+// Anticipate is [Engine.Anticipate] over the generation in use.
+func (m *Matcher) Anticipate(a dbformat.Algorithm, bits uint8, values []uint32) {
+	g := m.hold()
+	if g == nil {
+		return
+	}
+	defer g.release()
+	g.engine.Anticipate(a, bits, values)
+}
+
+// touch finds the first row with each prefix and reads what WithPrefix will read of it: first near it in the light layer, then, with that at hand, in the rest
+// layer. In no loop does a read wait for that of another value. A fault is found, and reported, by whoever really reads.
+func (s *section) touch(bits uint8, values []uint32) (sum int) {
+	var err error
+	defer guardError(debug.SetPanicOnFault(true), &err)
+	var all [64]struct {
+		light  *dbformat.PrefixBlock
+		tails  *dbformat.TailBlock
+		lo, hi int // rows of the range
+		low    uint64
+	}
+	for len(values) > 0 {
+		some := values[:min(len(values), len(all))]
+		values = values[len(some):]
+		for i, value := range some {
+			x := &all[i]
+			x.lo, x.hi = 0, 0
+			n := int(uint64(value) << s.b >> bits)
+			if n >= len(s.tails) {
+				continue // no such prefix
+			}
+			if x.light, x.tails = s.prefixes[n>>s.k].Load(), s.tails[n].Load(); x.light == nil || x.tails == nil {
+				continue
+			}
+			if x.lo, x.hi = x.light.Range(n - n>>s.k<<s.k); x.lo < x.hi {
+				p := prefix{bits: bits, value: value}
+				x.low = p.low(s, n)
+				sum += int(x.light.Low(even(x.light, x.lo, x.hi, x.low))) + x.tails.Rows()
+			}
+		}
+		for i := range some {
+			if x := &all[i]; x.lo < x.hi {
+				sum += int(x.tails.Touch(seekEven(x.light, x.lo, x.hi, x.low) - x.lo))
+			}
+		}
+	}
+	return sum
+}
+
 // Counts is how many records [Engine.WithPrefix] has to give, by algorithm: signatures, and the allow records of SHA-256. Those that it leaves
 // out are counted, URLs ([Engine.URLs]) are not. The map is the caller's.
 func (e *Engine) Counts() map[dbformat.Algorithm]uint64 {
@@ -148,15 +211,12 @@ func (p *prefix) section(s *section, visit func(Known) bool) (on bool, err error
 		if err != nil {
 			return false, err
 		}
-		for row := x.from; row < x.hi; row++ {
-			k, is, err := p.known(&x, row)
+		for row := x.from; row < x.to; row++ {
+			k, given, err := p.known(&x, row)
 			if err != nil {
 				return false, err
 			}
-			if is == behind {
-				break
-			}
-			if is == wanted && !visit(k) {
+			if given && !visit(k) {
 				return false, nil
 			}
 		}
@@ -164,15 +224,15 @@ func (p *prefix) section(s *section, visit func(Known) bool) (on bool, err error
 	return true, nil
 }
 
-// A stretch is the rows [lo, hi) of one key range of a section, in the light block that holds them; those before from are none
-// with the prefix.
+// A stretch is the rows [from, to) of a section with the prefix, among the rows [lo, hi) of one key range, in the light block that holds them.
 type stretch struct {
-	s            *section
-	n            int // number of the range
-	lo, hi, from int
-	light        *dbformat.PrefixBlock // of a split section
-	tails        *dbformat.TailBlock   // of a split section; nil as long as it is not needed
-	whole        *dbformat.RecordBlock // of any other
+	s        *section
+	n        int // number of the range
+	lo, hi   int
+	from, to int
+	light    *dbformat.PrefixBlock // of a split section
+	tails    *dbformat.TailBlock   // of a split section; nil as long as it is not needed
+	whole    *dbformat.RecordBlock // of any other
 }
 
 // open finds the rows of range n of a section. It and known are where mapped bytes are touched; visits are made outside of their guards.
@@ -193,8 +253,22 @@ func (p *prefix) open(s *section, n int) (x stretch, err error) {
 	if err != nil {
 		return x, err
 	}
-	x.from = x.lo + sort.Search(x.hi-x.lo, func(i int) bool { return x.first(x.lo+i)>>(64-p.bits) >= uint64(p.value) })
+	if x.light != nil && x.tails == nil {
+		x.from = seekEven(x.light, x.lo, x.hi, p.low(s, n))
+	} else {
+		x.from = x.lo + sort.Search(x.hi-x.lo, func(i int) bool { return x.first(x.lo+i)>>(64-p.bits) >= uint64(p.value) })
+	}
+	for x.to = x.from; x.to < x.hi && x.first(x.to)>>(64-p.bits) == uint64(p.value); x.to++ {
+	}
 	return x, nil
+}
+
+// low is what the low bits of a row of range n of a split section must at least be for the prefix, which has no more bits than the section has in light.
+func (p *prefix) low(s *section, n int) uint64 {
+	if s.b >= p.bits {
+		return 0 // the whole range has it
+	}
+	return uint64(p.value) << (s.p - p.bits) & (1<<(s.p-s.b) - 1)
 }
 
 // needTails opens the part of the rest layer, for a range that has rows.
@@ -226,21 +300,9 @@ func (x *stretch) hash(row int, hash *[32]byte) {
 	x.tails.Hash(row-x.lo, hash)
 }
 
-// What a row can be to a prefix.
-type place int
-
-const (
-	wanted place = iota
-	hidden       // it has the prefix and is left out
-	behind       // it has not, nor has any row after it
-)
-
-// known gives the record of a row, which does not lie before the prefix.
-func (p *prefix) known(x *stretch, row int) (k Known, is place, err error) {
+// known gives the record of a row with the prefix; given is false for one that is left out.
+func (p *prefix) known(x *stretch, row int) (k Known, given bool, err error) {
 	defer guardError(debug.SetPanicOnFault(true), &err)
-	if x.first(row)>>(64-p.bits) != uint64(p.value) {
-		return Known{}, behind, nil
-	}
 	id := x.s.id
 	k = Known{PUA: id.PUA(), Allowed: id.Class() == dbformat.ClassAllow}
 	var name []byte
@@ -248,7 +310,7 @@ func (p *prefix) known(x *stretch, row int) (k Known, is place, err error) {
 		k.Size, name = x.whole.Size(row), x.whole.Name(row)
 	} else {
 		if err := x.needTails(); err != nil {
-			return Known{}, hidden, err
+			return Known{}, false, err
 		}
 		k.Size, name = x.tails.Size(row-x.lo), x.tails.Name(row-x.lo)
 	}
@@ -257,15 +319,15 @@ func (p *prefix) known(x *stretch, row int) (k Known, is place, err error) {
 		k.Name = id.DefaultName(k.Sum[:])
 	}
 	if k.Allowed {
-		return k, wanted, nil
+		return k, true, nil
 	}
 	if p.e.ignore.has(k.Name) {
-		return Known{}, hidden, nil
+		return Known{}, false, nil
 	}
 	if gone, err := p.cancelled(&k); gone || err != nil {
-		return Known{}, hidden, err
+		return Known{}, false, err
 	}
-	return k, wanted, nil
+	return k, true, nil
 }
 
 // cancelled tells whether an allow record covers every object that the signature does.

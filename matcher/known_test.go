@@ -156,7 +156,9 @@ func TestWithPrefixGivesWhatTheNaiveSearchGives(t *testing.T) {
 			}
 			for _, a := range dbformat.Algorithms() {
 				for bits := uint8(16); bits <= 32; bits++ {
-					for _, v := range prefixesOf(rng, c, a, bits) {
+					values := prefixesOf(rng, c, a, bits)
+					e.Anticipate(a, bits, append(values, 1<<31, 0xffffffff)) // also what is no prefix: nothing that it reads changes an answer
+					for _, v := range values {
 						got, want := known(t, e, a, bits, v), naiveKnown(c, a, bits, v)
 						if !slices.Equal(got, want) {
 							t.Fatalf("%s, %d records, prefixes of %d bits, cuts %v: %s, %d bits, %#x: got %d records, want %d\ngot  %+v\nwant %+v",
@@ -400,11 +402,45 @@ func TestWithPrefixOverDamage(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			m.Anticipate(dbformat.SHA256, 24, []uint32{value, value + 1}) // hits the damage first, and leaves it to the question to say so
 			if n, err := ask(); !errors.Is(err, store.ErrStorage) || !errors.Is(m.Err(), store.ErrStorage) {
 				t.Errorf("%s %s: %d records, %v, Err %v; want ErrStorage", name, how, n, err, m.Err())
 			}
 		}
 	}
+}
+
+// What was never read is not read by a hint, and what makes no sense does nothing.
+func TestAnticipateReadsNoBlock(t *testing.T) {
+	d := newDevice(t)
+	light, rest := release(t, "one")
+	d.install(t, 1, light, rest)
+	openMatcher(t, d, Options{}, time.Hour) // stores the index: the next one reads no block when it is opened
+	m := openMatcher(t, d, Options{}, time.Hour)
+	engine := m.now.Load().engine
+	values := []uint32{0, 1, 0xffffff, 0xffffffff}
+	for _, bits := range []uint8{0, 15, 16, 24, 32, 33, 255} {
+		for _, a := range append(dbformat.Algorithms(), 0, 99) {
+			m.Anticipate(a, bits, values)
+		}
+	}
+	for _, s := range engine.sections {
+		for i := range s.prefixes {
+			if s.prefixes[i].Load() != nil {
+				t.Errorf("light block %d of %s was read", i, s.id)
+			}
+		}
+		for i := range s.tails {
+			if s.tails[i].Load() != nil {
+				t.Errorf("rest block %d of %s was read", i, s.id)
+			}
+		}
+	}
+	if err := m.Err(); err != nil {
+		t.Error(err)
+	}
+	m.Close()
+	m.Anticipate(dbformat.SHA256, 24, values)
 }
 
 // The rest layer is read where a row has the prefix, and nowhere else.

@@ -138,6 +138,7 @@ func (s *section) tail(i, rows int) (*dbformat.TailBlock, error) {
 		if err != nil {
 			return nil, err
 		}
+		t.IndexNames()
 		v = &t
 		s.tails[i].Store(v)
 	}
