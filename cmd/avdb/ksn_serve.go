@@ -398,6 +398,13 @@ func (b *fullDatabase) WithURLPrefix(bits uint8, value uint32, visit func(server
 	return m.WithURLPrefix(bits, value, func(k matcher.Known) bool { return visit(server.Known(k)) })
 }
 
+// Anticipate implements [server.Anticipator].
+func (b *fullDatabase) Anticipate(a dbformat.Algorithm, bits uint8, values []uint32) {
+	if m, err := b.open(); err == nil {
+		m.Anticipate(a, bits, values)
+	}
+}
+
 // Counts implements [server.Database].
 func (b *fullDatabase) Counts() (server.Counts, error) {
 	m, err := b.open()

@@ -37,6 +37,7 @@ type scratch struct {
 	ends     []int             // in found, of each prefix
 	made     []protocol.Answer //
 	prefixes [1]protocol.Prefix
+	values   []uint32 // of prefixes of one type
 }
 
 // maxKept is what a scratch keeps from request to request, in bytes of a buffer.
@@ -66,7 +67,7 @@ func (x *exchange) sign(prefixes []protocol.Prefix, before, after string) (life 
 		return 0, errChanging
 	}
 	issued := dbformat.At(x.Began.Truncate(x.step))
-	left := issued.Add(x.c.Lives.Silence)
+	least := x.c.Lives.Silence
 	x.made = x.made[:0]
 	from, digits := 0, allHex(prefixes)
 	for i, p := range prefixes {
@@ -78,9 +79,7 @@ func (x *exchange) sign(prefixes []protocol.Prefix, before, after string) (life 
 		}
 		from, digits = x.ends[i], digits[n:]
 		for k := range a.Entries {
-			if end := issued.Add(a.Life(a.Entries[k : k+1])); end.Before(left) {
-				left = end
-			}
+			least = min(least, a.Life(a.Entries[k:k+1]))
 		}
 		x.made = append(x.made, a)
 	}
@@ -95,7 +94,7 @@ func (x *exchange) sign(prefixes []protocol.Prefix, before, after string) (life 
 	x.Charge(x.entries)
 	x.c.Collector.Signed()
 	x.c.Collector.Answered(x.answers, x.entries, release)
-	return left.Sub(x.Began), nil
+	return issued.Add(least).Sub(x.Began), nil
 }
 
 // allHex are the hex digits of all prefixes, one after the other.
@@ -127,6 +126,9 @@ func algorithm(t protocol.Type) dbformat.Algorithm {
 func (x *exchange) collect(prefixes []protocol.Prefix) (release uint64, same bool, err error) {
 	c := collection{lives: &x.c.Lives, found: x.found[:0], overrides: *x.overrides.Load()}
 	x.ends = x.ends[:0]
+	if len(prefixes) > 1 {
+		x.anticipate(prefixes)
+	}
 	visit := c.visit // one closure for all of them
 	asked := false
 	for _, p := range prefixes {
@@ -157,6 +159,26 @@ func (x *exchange) collect(prefixes []protocol.Prefix) (release uint64, same boo
 		x.found, x.ends = c.found, append(x.ends, len(c.found))
 	}
 	return release, true, nil
+}
+
+// anticipate tells the database of all files that are asked for, where it wants to know: those with as many bits as the first one of their type.
+func (x *exchange) anticipate(prefixes []protocol.Prefix) {
+	d, ok := x.c.Database.(Anticipator)
+	if !ok {
+		return
+	}
+	for _, a := range []dbformat.Algorithm{dbformat.SHA256, dbformat.SHA1, dbformat.MD5} {
+		bits := uint8(0)
+		x.values = x.values[:0]
+		for i := range prefixes {
+			if p := &prefixes[i]; p.Type == protocol.FileType(a) && (bits == 0 || p.Bits == bits) {
+				x.values, bits = append(x.values, p.Value), p.Bits
+			}
+		}
+		if len(x.values) > 1 {
+			d.Anticipate(a, bits, x.values)
+		}
+	}
 }
 
 // A collection gathers entries, prefix by prefix.

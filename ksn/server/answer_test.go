@@ -127,6 +127,36 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// An eager database is one that wants to know what a batch will ask.
+type eager struct {
+	*memory
+	told []string
+}
+
+func (d *eager) Anticipate(a dbformat.Algorithm, bits uint8, values []uint32) {
+	d.told = append(d.told, fmt.Sprintf("%s/%d %x", a, bits, values))
+}
+
+// A database that wants to is told of the files of a batch before they are asked for: type by type, those with as many bits as the first one.
+func TestTheDatabaseIsToldOfABatch(t *testing.T) {
+	d := &eager{}
+	w := newWorld(t, func(c *server.Config) {
+		d.memory = c.Database.(*memory)
+		c.Database = d
+	})
+	w.db.visited = func() { d.told = append(d.told, "asked") }
+	w.askAll(prefix(protocol.FileMD5, 24, malware), prefix(protocol.URL, 24, malware), prefix(protocol.FileSHA256, 24, malware), prefix(protocol.FileMD5, 16, malware),
+		prefix(protocol.FileMD5, 24, several))
+	want := []string{fmt.Sprintf("md5/24 %x", []uint32{malware >> 8, several >> 8}), "asked", "asked", "asked", "asked"}
+	if !slices.Equal(d.told, want) {
+		t.Errorf("told and asked: %q, want %q", d.told, want)
+	}
+	d.told = nil
+	if w.ask(prefix(protocol.FileMD5, 24, malware)); !slices.Equal(d.told, []string{"asked"}) {
+		t.Errorf("one question: %q", d.told)
+	}
+}
+
 // All answers of a batch are from one release: a database that changes on the way is asked once more, and one that goes on changing is a problem.
 func TestOneReleaseForABatch(t *testing.T) {
 	w := newWorld(t)

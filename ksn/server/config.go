@@ -44,6 +44,12 @@ type Database interface {
 	Counts() (Counts, error)
 }
 
+// An Anticipator is a Database that can be told of many questions before they are asked.
+type Anticipator interface {
+	// Anticipate gets ready what WithPrefix will need for each of values. It is a hint, which changes no answer.
+	Anticipate(a dbformat.Algorithm, bits uint8, values []uint32)
+}
+
 // A Source knows more than the database: software, or more files and URLs. Its methods are called by many goroutines at once.
 type Source interface {
 	// Entries calls visit for each entry that begins with p, in any order, until it returns false. An entry that breaks the protocol makes the
