@@ -161,14 +161,22 @@ func (a *Answer) CheckTime(now time.Time) error {
 
 // append adds the canonical spelling.
 func (a *Answer) append(b []byte) []byte {
+	return a.appendEntries(a.appendMiddle(appendString(a.appendHead(b), a.Prefix)))
+}
+
+// appendHead adds what stands before the prefix.
+func (a *Answer) appendHead(b []byte) []byte {
 	b = append(b, `{"v":`...)
 	b = strconv.AppendInt(b, int64(a.V), 10)
 	b = append(b, `,"type":`...)
 	b = appendString(b, string(a.Type))
 	b = append(b, `,"bits":`...)
 	b = strconv.AppendUint(b, uint64(a.Bits), 10)
-	b = append(b, `,"prefix":`...)
-	b = appendString(b, a.Prefix)
+	return append(b, `,"prefix":`...)
+}
+
+// appendMiddle adds what stands between the prefix and the entries.
+func (a *Answer) appendMiddle(b []byte) []byte {
 	b = append(b, `,"issued":`...)
 	b = appendTime(b, a.Issued)
 	b = append(b, `,"ttl":`...)
@@ -177,7 +185,10 @@ func (a *Answer) append(b []byte) []byte {
 	b = strconv.AppendUint(b, uint64(a.NegTTL), 10)
 	b = append(b, `,"release":`...)
 	b = strconv.AppendUint(b, a.Release, 10)
-	b = append(b, `,"entries":[`...)
+	return append(b, `,"entries":[`...)
+}
+
+func (a *Answer) appendEntries(b []byte) []byte {
 	for i := range a.Entries {
 		if i > 0 {
 			b = append(b, ',')
@@ -185,6 +196,11 @@ func (a *Answer) append(b []byte) []byte {
 		b = a.Entries[i].append(b)
 	}
 	return append(b, "]}"...)
+}
+
+// likes tells whether two answers differ at most in prefix and entries.
+func (a *Answer) likes(o *Answer) bool {
+	return a.Type == o.Type && a.Issued == o.Issued && a.Release == o.Release && a.Bits == o.Bits && a.TTL == o.TTL && a.NegTTL == o.NegTTL && a.V == o.V
 }
 
 func (e *Entry) append(b []byte) []byte {

@@ -122,6 +122,7 @@ func AppendReply(b []byte, answers []Answer, k *SigningKey) ([]byte, error) {
 	}
 	b = append(b, `{"answers":[`...)
 	leaves := make([]hash, len(answers), 2*len(answers)+maxPathUp) // room for the tree
+	var head, middle []byte                                        // of the answer before
 	for i := range answers {
 		a := &answers[i]
 		if a.Entries == nil {
@@ -137,7 +138,19 @@ func AppendReply(b []byte, answers []Answer, k *SigningKey) ([]byte, error) {
 			b = append(b, ',')
 		}
 		from := len(b)
-		b = a.append(b)
+		if i > 0 && a.likes(&answers[i-1]) {
+			b = append(b, head...)
+			b = appendString(b, a.Prefix)
+			b = append(b, middle...)
+		} else {
+			b = a.appendHead(b)
+			head = b[from:]
+			b = appendString(b, a.Prefix)
+			until := len(b)
+			b = a.appendMiddle(b)
+			middle = b[until:]
+		}
+		b = a.appendEntries(b)
 		if len(b)-from > MaxAnswer {
 			return nil, invalid("answer for %s: %d bytes, the limit is %d", a.Of(), len(b)-from, MaxAnswer)
 		}

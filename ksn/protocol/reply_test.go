@@ -60,6 +60,42 @@ func answers(n int, seed uint64) ([]Answer, []Prefix) {
 	return all, prefixes
 }
 
+// An answer is spelled in a reply as it is alone, whatever the answer before it has in common with it.
+func TestAnswersAreSpelledAloneAndTogether(t *testing.T) {
+	changes := map[string]func(a *Answer){
+		"nothing": func(*Answer) {},
+		"type":    func(a *Answer) { a.Type = URL },
+		"bits":    func(a *Answer) { a.Bits, a.Prefix = 16, a.Prefix[:4] },
+		"issued":  func(a *Answer) { a.Issued = dbformat.At(issued.Add(time.Second)) },
+		"zone":    func(a *Answer) { a.Issued.Time = a.Issued.In(time.FixedZone("", 3600)) },
+		"ttl":     func(a *Answer) { a.TTL++ },
+		"neg_ttl": func(a *Answer) { a.NegTTL++ },
+		"release": func(a *Answer) { a.Release++ },
+		"entries": func(a *Answer) { a.Entries = nil },
+	}
+	for one, first := range changes {
+		for other, second := range changes {
+			all, _ := answers(6, 1)
+			first(&all[2])
+			second(&all[3])
+			second(&all[4])
+			b, err := SignReply(all, testKey(t, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, ok := scanReply(b)
+			if !ok || len(r.answers) != len(all) {
+				t.Fatalf("%s, %s: %s", one, other, b)
+			}
+			for i := range all {
+				if alone := all[i].append(nil); !bytes.Equal(r.answers[i], alone) {
+					t.Errorf("%s, %s: answer %d is\n%s\nalone\n%s", one, other, i, r.answers[i], alone)
+				}
+			}
+		}
+	}
+}
+
 // Of a reply of any number of answers each one comes back, alone too, and by no other key.
 func TestSignedAnswersComeBack(t *testing.T) {
 	k := testKey(t, 1)
