@@ -115,8 +115,9 @@ func staleFor(e *protocol.Entry) time.Duration {
 
 // left is how much of a life remains at now, negative for none; for an answer that our clock places in the future there is none.
 func (a *answer) left(life time.Duration, now time.Time) time.Duration {
-	if a.issued.Sub(now) > protocol.MaxAhead {
+	ahead := a.issued.Sub(now)
+	if ahead > protocol.MaxAhead {
 		return -protocol.MaxTrustedLife - StaleUntrusted
 	}
-	return a.issued.Add(life).Sub(now)
+	return ahead + life
 }
