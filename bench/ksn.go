@@ -72,7 +72,7 @@ const (
 	demandProxy        = "proxy: a hit against nginx serving a static file of the same size"
 	demandBatchLoad    = "server: a batch of 256 against one look-up, processor time over loopback"
 	demandBatchHandler = "server: a batch of 256 against one look-up, processor time of the handler alone"
-	demandCacheHit     = "client: a cache hit"
+	demandCacheHit     = "client: processor time of a cache hit"
 )
 
 // wants are what the demands ask for.

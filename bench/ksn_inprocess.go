@@ -62,7 +62,7 @@ func (w *ksnWorld) inProcess(ctx context.Context, p *page) error {
 		return err
 	}
 	w.note("database, cache and gate are measured in this process")
-	t := table{title: "Parts", how: "Called one after the other by one goroutine; time on the clock, for the collector works beside it.", columns: []string{"what", "a call"}}
+	t := table{title: "Parts", how: "Called one after the other by one goroutine. Processor time is the collector's, too.", columns: []string{"what", "processor time of a call", "on the clock"}}
 	if err := errors.Join(w.prefixCost(&t, m), w.cacheHitCost(ctx, p, &t, &own.Provider, h), gateCost(w.pace(), &t)); err != nil {
 		return err
 	}
@@ -154,6 +154,9 @@ func (w *ksnWorld) handlerCost(p *page, h http.Handler) error {
 	return err
 }
 
+// call adds a row about what a call costs.
+func (t *table) call(what string, c cost) { t.add(what, nanos(c.cpu), nanos(c.wall)) }
+
 // prefixCost is [matcher.Matcher.WithPrefix].
 func (w *ksnWorld) prefixCost(t *table, m *matcher.Matcher) error {
 	const n = 1 << 14
@@ -172,8 +175,8 @@ func (w *ksnWorld) prefixCost(t *table, m *matcher.Matcher) error {
 		}
 	}
 	costs := measure(w.pace().turns, w.pace().slice, ask(hits), ask(others))
-	t.add("database: WithPrefix, 24 bits with an entry", nanos(costs[0].wall))
-	t.add("database: WithPrefix, 24 random bits", nanos(costs[1].wall))
+	t.call("database: WithPrefix, 24 bits with an entry", costs[0])
+	t.call("database: WithPrefix, 24 random bits", costs[1])
 	if failed == nil && found == 0 {
 		failed = errors.New("WithPrefix finds nothing")
 	}
@@ -266,9 +269,9 @@ func (w *ksnWorld) cacheHitCost(ctx context.Context, p *page, t *table, f *proto
 		}
 	}
 	costs := measure(w.pace().turns, w.pace().slice, ask(bad, reputation.SourceCache), ask(silent, reputation.SourceCache))
-	t.add("client: cache hit, a known threat", nanos(costs[0].wall))
-	t.add("client: cache hit, nothing is known", nanos(costs[1].wall))
-	worst := max(costs[0].wall, costs[1].wall)
+	t.call("client: cache hit, a known threat", costs[0])
+	t.call("client: cache hit, nothing is known", costs[1])
+	worst := max(costs[0].cpu, costs[1].cpu)
 	p.demand(demandCacheHit, nanos(worst), worst <= 1000)
 	return failed
 }
@@ -321,7 +324,7 @@ func gateCost(pc pace, t *table) error {
 	}
 	costs := measure(pc.turns, pc.slice, decide(sets[0]), decide(sets[1]), decide(sets[2]))
 	for i, what := range []string{"no restriction", "one that lets a quarter pass", "256, none of which is for this product"} {
-		t.add("gate: Decide, "+what, nanos(costs[i].wall))
+		t.call("gate: Decide, "+what, costs[i])
 	}
 	return nil
 }
