@@ -42,8 +42,13 @@ var floorNames = map[string]string{
 
 // A floor is a number that was seen under good signatures, and by which keys.
 type floor struct {
-	Value uint64   `json:"value"`
-	Keys  []string `json:"keys"` // ids of the keys that signed it, sorted
+	Value  uint64   `json:"value"`
+	SHA256 string   `json:"sha256,omitempty"` // of the restriction set, in hex; of epoch only, and not where an engine saved it that did not keep it
+	Keys   []string `json:"keys"`             // ids of the keys that signed it, sorted
+}
+
+func (v floor) equal(o floor) bool {
+	return v.Value == o.Value && v.SHA256 == o.SHA256 && slices.Equal(v.Keys, o.Keys)
 }
 
 // floors is floors.json: what must never go back. It is kept apart from the metadata so that losing one does not lose
@@ -62,7 +67,7 @@ func newFloors() *floors { return &floors{Schema: 1, Floors: map[string]floor{}}
 func (f *floors) clone() *floors { return &floors{Schema: f.Schema, Floors: maps.Clone(f.Floors)} }
 
 func (f *floors) equal(o *floors) bool {
-	return maps.EqualFunc(f.Floors, o.Floors, func(a, b floor) bool { return a.Value == b.Value && slices.Equal(a.Keys, b.Keys) })
+	return maps.EqualFunc(f.Floors, o.Floors, floor.equal)
 }
 
 func (f *floors) encode() []byte {
@@ -94,6 +99,9 @@ func parseFloors(b []byte) (*floors, error) {
 	for name, v := range f.Floors {
 		if floorNames[name] == "" || v.Value < 1 || v.Value > dbformat.MaxVersion {
 			return nil, fmt.Errorf("floor %.32q is %d", name, v.Value)
+		}
+		if _, err := dbformat.ParseDigest(v.SHA256); v.SHA256 != "" && (name != floorEpoch || err != nil) {
+			return nil, fmt.Errorf("floor %s has the digest %.70q", name, v.SHA256)
 		}
 		if len(v.Keys) < 1 || len(v.Keys) > maxKeys || !slices.IsSorted(v.Keys) {
 			return nil, fmt.Errorf("floor %s has %d keys, or not in order", name, len(v.Keys))
@@ -143,7 +151,11 @@ func (f *floors) judge(name string, value uint64, a authority) error {
 
 // raise sets a floor that was judged.
 func (f *floors) raise(name string, value uint64, keys []string) {
-	if value > 0 {
-		f.Floors[name] = floor{Value: value, Keys: keys}
+	f.set(name, floor{Value: value, Keys: keys})
+}
+
+func (f *floors) set(name string, v floor) {
+	if v.Value > 0 {
+		f.Floors[name] = v
 	}
 }

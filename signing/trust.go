@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"example.org/avdb/dbformat"
 	"example.org/avdb/osfile"
 )
 
@@ -419,6 +420,10 @@ func (t *Trust) readFloors(s *state) error {
 		}
 		s.floors.Floors[name] = proved[name]
 	}
+	if set, named := s.stored.docs[RoleRestrictions].targets[dbformat.RestrictionsTarget]; lost && named {
+		// The epoch is not known, but that there was a set: without floors it must not go unnoticed that it is gone.
+		s.floors.set(floorEpoch, floor{Value: 1, SHA256: set.SHA256.String(), Keys: proved[RoleRestrictions].Keys})
+	}
 	return nil
 }
 
@@ -458,20 +463,10 @@ func (s *set) numbers() (map[string]floor, error) {
 func (t *Trust) Stored() (*Verified, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := &state{}
-	var err error
-	// A refresh in another process may put a new root in place before the new set: look again.
-	for wait := time.Millisecond; wait < 100*time.Millisecond; wait *= 4 {
-		s = &state{}
-		if err = t.readRoot(s); err != nil {
-			return nil, err
-		}
-		if err = t.readStored(s); err == nil || errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		time.Sleep(wait)
-	}
+	s, err := t.readProved()
 	switch {
+	case s == nil:
+		return nil, err
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%s: %w; refresh from a source first", t.dir, ErrNothingStored)
 	case errors.Is(err, ErrUntrusted), errors.Is(err, ErrStorage):
@@ -485,8 +480,28 @@ func (t *Trust) Stored() (*Verified, error) {
 	return &Verified{set: s.stored, floors: s.floors, notes: s.notes}, nil
 }
 
+// readProved reads root and set. Without a root there is no state; without a set that it proves there is an error beside it.
+func (t *Trust) readProved() (s *state, err error) {
+	// A refresh in another process may put a new root in place before the new set: look again.
+	for wait := time.Millisecond; wait < 100*time.Millisecond; wait *= 4 {
+		s = &state{}
+		if err = t.readRoot(s); err != nil {
+			return nil, err
+		}
+		if err = t.readStored(s); err == nil || errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		time.Sleep(wait)
+	}
+	return s, err
+}
+
 // Accept raises the floor that a release or a restriction set stands for: from then on, an older one is refused. It is called once the
 // release or set is in use, and is durable when it returns.
+//
+// The set first, its floor after it: a crash between leaves a set that the stored metadata name beside the floor of the one before, so that
+// [RestrictionProof] proves it by the metadata and the next update raises the floor. The other way round the floor would name a set that is not
+// there, and nothing would be asked until an update could fetch it.
 func (t *Trust) Accept(a Accepted) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -501,7 +516,7 @@ func (t *Trust) Accept(a Accepted) error {
 	if err := s.floors.judge(n.name, n.value, n.authority); err != nil {
 		return err
 	}
-	s.floors.raise(n.name, n.value, n.keys)
+	s.floors.set(n.name, floor{Value: n.value, SHA256: n.sha256, Keys: n.keys})
 	return t.saveFloors(s)
 }
 

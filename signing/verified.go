@@ -62,6 +62,7 @@ func (v *Verified) Targets(role string) []Target {
 type number struct {
 	name      string
 	value     uint64
+	sha256    string // of a restriction set, in hex
 	keys      []string
 	authority authority
 }
@@ -143,6 +144,7 @@ func (v *Verified) Restrictions(b []byte) (Restrictions, error) {
 	if err != nil {
 		return Restrictions{}, err
 	}
+	n.sha256 = dbformat.Digest(sha256.Sum256(b)).String()
 	return Restrictions{set, slices.Clone(b), n}, nil
 }
 
@@ -182,7 +184,7 @@ func (v *Verified) judge(name string, value uint64) (number, error) {
 		return number{}, err
 	}
 	good, err := signedBy(role, v.set.raw[role], a, keys)
-	return number{name, value, good, a}, err
+	return number{name: name, value: value, keys: good, authority: a}, err
 }
 
 // Versions lists the versions of all roles.
