@@ -74,6 +74,8 @@ type Device struct {
 	FailedCycles  int              // update cycles in a row that failed
 	FailingSince  time.Time        // the first of them
 	KSN           Status
+	BadNetwork    string    // what is wrong with the provider file, which it names; "" for nothing
+	BadSet        string    // what is wrong with the stored restriction set, which it names; "" for nothing
 	IfUnavailable Severity  // what unavailable KSN servers mean to the administrator; "" means warning
 	Now           time.Time // as [TimeUsed]
 }
@@ -88,14 +90,20 @@ type DeviceState struct {
 type DeviceReason struct {
 	Code     string     `json:"code"`
 	Severity Severity   `json:"severity"`
-	Since    *time.Time `json:"since"` // null if not known
+	Since    *time.Time `json:"since"`          // null if not known
+	Text     string     `json:"text,omitempty"` // what is wrong, where the code does not tell: names the file
 }
 
 // DeviceStatus judges the device. It is a pure function.
 func DeviceStatus(d Device) DeviceState {
 	out := DeviceState{Status: SeverityOK, Reasons: []DeviceReason{}}
 	add := func(code string, s Severity, since time.Time) {
-		out.Reasons = append(out.Reasons, DeviceReason{code, s, timeOrNil(since)})
+		out.Reasons = append(out.Reasons, DeviceReason{Code: code, Severity: s, Since: timeOrNil(since)})
+	}
+	because := func(code, text string) {
+		if text != "" {
+			out.Reasons = append(out.Reasons, DeviceReason{Code: code, Severity: SeverityWarning, Text: text})
+		}
 	}
 	switch Freshness(d.Published, d.Now) {
 	case "none":
@@ -117,6 +125,8 @@ func DeviceStatus(d Device) DeviceState {
 		}
 		add("light_without_cloud", s, since)
 	}
+	because("network_unusable", d.BadNetwork)
+	because("restrictions_unproved", d.BadSet)
 	if !d.RolledBack.IsZero() {
 		add("rolled_back", SeverityWarning, d.RolledBack)
 	}

@@ -76,6 +76,8 @@ func TestDeviceStatus(t *testing.T) {
 		{"rolled back", func(d *ksn.Device) { d.RolledBack = noon.Add(-hour) }, "warning", "rolled_back warning 1h0m0s"},
 		{"2 failures", func(d *ksn.Device) { d.FailedCycles = 2 }, "ok", ""},
 		{"3 failures", func(d *ksn.Device) { d.FailedCycles, d.FailingSince = 3, noon.Add(-hour) }, "warning", "update_failing warning 1h0m0s"},
+		{"a provider file that cannot be used", func(d *ksn.Device) { d.BadNetwork = "x" }, "warning", "network_unusable warning -"},
+		{"a restriction set that cannot be proved", func(d *ksn.Device) { d.BadSet = "x" }, "warning", "restrictions_unproved warning -"},
 		{"the worst comes first", func(d *ksn.Device) {
 			d.Published, d.FailedCycles, d.Variant, d.KSN, d.LightSince = noon.Add(-73*hour), 9, dbformat.VariantLight, noNetwork, noon.Add(-48*hour)
 		}, "critical", "light_without_cloud critical 48h0m0s, out_of_date warning 1h0m0s, update_failing warning -"},
@@ -102,6 +104,10 @@ func TestDeviceStatus(t *testing.T) {
 func TestDeviceStatusFields(t *testing.T) {
 	b, err := json.Marshal(ksn.DeviceStatus(ksn.Device{Now: noon}))
 	if want := `{"status":"critical","reasons":[{"code":"no_databases","severity":"critical","since":null}]}`; err != nil || string(b) != want {
+		t.Errorf("got %s, %v; want %s", b, err, want)
+	}
+	b, err = json.Marshal(ksn.DeviceStatus(ksn.Device{Now: noon, Published: noon, BadNetwork: "ksn/private.json: cut"}))
+	if want := `{"status":"warning","reasons":[{"code":"network_unusable","severity":"warning","since":null,"text":"ksn/private.json: cut"}]}`; err != nil || string(b) != want {
 		t.Errorf("got %s, %v; want %s", b, err, want)
 	}
 	b, err = json.Marshal(ksn.DeviceStatus(ksn.Device{Now: noon, Published: noon}))

@@ -25,7 +25,7 @@ type Decision struct {
 	Allowed  bool                     `json:"allowed"`
 	Stage    Stage                    `json:"stage,omitempty"`  // that refused
 	Record   string                   `json:"record,omitempty"` // id of the restriction that refused
-	By       string                   `json:"by,omitempty"`     // what of it did: disable, sample, rate, daily_max
+	By       string                   `json:"by,omitempty"`     // what of it did: disable, sample, rate, daily_max; unproved: the set, without a record
 	Code     string                   `json:"code,omitempty"`   // the record's reason code
 	Why      string                   `json:"why,omitempty"`    // in a few words
 	Remedy   string                   `json:"remedy,omitempty"` // what a user can do
@@ -76,6 +76,9 @@ func DecideAlso(q Request, s *Set, f Facts, now time.Time, c Counters) (Decision
 // together. Records that match by mode find none.
 func Forward(q Request, s *Set, f Facts, now time.Time, c Counters) (Decision, Counters) {
 	d := Decision{Deciding: []string{}}
+	if s.Unproved() {
+		return Decision{Stage: StageRestriction, By: "unproved", Why: whyUnproved, Remedy: remedyUnproved, Deciding: []string{}}, c
+	}
 	won := s.winners(q, f, now)
 	for _, i := range won {
 		d.Deciding = append(d.Deciding, s.records[i].ID)

@@ -65,6 +65,42 @@ func record(id, action string, priority int, more string) string {
 	return fmt.Sprintf(`{"id":%q,"action":%q,"priority":%d,"expires":"2026-03-02T12:00:00Z"%s}`, id, action, priority, more)
 }
 
+// A set that cannot be proved lets nothing pass, on a device and on a proxy, and says what helps; consent is asked before it, as ever.
+func TestNothingIsAllowedByASetThatIsNotProved(t *testing.T) {
+	s := ksn.Unproved()
+	if s.Len() != 0 || s.Epoch() != 0 || !s.Signed().IsZero() || !s.Unproved() || (*ksn.Set)(nil).Unproved() || set(t, 1, "").Unproved() {
+		t.Fatalf("set %+v", s)
+	}
+	f := facts(t)
+	f.Consent = enabled(t, ksn.ModeExtended)
+	for _, service := range []ksn.Service{ksn.ServiceLookup, ksn.ServiceInfo, ksn.ServiceStats} {
+		for name, gate := range map[string]func(ksn.Request, *ksn.Set, ksn.Facts, time.Time, ksn.Counters) (ksn.Decision, ksn.Counters){
+			"decide": ksn.Decide, "decide also": ksn.DecideAlso, "forward": ksn.Forward,
+		} {
+			q := lookup("a")
+			q.Service = service
+			d, _ := gate(q, s, f, noon, ksn.Counters{})
+			if d.Allowed || d.Stage != ksn.StageRestriction || d.By != "unproved" || !strings.Contains(d.Remedy, "run an update") || d.Deciding == nil {
+				t.Errorf("%s, %s: %+v", name, service, d)
+			}
+			if err := d.Err("lookup"); !errors.Is(err, ksn.ErrRefused) {
+				t.Errorf("%s, %s: %v", name, service, err)
+			}
+		}
+	}
+	if e := ksn.Explain(lookup("a"), s, f, noon, ksn.Counters{}); e.Decision.Allowed || len(e.Records) != 0 {
+		t.Errorf("explained as %+v", e)
+	}
+	if d, _ := ksn.Decide(lookup("a"), s, ksn.Facts{}, noon, ksn.Counters{}); d.Stage != ksn.StageConsent {
+		t.Errorf("without consent: %+v", d)
+	}
+	in := situation(t)
+	in.Set, in.Link = s, in.Link.Failed(noon, "refused", true)
+	if st := ksn.NewStatus(in); st.State != ksn.StateRestricted || !strings.Contains(st.Reason, "run an update") || st.Epoch != 0 {
+		t.Errorf("status %+v", st)
+	}
+}
+
 // Zero connections before consent: whatever the records, the counters and the request are.
 func TestNothingIsAllowedWithoutConsent(t *testing.T) {
 	without := map[string]ksn.Consent{

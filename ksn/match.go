@@ -19,7 +19,21 @@ type Set struct {
 	signed   time.Time
 	records  []dbformat.Restriction
 	versions []dbformat.VersionRange // of each record
+	unproved bool
 }
+
+// Unproved is what stands for a set that cannot be read, or that nothing proves to be the one that was verified last: it lets no request pass, since a
+// restriction that was taken away must not be as good as one that was lifted. It has no epoch and no records.
+func Unproved() *Set { return &Set{unproved: true} }
+
+// Unproved tells whether s stands for a set that cannot be proved.
+func (s *Set) Unproved() bool { return s != nil && s.unproved }
+
+// The words about a set that cannot be proved.
+const (
+	whyUnproved    = "the restrictions cannot be proved"
+	remedyUnproved = "run an update, which fetches them again"
+)
 
 // ParseSet reads the canonical bytes of a set that was verified when it was stored. The errors are
 // those of [dbformat.ParseRestrictionSet]. No bytes at all give a nil Set.

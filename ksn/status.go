@@ -163,6 +163,9 @@ func (in Situation) state(mode Mode, whyOff string, restrictions []InForce) (Sta
 			return StateUnavailable, cmp.Or(l.LastError, "no authentic answer for 15 minutes"), l.LastOK.Add(AnswerLife)
 		}
 	}
+	if in.Set.Unproved() {
+		return StateRestricted, whyUnproved + ": " + remedyUnproved, time.Time{}
+	}
 	if len(restrictions) > 0 {
 		return StateRestricted, restrictedReason(restrictions), in.restrictedSince(restrictions, began)
 	}
@@ -239,6 +242,9 @@ func (in Situation) uses() []Request {
 
 // silenced tells whether restrictions disable every look-up that the client would make now: then no route is permitted that could fail.
 func (in Situation) silenced() bool {
+	if in.Set.Unproved() {
+		return true
+	}
 	any := false
 	for _, q := range in.uses() {
 		if q.Service != ServiceLookup {

@@ -466,6 +466,14 @@ func TestRestrictions(t *testing.T) {
 	disable := dbformat.Restriction{ID: "ddos", Action: dbformat.ActionDisable}
 	known, unknown := prefix(protocol.FileSHA256, 1), prefix(protocol.FileSHA256, 2)
 
+	t.Run("unproved", func(t *testing.T) {
+		set = nil
+		w := make(t)
+		w.ask(known)
+		set = ksn.Unproved()
+		w.ask(known)
+		w.problem(w.do("GET", unknown.Path(), ""), protocol.CodeRestricted)
+	})
 	t.Run("disable", func(t *testing.T) {
 		set = nil
 		w := make(t)
