@@ -47,6 +47,8 @@ func TestOrderOfWrites(t *testing.T) {
 	step("switch to light", func() error { return install(s, releases[3], dbformat.VariantLight) })
 	step("roll back", func() error { _, err := s.Rollback(false); return err })
 	step("put restrictions", func() error { return s.PutRestrictions([]byte("{}"), 1) })
+	step("replace restrictions", func() error { return s.ReplaceRestrictions([]byte("{}"), 1) })
+	step("remove restrictions", func() error { return s.RemoveRestrictions() })
 	step("change settings", func() error {
 		return s.UpdateSettings(func(v *Settings) error { v.CloudMode = true; return nil })
 	})

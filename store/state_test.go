@@ -252,6 +252,19 @@ func TestRestrictionsHighestEpochWins(t *testing.T) {
 	if i, err := os.Stat(s.restrictionsPath()); err != nil || i.Mode().Perm() != 0o644 {
 		t.Errorf("mode is %v, %v", i.Mode(), err)
 	}
+	must(t, s.ReplaceRestrictions(five, 5)) // for who has proved that 7 was nobody's
+	if b, _, err := s.Restrictions(); string(b) != string(five) || err != nil {
+		t.Errorf("in the place of 7: %q %v", b, err)
+	}
+	if err := s.ReplaceRestrictions([]byte{0xff}, 8); err == nil {
+		t.Error("bytes that are no text were taken")
+	}
+	for range 2 {
+		must(t, s.RemoveRestrictions())
+		if b, ok, err := s.Restrictions(); b != nil || ok || err != nil {
+			t.Errorf("removed: %q %v %v", b, ok, err)
+		}
+	}
 }
 
 func TestLock(t *testing.T) {

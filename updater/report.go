@@ -60,19 +60,20 @@ func (r Report) MarshalJSON() ([]byte, error) {
 
 // The codes of notes, the part before a colon where a text follows. Notes of signing (its Note constants) come beside them.
 const (
-	NoteLightUnavailable    = "light_unavailable"    // the release is not offered as light: full is taken
-	NoteHeld                = "held"                 // a hold keeps the installed generation
-	NoteInstalledNewer      = "installed_newer"      // the installed release is above the one that is offered
-	NoteRestUnavailable     = "rest_unavailable"     // light was updated without rest, which no source gave
-	NoteRestUnproved        = "rest_unproved"        // light became full, and no earlier rest was here to hold the new one against
-	NoteDeltaRefused        = "delta_refused"        // a delta could not be used: the bundle was taken
-	NoteSourceFailed        = "source_failed"        // a source was not good; the next one was tried
-	NoteSourceStale         = "source_stale"         // a source lags behind what was seen before; the next one was tried
-	NoteRestrictionsRefused = "restrictions_refused" // a restriction set is signed and cannot be used: the old one stays in force
-	NoteNetworkRefused      = "network_refused"      // the global network's provider file is signed and cannot be used: the old one stays
-	NoteReleaseInFuture     = "release_in_future"    // the release bears a time that has not come: its age says nothing
-	NoteDamaged             = "damaged"              // something on disk is damaged; it is fetched again where it is needed
-	NoteIndexNotKept        = "index_not_kept"       // the derived index could not be stored; matchers build it in memory
-	NoteStateNotKept        = "state_not_kept"       // history or the state of a source could not be read or written
-	NoteHookFailed          = "hook_failed"          // a hook failed or was ended
+	NoteLightUnavailable     = "light_unavailable"     // the release is not offered as light: full is taken
+	NoteHeld                 = "held"                  // a hold keeps the installed generation
+	NoteInstalledNewer       = "installed_newer"       // the installed release is above the one that is offered
+	NoteRestUnavailable      = "rest_unavailable"      // light was updated without rest, which no source gave
+	NoteRestUnproved         = "rest_unproved"         // light became full, and no earlier rest was here to hold the new one against
+	NoteDeltaRefused         = "delta_refused"         // a delta could not be used: the bundle was taken
+	NoteSourceFailed         = "source_failed"         // a source was not good; the next one was tried
+	NoteSourceStale          = "source_stale"          // a source lags behind what was seen before; the next one was tried
+	NoteRestrictionsRefused  = "restrictions_refused"  // a restriction set is signed and cannot be used: the old one stays in force
+	NoteRestrictionsReplaced = "restrictions_replaced" // the stored restriction set was missing, or nothing vouched for it: what was signed took its place
+	NoteNetworkRefused       = "network_refused"       // the global network's provider file is signed and cannot be used: the old one stays
+	NoteReleaseInFuture      = "release_in_future"     // the release bears a time that has not come: its age says nothing
+	NoteDamaged              = "damaged"               // something on disk is damaged; it is fetched again where it is needed
+	NoteIndexNotKept         = "index_not_kept"        // the derived index could not be stored; matchers build it in memory
+	NoteStateNotKept         = "state_not_kept"        // history or the state of a source could not be read or written
+	NoteHookFailed           = "hook_failed"           // a hook failed or was ended
 )

@@ -16,8 +16,9 @@ import (
 
 // inForce is the stored restriction set; zero for none.
 type inForce struct {
-	epoch uint64
-	bytes []byte
+	epoch   uint64
+	bytes   []byte
+	damaged bool // there is something else, which was noted
 }
 
 // restrictionsInForce reads the stored set. A damaged one is as good as none: whether a set in its place is not
@@ -27,16 +28,16 @@ func (c *cycle) restrictionsInForce() (inForce, error) {
 	switch {
 	case errors.Is(err, store.ErrDamaged):
 		c.note(NoteDamaged+": %v", err)
-		return inForce{}, nil
+		return inForce{damaged: true}, nil
 	case err != nil || !ok:
 		return inForce{}, err
 	}
 	set, err := dbformat.ParseRestrictionSet(b)
 	if err != nil {
 		c.note(NoteDamaged+": the stored restriction set: %v", err)
-		return inForce{}, nil
+		return inForce{damaged: true}, nil
 	}
-	return inForce{set.Epoch, b}, nil
+	return inForce{epoch: set.Epoch, bytes: b}, nil
 }
 
 // open reads the credentials of a source and makes it ready.

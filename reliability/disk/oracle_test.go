@@ -93,7 +93,20 @@ func (sc *scenario) isDone(dir string, is fixtures.Installed) error {
 	if is != sc.new {
 		return fmt.Errorf("%s is on disk, want %s", is, sc.new)
 	}
+	if err := proved(dir); err != nil {
+		return err
+	}
 	return sc.raised(dir)
+}
+
+// proved tells what is wrong with the restriction set that is in force.
+func proved(dir string) error {
+	s, err := store.Open(dir, store.Options{})
+	if err != nil {
+		return err
+	}
+	_, _, err = s.ProvedRestrictions()
+	return err
 }
 
 // raised tells which floor is not yet that of the new generation.

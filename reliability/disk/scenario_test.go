@@ -99,6 +99,12 @@ var scenarios = []struct {
 		w.install(updater.Options{})
 		w.order.Op = opRollback
 	}},
+	{"restriction set forged", func(w *world) {
+		w.publish(1, w.restrictions(1))
+		w.install(updater.Options{})
+		w.forgeSet(99)
+		w.publish(2, w.restrictions(2))
+	}},
 	{"root rotation", func(w *world) {
 		w.publish(1)
 		w.install(updater.Options{})
@@ -127,6 +133,18 @@ func (w *world) publish(k int, change ...func(*publisher.Options)) {
 func (w *world) restrictions(epoch int) func(*publisher.Options) {
 	return w.WithRestrictions(fmt.Sprintf(`{"schema":1,"epoch":%d,"records":[{"id":"t-1","action":"disable","priority":100,
 		"reason":{"code":"test"},"expires":%q}]}`, epoch, w.Now().Add(10*24*time.Hour).Format(time.RFC3339)))
+}
+
+// forgeSet stores a set that nobody signed, as the owner of the state folder can: its checksum is right.
+func (w *world) forgeSet(epoch uint64) {
+	w.t.Helper()
+	at := dbformat.At(w.Now())
+	b, err := (&dbformat.RestrictionSet{Schema: 1, Epoch: epoch, Signed: &at, Records: []dbformat.Restriction{}}).Encode()
+	must(w.t, err)
+	lock, err := w.device.Store.Lock()
+	must(w.t, err)
+	defer lock.Unlock()
+	must(w.t, w.device.Store.ReplaceRestrictions(b, epoch))
 }
 
 func (w *world) install(o updater.Options) {
