@@ -91,8 +91,11 @@ func (s *Store) networkPath(kind string) (string, error) {
 	if kind != protocol.Global && kind != protocol.Private {
 		return "", fmt.Errorf("store: network %.40q, want %s or %s", kind, protocol.Global, protocol.Private)
 	}
-	return filepath.Join(s.ksnDir(), kind+".json"), nil
+	return s.NetworkFile(kind), nil
 }
+
+// NetworkFile is where the provider file of a kind of network is kept, for messages.
+func (s *Store) NetworkFile(kind string) string { return filepath.Join(s.ksnDir(), kind+".json") }
 
 func networkDamaged(path, what string) error {
 	return &Error{Kind: ErrStorage, Damaged: true, Path: path, What: what, Remedy: "move it away and install the network again"}

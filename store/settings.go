@@ -33,8 +33,43 @@ type SettingsKSN struct {
 	UseProxy                     bool              `json:"use_proxy"`
 	Proxies                      []string          `json:"proxies"`
 	Network                      string            `json:"network,omitempty"` // fingerprint of the private network that was installed; "" for the global one
+	Serials                      []SettingsSerial  `json:"serials,omitempty"` // of private networks, the one that was installed or left last first; at most MaxSerials
 	UseServersIfProxyUnavailable bool              `json:"use_servers_if_proxy_unavailable"`
 	UnavailableStatus            string            `json:"unavailable_status"` // device status then: ok, warning or critical
+}
+
+// A SettingsSerial is the highest serial of a private network's provider file that was installed here. It stays when the network is left, so that an older
+// file of it does not come back with it.
+type SettingsSerial struct {
+	Network string          `json:"network"` // fingerprint of the provider's key
+	Serial  uint64          `json:"serial"`  // 1 to dbformat.MaxVersion
+	SHA256  dbformat.Digest `json:"sha256"`  // of the file
+}
+
+// MaxSerials is how many networks' serials are kept. With one more, the one that was installed or left first is forgotten.
+const MaxSerials = 16
+
+// Serial is what is known of a private network's serials.
+func (k *SettingsKSN) Serial(network string) (s SettingsSerial, ok bool) {
+	i := slices.IndexFunc(k.Serials, func(s SettingsSerial) bool { return s.Network == network })
+	if i < 0 {
+		return SettingsSerial{}, false
+	}
+	return k.Serials[i], true
+}
+
+// KeepSerial puts s first, in the place of what was known of its network, unless that was a higher serial, which is put first instead.
+func (k *SettingsKSN) KeepSerial(s SettingsSerial) {
+	if old, ok := k.Serial(s.Network); ok && old.Serial > s.Serial {
+		s = old
+	}
+	list := []SettingsSerial{s}
+	for _, o := range k.Serials {
+		if o.Network != s.Network && len(list) < MaxSerials {
+			list = append(list, o)
+		}
+	}
+	k.Serials = list
 }
 
 // A SettingsConsent records which statement was accepted, when, and in which mode.
@@ -114,6 +149,8 @@ func (v *Settings) check() error {
 		return bad("ksn.proxies", len(v.KSN.Proxies), fmt.Sprintf("at most %d of them", maxProxies))
 	case v.KSN.Network != "" && !fingerprint.MatchString(v.KSN.Network):
 		return bad("ksn.network", fmt.Sprintf("%.80q", v.KSN.Network), "64 hex digits, or nothing")
+	case len(v.KSN.Serials) > MaxSerials:
+		return bad("ksn.serials", len(v.KSN.Serials), fmt.Sprintf("at most %d of them", MaxSerials))
 	case len(v.KSN.Declined) > maxDeclined:
 		return bad("ksn.declined", len(v.KSN.Declined), fmt.Sprintf("at most %d of them", maxDeclined))
 	case v.Update.Keep < 0 || v.Update.Keep > maxKeep:
@@ -128,6 +165,17 @@ func (v *Settings) check() error {
 	for i, s := range v.Sources {
 		if err := s.Check(); err != nil {
 			return fmt.Errorf("field sources[%d]: %w", i, err)
+		}
+	}
+	for i, s := range v.KSN.Serials {
+		field := fmt.Sprintf("ksn.serials[%d]", i)
+		switch first, _ := v.KSN.Serial(s.Network); {
+		case !fingerprint.MatchString(s.Network):
+			return bad(field+".network", fmt.Sprintf("%.80q", s.Network), "64 hex digits")
+		case s.Serial < 1 || s.Serial > dbformat.MaxVersion:
+			return bad(field+".serial", s.Serial, fmt.Sprintf("1 to %d", uint64(dbformat.MaxVersion)))
+		case first != s:
+			return bad(field+".network", fmt.Sprintf("%.80q", s.Network), "each network once")
 		}
 	}
 	for i, p := range v.KSN.Proxies {

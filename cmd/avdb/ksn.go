@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -84,8 +85,8 @@ func (d *device) consentFacts(variant dbformat.Variant) (ksn.Facts, error) {
 	return f, nil
 }
 
-// situation is all that the status of KSN depends on, with what the clients of this device experienced. It makes no request and writes nothing. Beside an error it
-// leaves out what could not be read: consent, in whose place there is none, the restrictions, or the experience.
+// situation is all that the status of KSN depends on, with what the clients of this device experienced. It makes no request and writes nothing. Beside
+// an error it leaves out what could not be read: consent, in whose place there is none, or the experience; restrictions that cannot be proved let nothing pass.
 func (d *device) situation(variant dbformat.Variant) (ksn.Situation, error) {
 	f, ferr := d.facts(variant)
 	set, serr := d.restrictions()
@@ -103,17 +104,27 @@ func (d *device) situation(variant dbformat.Variant) (ksn.Situation, error) {
 	return in, errors.Join(ferr, serr)
 }
 
-// restrictions is the set in force, nil for none.
+// restrictions is the set in force, nil for none. Beside an error it is one that lets nothing pass.
 func (d *device) restrictions() (*ksn.Set, error) {
-	b, ok, err := d.store.Restrictions()
-	if err != nil || !ok {
-		return nil, err
-	}
-	raw, err := dbformat.ParseRestrictionSet(b)
+	b, err := d.restrictionBytes()
 	if err != nil {
-		return nil, err
+		return ksn.Unproved(), err
 	}
-	return ksn.NewSet(raw)
+	set, err := ksn.ParseSet(b)
+	if err != nil {
+		return ksn.Unproved(), err
+	}
+	return set, nil
+}
+
+// restrictionBytes is the stored set, held against what was verified; nil for none. Whoever may not read the settings may not read the trust folder
+// either: such a user, who asks nobody, sees the set as it is.
+func (d *device) restrictionBytes() ([]byte, error) {
+	b, _, err := d.store.ProvedRestrictions()
+	if d.blind && errors.Is(err, fs.ErrPermission) {
+		b, _, err = d.store.Restrictions()
+	}
+	return b, err
 }
 
 // variant is that of the current generation, "" without one.

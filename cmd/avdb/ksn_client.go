@@ -67,9 +67,7 @@ func (d *device) cloudConfig() (*cloud, reputation.Config, error) {
 	if ok {
 		c.provider = &f
 	}
-	if err := c.refresh(time.Now()); err != nil {
-		return nil, reputation.Config{}, err
-	}
+	c.refresh(time.Now())
 	return c, reputation.Config{Facts: c.facts, Provider: c.provider, Kind: kind, Routes: c.routes, Token: d.token, Release: c.release, Memory: d.store, Now: c.now,
 		Log: d.a.logger()}, nil
 }
@@ -80,34 +78,31 @@ func (c *cloud) close() {
 	}
 }
 
-// refresh reads restrictions and the signed time anew when they are old.
-func (c *cloud) refresh(now time.Time) error {
+// refresh reads restrictions and the signed time anew when they are old. Restrictions that cannot be proved let nothing pass, which is told once.
+func (c *cloud) refresh(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if age := now.Sub(c.read); age >= 0 && age < rereadAfter {
-		return nil
+		return
 	}
-	b, _, err := c.d.store.Restrictions()
+	b, err := c.d.restrictionBytes()
+	set := c.set
+	if err == nil && (set == nil || set.Unproved() || !bytes.Equal(b, c.raw)) {
+		set, err = ksn.ParseSet(b)
+	}
 	if err != nil {
-		return err
-	}
-	if c.set == nil || !bytes.Equal(b, c.raw) {
-		set, err := ksn.ParseSet(b)
-		if err != nil {
-			return err
+		if !c.set.Unproved() {
+			c.d.a.logger().Warn("nothing is asked: the restrictions cannot be proved", "error", err)
 		}
-		c.set, c.raw = set, b
+		set, b = ksn.Unproved(), nil
 	}
+	c.set, c.raw = set, b
 	c.past, c.read = c.d.signedAt(), now
-	return nil
 }
 
 // facts are read before each request: consent that was taken back stops the next one. What cannot be read allows nothing.
 func (c *cloud) facts() (ksn.Facts, *ksn.Set) {
-	if err := c.refresh(time.Now()); err != nil {
-		c.d.a.logger().Warn("nothing is asked: the restrictions cannot be read", "error", err)
-		return ksn.Facts{}, nil
-	}
+	c.refresh(time.Now())
 	now := *c.d
 	if s, err := c.d.store.Settings(); err == nil {
 		now.settings = s

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -141,7 +143,7 @@ the right one. A newer file of the network that is installed needs no fingerprin
 				return err
 			}
 			// A crash after this leaves a device that asks nobody until the file is there.
-			if err := d.belong(f.Fingerprint); err != nil {
+			if err := d.belong(f.Fingerprint, append(d.installed(), f)...); err != nil {
 				return err
 			}
 			if err := d.store.PutNetwork(protocol.Private, f.Bytes); err != nil {
@@ -189,32 +191,56 @@ func (d *device) installable(f protocol.ProviderFile, fingerprint string) error 
 			return hint(err, "the installed one stays; another network is installed with its --fingerprint")
 		}
 	}
+	if was, ok := d.settings.KSN.Serial(f.Fingerprint); ok && (f.Provider.Serial < was.Serial || f.Provider.Serial == was.Serial && sha256.Sum256(f.Bytes) != was.SHA256) {
+		return hint(fmt.Errorf("%w: the file has serial %d; the newest one of this network that was installed here has serial %d", protocol.ErrUntrusted, f.Provider.Serial, was.Serial),
+			"nothing was changed; ask the operator for the newest file")
+	}
 	return nil
 }
 
-// belong makes the private network with the fingerprint this device's own, "" for none. What waits to be told or asked is of the network before, and no
-// other one's business.
-func (d *device) belong(fingerprint string) error {
-	if d.settings.KSN.Network == fingerprint {
+// belong makes the private network with the fingerprint this device's own, "" for none, and keeps the serials of files. What waits to be told or asked is of
+// the network before, and no other one's business.
+func (d *device) belong(fingerprint string, files ...protocol.ProviderFile) error {
+	next := d.settings.KSN
+	for _, f := range files {
+		next.KeepSerial(serialOf(f))
+	}
+	if next.Network == fingerprint && slices.Equal(next.Serials, d.settings.KSN.Serials) {
 		return nil
 	}
-	waiting, err := d.store.DeferredObjects(0)
-	if err == nil {
-		err = d.store.Undefer(waiting)
+	if next.Network != fingerprint {
+		waiting, err := d.store.DeferredObjects(0)
+		if err == nil {
+			err = d.store.Undefer(waiting)
+		}
+		if err == nil {
+			err = d.store.ClearSpool()
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = d.store.ClearSpool()
+	return d.store.UpdateSettings(func(s *store.Settings) error {
+		s.KSN.Network = fingerprint
+		for _, f := range files {
+			s.KSN.KeepSerial(serialOf(f))
+		}
+		d.settings.KSN.Network, d.settings.KSN.Serials = s.KSN.Network, s.KSN.Serials
+		return nil
+	})
+}
+
+// installed is the file of the private network, if there is one that this device chose: engines before this one did not keep its serial.
+func (d *device) installed() []protocol.ProviderFile {
+	f, ok, err := d.network(protocol.Private)
+	if !ok || err != nil || f.Fingerprint != d.settings.KSN.Network {
+		return nil
 	}
-	if err == nil {
-		err = d.store.UpdateSettings(func(s *store.Settings) error {
-			s.KSN.Network = fingerprint
-			return nil
-		})
-	}
-	if err == nil {
-		d.settings.KSN.Network = fingerprint
-	}
-	return err
+	return []protocol.ProviderFile{f}
+}
+
+func serialOf(f protocol.ProviderFile) store.SettingsSerial {
+	return store.SettingsSerial{Network: f.Fingerprint, Serial: f.Provider.Serial, SHA256: sha256.Sum256(f.Bytes)}
 }
 
 // network is the provider file of a kind that the device has.
@@ -226,6 +252,9 @@ func (d *device) network(kind string) (f protocol.ProviderFile, ok bool, err err
 	if f, err = protocol.OpenProvider(b); err == nil && f.Provider.Network != kind {
 		err = fmt.Errorf("%w: the file of the %s network says that it is a %s one", protocol.ErrInvalid, kind, f.Provider.Network)
 	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", d.store.NetworkFile(kind), err)
+	}
 	return f, true, err
 }
 
@@ -235,14 +264,14 @@ func (d *device) ownNetwork() (f protocol.ProviderFile, kind ksn.NetworkKind, ok
 	chosen := d.settings.KSN.Network
 	f, ok, err = d.network(protocol.Private)
 	if err == nil && ok && d.known && f.Fingerprint != chosen {
-		err = fmt.Errorf("%w: the private network's file is of %.16s…, the settings say %.16s…", protocol.ErrUntrusted, f.Fingerprint, chosen)
+		err = fmt.Errorf("%s: %w: the file is of the key %.16s…, the settings say %.16s…", d.store.NetworkFile(protocol.Private), protocol.ErrUntrusted, f.Fingerprint, chosen)
 	}
 	const remedy = "nobody is asked until it is installed again with its --fingerprint, or left with \"avdb ksn provider remove\""
 	switch {
 	case err != nil:
 		return f, ksn.NetworkPrivate, ok, hint(err, remedy)
 	case chosen != "" && !ok:
-		return f, ksn.NetworkPrivate, false, hint(fmt.Errorf("%w: the provider file of the private network %.16s… is missing", store.ErrStorage, chosen), remedy)
+		return f, ksn.NetworkPrivate, false, hint(fmt.Errorf("%s: %w: the provider file of the private network %.16s… is missing", d.store.NetworkFile(protocol.Private), store.ErrStorage, chosen), remedy)
 	case ok:
 		return f, ksn.NetworkPrivate, true, nil
 	}
@@ -295,6 +324,9 @@ func newProviderRemove(a *app) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			d, err := a.device(false)
 			if err != nil {
+				return err
+			}
+			if err := d.belong(d.settings.KSN.Network, d.installed()...); err != nil {
 				return err
 			}
 			// A crash after this leaves a device that asks nobody; the command goes on with it.

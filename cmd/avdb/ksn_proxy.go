@@ -98,8 +98,8 @@ func (a *app) proxyKSN(ctx context.Context, o proxyFlags) error {
 	return o.serve(ctx, a, p, fmt.Sprintf("proxy of the network %q", f.Provider.Name))
 }
 
-// restricted is the restriction set of a state, as it is now; where it cannot be read any more, the last one. A state that has none restricts
-// nothing: a proxy stands between devices, which have their own.
+// restricted is the restriction set of a state, as it is now; where it cannot be proved any more, the last one that could, and without such a one nothing
+// is passed on. A state that never had one restricts nothing: a proxy stands between devices, which have their own.
 type restricted struct {
 	d   *device
 	mu  sync.Mutex
@@ -114,12 +114,16 @@ func (r *restricted) get() *ksn.Set {
 
 func (r *restricted) read(context.Context) {
 	set, err := r.d.restrictions()
-	if err != nil {
-		r.d.a.logger().Warn("the restrictions cannot be read, those from before hold", "error", err)
-		return
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+	case r.set.Len() > 0:
+		r.d.a.logger().Warn("the restrictions cannot be proved, those from before hold", "error", err)
+		return
+	case !r.set.Unproved():
+		r.d.a.logger().Warn("nothing is passed on: the restrictions cannot be proved", "error", err)
+	}
 	r.set = set
 }
 

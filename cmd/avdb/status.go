@@ -108,6 +108,12 @@ func (d *device) status() (statusReport, error) {
 	if have {
 		d.describe(&r, &dev, cur)
 	}
+	if _, _, _, nerr := d.ownNetwork(); nerr != nil {
+		dev.BadNetwork, _ = d.a.explain(nerr)
+	}
+	if _, serr := d.restrictions(); serr != nil {
+		dev.BadSet, _ = d.a.explain(serr)
+	}
 	in, serr := d.situation(r.Variant)
 	if err == nil {
 		err = serr // a damaged restriction set is no more fine than a damaged layer
@@ -322,6 +328,10 @@ func (a *app) statusText(r statusReport) {
 		if x.Since != nil {
 			since = " since " + stamp(*x.Since)
 		}
-		fmt.Fprintf(w, "  %s: %s%s\n", x.Severity, x.Code, since)
+		text := ""
+		if x.Text != "" {
+			text = ": " + firstLine(x.Text)
+		}
+		fmt.Fprintf(w, "  %s: %s%s%s\n", x.Severity, x.Code, since, escape(text))
 	}
 }
