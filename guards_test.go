@@ -160,6 +160,18 @@ var guards = []guard{
 		{"signing/approve.go", "return slices.Contains(v.set.docs[RoleTargets].approved, version)",
 			"return slices.Contains(append(v.set.docs[RoleTargets].approved, v.set.docs[RoleDatabase].approved...), version)"},
 	}, "./signing", "^TestApprovedByDatabaseCountsNothing$"},
+	{"a restriction set that the owner of the state forged", []fixtures.Edit{
+		{"store/restrictions.go", "\tif by == \"\" {\n", "\tif false {\n"},
+	}, "./updater", "^TestRestrictionSetTamperedWith$"},
+	{"a restriction set that was put back", []fixtures.Edit{
+		{"signing/restrictionproof.go", "case set.Epoch < p.Epoch:", "case false:"},
+	}, "./signing", "^TestWhatProvesARestrictionSet$"},
+	{"a restriction set that was taken away from a proxy", []fixtures.Edit{
+		{"ksn/proxy/gate.go", " && !set.Unproved()", ""},
+	}, "./ksn/proxy", "^TestRestrictions$"},
+	{"an older provider file by way of leaving the network", []fixtures.Edit{
+		{"cmd/avdb/ksn_provider.go", "f.Provider.Serial < was.Serial ||", "false ||"},
+	}, "./cmd/avdb", "^TestScripts$/^ksn_tampered$"},
 	{"poison that passes every signature", []fixtures.Edit{
 		{"matcher/selftest.go", "case string(got) != want.String():", "case false:"},
 	}, "./matcher", "^TestSelfTestStopsPoison$"},

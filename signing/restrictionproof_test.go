@@ -115,6 +115,12 @@ func TestRestrictionProofOfAFolder(t *testing.T) {
 	floorsName, verifiedName := filepath.Join(tr.dir, floorsFile), filepath.Join(tr.dir, verifiedFile)
 	floors, verified := readAll(t, floorsName), readAll(t, verifiedName)
 	damaged := []byte("{}")
+	f, err := parseFloors(floors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Floors[floorEpoch] = floor{Value: 9, SHA256: digestOf(setBytes(t, 9)).String(), Keys: []string{digestOf(nil).String()}}
+	stranger := f.encode()
 	for _, c := range []struct {
 		name             string
 		floors, verified []byte // nil: removed
@@ -127,6 +133,7 @@ func TestRestrictionProofOfAFolder(t *testing.T) {
 		{"neither", nil, nil, RestrictionProof{}},
 		{"no floors, damaged metadata", nil, damaged, RestrictionProof{Lost: true}},
 		{"damaged floors, no metadata", damaged, nil, RestrictionProof{Lost: true}},
+		{"a floor by a key that may not sign", stranger, verified, RestrictionProof{Signed: sum, Known: true}},
 		{"a flipped bit in the digest", bytes.Replace(floors, []byte(sum.String()), []byte(digestOf(nil).String()), 1), nil, RestrictionProof{Lost: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

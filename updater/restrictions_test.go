@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/publisher"
@@ -280,4 +281,57 @@ func TestNewDeviceHasNoRestrictionSet(t *testing.T) {
 	}
 	w.place(w.empty(1), 1)
 	w.unproved()
+}
+
+// Cut off at each change of the disk, an update leaves a set that is proved, the old one or the new one, where one was in force before it; a forged one
+// gives way to the signed one or is not used. The next update puts everything right.
+func TestNewRestrictionSetCutOffAnywhere(t *testing.T) {
+	for _, forged := range []bool{false, true} {
+		t.Run(map[bool]string{false: "a newer set", true: "in the place of a forged one"}[forged], func(t *testing.T) {
+			w, _, two := restricted(t)
+			if forged {
+				w.place(w.empty(1<<40), 1<<40)
+			}
+			w.publish(signatures(0, 400), func(o *publisher.Options) { o.Restrictions = restrictionFile(t, 3) })
+			begin := w.store.Dir()
+			was, is := 0, 0
+			for n := 0; ; n++ {
+				dir, calls := copyOf(t, begin), 0
+				cut := func(_ signing.DiskCall, change func() error) error {
+					if calls++; calls > n {
+						return errors.New("cut off")
+					}
+					return change()
+				}
+				var err error
+				w.store, err = store.Open(dir, store.Options{Now: func() time.Time { return w.now }, Disk: diskFunc(cut)})
+				must(t, err)
+				_, err = w.update(updater.Options{})
+				w.store, _ = store.Open(dir, store.Options{Now: func() time.Time { return w.now }})
+				switch b, ok, unproved := w.store.ProvedRestrictions(); {
+				case unproved != nil && !forged:
+					t.Fatalf("cut off after %d changes: %v", n, unproved)
+				case unproved != nil || bytes.Equal(b, two):
+					was++
+				case ok && bytes.Contains(b, []byte(`"epoch":3`)):
+					is++
+				default:
+					t.Fatalf("cut off after %d changes: in force is %s, %t", n, b, ok)
+				}
+				if err == nil && calls <= n {
+					break
+				}
+				if n%4 == 0 {
+					w.mustUpdate(updater.Options{})
+					if b := w.inForce(); !bytes.Contains(b, []byte(`"epoch":3`)) {
+						t.Fatalf("cut off after %d changes, and updated: in force is %s", n, b)
+					}
+				}
+				must(t, os.RemoveAll(dir))
+			}
+			if was < 5 || is < 5 {
+				t.Errorf("%d runs were cut off before the new set, %d after it", was, is)
+			}
+		})
+	}
 }
