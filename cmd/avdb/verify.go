@@ -129,7 +129,7 @@ func (d *device) selfTest(r *verifyReport) (err error) {
 func (d *device) verifyRestrictions(r *verifyReport) error {
 	by, epoch, err := d.store.CheckRestrictions()
 	r.Restrictions = verifiedSet{Epoch: epoch, Proof: string(by), OK: err == nil}
-	if errors.Is(err, fs.ErrPermission) && !errors.Is(err, store.ErrDamaged) {
+	if d.blind && errors.Is(err, fs.ErrPermission) {
 		var set *ksn.Set
 		r.Restrictions.Proof = proofUnknown
 		if set, err = d.unprovedSet(); err == nil {

@@ -89,8 +89,9 @@ func TestReadersWithoutRights(t *testing.T) {
 	readers := []struct {
 		name string
 		uid  int
-		lock bool // take all rights to write away first
-	}{{"another user", stranger, false}, {"a folder that nobody may write", nobody, true}}
+		lock bool   // take all rights to write away first
+		set  string // what vouches for the restriction set
+	}{{"another user", stranger, false, "not proved"}, {"a folder that nobody may write", nobody, true, "named by the signed metadata"}}
 	for _, r := range readers {
 		t.Run(r.name, func(t *testing.T) {
 			if r.lock {
@@ -116,7 +117,8 @@ func TestReadersWithoutRights(t *testing.T) {
 				{1, "Test.sample.7 FOUND", []string{"scan", sample}},
 				{0, "release 1", []string{"status"}},
 				{0, "KSN: Disabled", []string{"ksn", "status"}},
-				{0, "", []string{"verify"}},
+				{0, r.set, []string{"verify"}},
+				{0, "epoch 1", []string{"ksn", "restrictions", "list"}},
 			} {
 				got := execute(t, 20*time.Second, r.uid, "", append([]string{"--state", w.e.Dir}, c.args...)...)
 				if got.code != c.code || !strings.Contains(got.stdout, c.out) {
@@ -127,6 +129,15 @@ func TestReadersWithoutRights(t *testing.T) {
 				t.Errorf("update without the right to write: exit %d, want 15\n%s", got.code, got.stderr)
 			}
 		})
+	}
+	// The owner of the settings who may not read the trust folder is no other user: somebody closed it, and nothing is proved.
+	if err := os.Chmod(filepath.Join(w.e.Dir, "trust"), 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"verify"}, {"status"}, {"ksn", "restrictions", "list"}} {
+		if got := execute(t, 20*time.Second, nobody, "", append([]string{"--state", w.e.Dir}, args...)...); got.code != 15 {
+			t.Errorf("%v with a closed trust folder: exit %d, want 15\n%s%s", args, got.code, got.stdout, got.stderr)
+		}
 	}
 	summary(t, "F readers without rights: %d", len(readers))
 }
