@@ -41,6 +41,10 @@ type RefreshOptions struct {
 	// Look is for a caller that installs nothing: where the trust folder cannot be written, what was verified is returned all the same,
 	// with [NoteNotKept]. On disk nothing goes back by that; what was seen and not kept is not known to the next refresh.
 	Look bool
+
+	// Epoch is that of a restriction set which is kept elsewhere, 0 for none. It counts only where the folder has lost floors and metadata, or never had
+	// any: then no lower epoch is accepted, as if there had been a floor. The set itself is not proved by that.
+	Epoch uint64
 }
 
 // Refresh brings the trusted metadata up to date from one source: the roots, one by one, timestamp, snapshot, targets and both delegated
@@ -343,6 +347,9 @@ func (x *refreshing) raiseFloors(s *set) error {
 	}
 	for _, role := range append([]string{RoleRoot}, setRoles...) {
 		floors.raise(role, numbers[role].Value, numbers[role].Keys)
+	}
+	if x.o.Epoch > 0 && x.state.stored == nil && x.state.onDisk == nil {
+		floors.set(floorEpoch, floor{Value: min(x.o.Epoch, dbformat.MaxVersion), SHA256: noSet.String(), Keys: numbers[RoleRestrictions].Keys})
 	}
 	if at := signedFloor(signedAt, x.reference, x.o.Now); at.After(newest) {
 		floors.raise(floorSigned, uint64(max(at.Unix(), 1)), numbers[floorSigned].Keys)

@@ -110,6 +110,9 @@ func (t *Trust) RestrictionProof() (RestrictionProof, error) {
 	return p, nil
 }
 
+// noSet is the digest in a floor of epochs that no set was accepted for: what has that digest is empty, and no set.
+var noSet = dbformat.Digest(sha256.Sum256(nil))
+
 // restrictionProof takes the floor into account if the keys that vouched for it still may, as far as the set tells, which may be nil; ahead is for floors
 // that were saved under a later root or targets than those of the set.
 func restrictionProof(s *set, f *floors, ahead bool) (p RestrictionProof) {

@@ -230,7 +230,11 @@ func (c *cycle) visit(ctx context.Context, s Source, share time.Duration) (err e
 func (c *cycle) update(ctx context.Context, src source, s Source) error {
 	name := s.Name()
 	c.step(stepRefresh)
-	v, err := c.trust.Refresh(ctx, src, signing.RefreshOptions{Now: c.now(), MaxAge: s.MaxAge, Look: c.looking()})
+	old, err := c.restrictionsInForce()
+	if err != nil {
+		return err
+	}
+	v, err := c.trust.Refresh(ctx, src, signing.RefreshOptions{Now: c.now(), MaxAge: s.MaxAge, Look: c.looking(), Epoch: old.epoch})
 	if err != nil {
 		return c.refreshError(ctx, name, err)
 	}

@@ -91,7 +91,7 @@ func (a *app) initialise(ctx context.Context, o initOptions) (initReport, error)
 		return initReport{}, err
 	}
 	defer lock.Unlock()
-	if err := signing.InitTrust(s.TrustDir(), root, o.replace); err != nil {
+	if err := replaceTrust(s, root, o.replace); err != nil {
 		if errors.Is(err, signing.ErrOtherRoot) {
 			err = hint(fmt.Errorf("%s: another root is trusted already", s.Dir()),
 				"add --replace-trust if the repository was made anew; everything that was seen under the old root is then forgotten")
@@ -113,6 +113,20 @@ func (a *app) initialise(ctx context.Context, o initOptions) (initReport, error)
 		r.Sources = append(r.Sources, updater.SourceName(src.URL))
 	}
 	return r, nil
+}
+
+// replaceTrust makes the state trust a root. With another one trusted before, and only with it, the stored restriction set goes, too: it is of a
+// repository whose epochs say nothing about those of the new one.
+func replaceTrust(s *store.Store, root []byte, replace bool) error {
+	err := signing.InitTrust(s.TrustDir(), root, false)
+	if !replace || !errors.Is(err, signing.ErrOtherRoot) && !errors.Is(err, signing.ErrStorage) {
+		return err
+	}
+	// A crash after this leaves the old trust, and nothing is asked until an update or this command is run again.
+	if err := s.RemoveRestrictions(); err != nil {
+		return err
+	}
+	return signing.InitTrust(s.TrustDir(), root, true)
 }
 
 // withOptions are the sources of URLs; one that is known keeps its credentials and whatever else is said of it.
