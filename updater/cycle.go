@@ -1,6 +1,7 @@
 package updater
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -31,6 +32,7 @@ type cycle struct {
 	coolDowns map[string]time.Time      // of sources, by name
 	unusable  error                     // why what is kept cannot be used, nil if that was not seen
 	spare     *spare                    // a light layer whose rest could not be had
+	behind    bool                      // the source whose turn it is has a release below the installed one
 }
 
 // A spare is a light layer of a release, ready on disk, whose rest no source has given so far.
@@ -144,26 +146,33 @@ func (c *cycle) choose() error {
 	return nil
 }
 
-// sources tries one source after the other until one is good. Each gets an even share of the time
+// sources tries one source after the other until one is good and not behind. Each gets an even share of the time
 // that is left, so that no source can keep the next one from its turn.
 func (c *cycle) sources(ctx context.Context) error {
 	if err := c.choose(); err != nil {
 		return err
 	}
 	var causes []error
+	behind := "" // the first source that is good and has nothing newer than what is installed
 	end, _ := ctx.Deadline()
 	for i, s := range c.list {
 		share := time.Until(end) / time.Duration(len(c.list)-i)
+		c.behind = false
 		err := c.visit(ctx, s, share)
-		if err == nil {
+		switch {
+		case err == nil && !c.behind:
 			c.report.Source = s.Name()
 			return nil
+		case err == nil:
+			behind = cmp.Or(behind, s.Name())
+			continue
 		}
 		causes = append(causes, err)
 		if ctx.Err() != nil {
 			return c.worst(append(causes, context.Cause(ctx)), c.report.From)
 		}
 		if kindOf(err) == nil || kindOf(err) == store.ErrStorage {
+			behind = ""
 			break // this machine's fault: another source changes nothing
 		}
 		code := NoteSourceFailed
@@ -171,6 +180,10 @@ func (c *cycle) sources(ctx context.Context) error {
 			code = NoteSourceStale
 		}
 		c.note("%s: %s", code, firstLine(err))
+	}
+	if behind != "" && c.spare == nil {
+		c.report.Source = behind
+		return nil
 	}
 	if err := c.useSpare(ctx); err != nil {
 		causes = append(causes, err)
@@ -411,6 +424,7 @@ func (c *cycle) layers(ctx context.Context, src source, name string, v *signing.
 		if err := c.provesKept(name, rel.Record()); err != nil {
 			return err
 		}
+		c.behind = plan.Behind
 	}
 	switch {
 	case plan.Err != nil:

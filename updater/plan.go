@@ -73,6 +73,7 @@ type Plan struct {
 	Bytes   int64             // that the first options move together
 	Change  bool              // something is to be done: a layer, the version or the variant
 	Pending dbformat.Variant  // wanted and not reached even if every step succeeds; else ""
+	Behind  bool              // the offered release is below the installed one, which stays: another source may have more
 	Notes   []string
 	Err     error // why nothing can be done: matches dbformat.ErrVersion; nil otherwise
 }
@@ -116,9 +117,9 @@ func MakePlan(in PlanInput) Plan {
 		p.Pending = pending(in)
 		return p
 	}
-	if note := stays(in, rel); note != "" {
+	if note, behind := stays(in, rel); note != "" {
 		p.Notes = append(p.Notes, note)
-		p.Pending = pending(in)
+		p.Pending, p.Behind = pending(in), behind
 		return p
 	}
 	p.Release = rel
@@ -150,17 +151,17 @@ func choose(in PlanInput) *dbformat.Release {
 	return &in.Record.Stable
 }
 
-// stays tells why the installed generation is kept, "" where nothing keeps it.
-func stays(in PlanInput, rel *dbformat.Release) string {
+// stays tells why the installed generation is kept, "" where nothing keeps it; and whether that is because the offer is behind it.
+func stays(in PlanInput, rel *dbformat.Release) (note string, behind bool) {
 	switch {
 	case in.Hold.All:
-		return NoteHeld + ": layers stay until the hold is released"
+		return NoteHeld + ": layers stay until the hold is released", false
 	case in.Hold.Version >= rel.Version:
-		return fmt.Sprintf("%s: release %d was rolled back; a higher one will be installed", NoteHeld, in.Hold.Version)
+		return fmt.Sprintf("%s: release %d was rolled back; a higher one will be installed", NoteHeld, in.Hold.Version), false
 	case in.Current != nil && in.Current.Version > rel.Version:
-		return fmt.Sprintf("%s: release %d is installed and %d is offered", NoteInstalledNewer, in.Current.Version, rel.Version)
+		return fmt.Sprintf("%s: release %d is installed and %d is offered", NoteInstalledNewer, in.Current.Version, rel.Version), true
 	}
-	return ""
+	return "", false
 }
 
 // pending is the wanted variant where the plan leaves another one, or none, installed.

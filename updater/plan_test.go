@@ -272,7 +272,7 @@ func TestMakePlanHold(t *testing.T) {
 			p := MakePlan(PlanInput{Current: installed(4, 4, 4), OnDisk: []OnDisk{lightOnDisk(4), restOnDisk(4, 4)},
 				Record: stable(rel(6, 6, 6)), Hold: c.hold, Targets: targets(nil), Wanted: light, Engine: 1})
 			held := len(p.Notes) > 0 && strings.HasPrefix(p.Notes[0], NoteHeld)
-			if held != (c.want != "") || (p.Release == nil) != held || held && (p.Change || p.Pending != light) {
+			if held != (c.want != "") || (p.Release == nil) != held || p.Behind || held && (p.Change || p.Pending != light) {
 				t.Errorf("notes %q, release %v, change %v, pending %q", p.Notes, p.Release, p.Change, p.Pending)
 			}
 		})
@@ -281,7 +281,7 @@ func TestMakePlanHold(t *testing.T) {
 
 func TestMakePlanNeverGoesBackToALowerRelease(t *testing.T) {
 	p := MakePlan(PlanInput{Current: installed(7, 7, 7), Record: stable(rel(6, 6, 6)), Targets: targets(nil), Wanted: full, Engine: 1})
-	if p.Release != nil || p.Change || len(p.Notes) != 1 || !strings.HasPrefix(p.Notes[0], NoteInstalledNewer) {
-		t.Errorf("release %v, change %v, notes %q; want nothing to do", p.Release, p.Change, p.Notes)
+	if p.Release != nil || p.Change || !p.Behind || len(p.Notes) != 1 || !strings.HasPrefix(p.Notes[0], NoteInstalledNewer) {
+		t.Errorf("release %v, change %v, behind %v, notes %q; want nothing to do", p.Release, p.Change, p.Behind, p.Notes)
 	}
 }

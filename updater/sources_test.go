@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -318,5 +319,33 @@ func TestSourceThatEchoesCredentials(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A mirror behind what is installed does not end the cycle, also where the floors that would call it stale are lost: the next one may have
+// more. If none has, what is installed is current.
+func TestMirrorBehindWhatIsInstalled(t *testing.T) {
+	w := newWorld(t)
+	w.publish(signatures(0, 400))
+	old := filepath.Join(t.TempDir(), "public")
+	must(t, os.CopyFS(old, os.DirFS(filepath.Join(w.repo, "public"))))
+	behind, gone := newSite(t, old), newSite(t, t.TempDir())
+	w.publish(signatures(0, 401))
+	w.mustUpdate(updater.Options{Variant: light})
+	for _, c := range []struct {
+		then    string
+		sources []string
+		variant dbformat.Variant
+		source  string
+	}{
+		{"one that fails", []string{behind.URL, gone.URL}, light, behind.URL},
+		{"one that has more", []string{gone.URL, behind.URL, w.URL}, full, w.URL},
+	} {
+		w.remove("trust/floors.json", "trust/verified.json")
+		r := w.mustUpdate(updater.Options{Variant: full}, from(updater.Sources(c.sources...)...))
+		if r.Source != c.source || r.To != 2 || r.Variant != c.variant || !hasNote(r, "installed_newer") || !hasNote(r, "source_failed") {
+			t.Errorf("then %s: %+v", c.then, r)
+		}
+		w.mustBe("2 " + string(c.variant))
 	}
 }
