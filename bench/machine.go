@@ -13,6 +13,16 @@ func machine() string {
 	return fmt.Sprintf("%s, %d cores, %s/%s, %s", processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 }
 
+// otherWork is the load average of the last minute: what else the machine did before anything was measured. "" where it is not known.
+func otherWork() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return ""
+	}
+	load, _, _ := strings.Cut(string(b), " ")
+	return load
+}
+
 // processor is the name that Linux has for it.
 func processor() string {
 	f, err := os.Open("/proc/cpuinfo")

@@ -101,7 +101,7 @@ func run(ctx context.Context, args []string, log io.Writer) error {
 
 // section measures one section in a folder of its own and writes its page.
 func (b *bench) section(ctx context.Context, s section, out string) (err error) {
-	one := *b
+	one, load := *b, otherWork()
 	if one.dir, err = os.MkdirTemp("", "avdb-bench-"); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (b *bench) section(ctx context.Context, s section, out string) (err error) 
 	if err != nil {
 		return err
 	}
-	p.name, p.title, p.quick, p.machine = s.name, s.title, b.quick, machine()
+	p.name, p.title, p.quick, p.machine, p.load = s.name, s.title, b.quick, machine(), load
 	if err := p.write(out); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 // A page is what a section found.
 type page struct {
 	name, title, machine string
+	load                 string // average before the section began, "" if it is not known
 	quick                bool
 	tables               []table
 	pictures             []picture
@@ -60,6 +61,9 @@ func (t *table) markdown(b *strings.Builder) {
 func (p *page) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\nMade by `cd bench && go run . %s`: %s.\n", p.title, p.name, p.machine)
+	if p.load != "" {
+		fmt.Fprintf(&b, "The load average of the machine was %s before it began; on one that did nothing else it is near 0.\n", p.load)
+	}
 	if p.quick {
 		b.WriteString("\nA quick run: it shows that all of it works, and its figures mean nothing.\n")
 	}
