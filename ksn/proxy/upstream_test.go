@@ -325,8 +325,8 @@ func TestFailuresAtOnceCountOnce(t *testing.T) {
 		var devices sync.WaitGroup
 		for i := range proxy.DefaultMaxUpstream {
 			devices.Go(func() { w.problem(w.do("GET", prefix(protocol.URL, uint32(i)).Path(), ""), protocol.CodeUnavailable) })
+			synctest.Wait() // until it is on its way: those that come together may go in one request
 		}
-		synctest.Wait()
 		close(w.server.wait)
 		devices.Wait()
 		if s := w.State().Upstreams[0]; s.State != proxy.UpstreamDown || s.Until.Sub(w.now()) > time.Second {
