@@ -30,12 +30,16 @@ func (d database) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, vis
 	return d.m.WithPrefix(a, bits, value, func(k matcher.Known) bool { return visit(server.Known(k)) })
 }
 
+func (d database) WithURLPrefix(bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
+	return d.m.WithURLPrefix(bits, value, func(k matcher.Known) bool { return visit(server.Known(k)) })
+}
+
 func (d database) Anticipate(a dbformat.Algorithm, bits uint8, values []uint32) {
 	d.m.Anticipate(a, bits, values)
 }
 
 func (d database) Counts() (server.Counts, error) {
-	return server.Counts{Release: d.m.Generation().Version, Files: d.m.Counts()[dbformat.SHA256]}, nil
+	return server.Counts{Release: d.m.Generation().Version, Files: d.m.Counts()[dbformat.SHA256], URLs: d.m.URLs()}, nil
 }
 
 // inProcess measures packages: what a server's handler, the database, the client's cache and the gate cost without a connection.
