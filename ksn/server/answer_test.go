@@ -147,7 +147,7 @@ func TestTheDatabaseIsToldOfABatch(t *testing.T) {
 	w.db.visited = func() { d.told = append(d.told, "asked") }
 	w.askAll(prefix(protocol.FileMD5, 24, malware), prefix(protocol.URL, 24, malware), prefix(protocol.FileSHA256, 24, malware), prefix(protocol.FileMD5, 16, malware),
 		prefix(protocol.FileMD5, 24, several))
-	want := []string{fmt.Sprintf("md5/24 %x", []uint32{malware >> 8, several >> 8}), "asked", "asked", "asked", "asked"}
+	want := []string{fmt.Sprintf("md5/24 %x", []uint32{malware >> 8, several >> 8}), "asked", "asked", "asked", "asked", "asked"}
 	if !slices.Equal(d.told, want) {
 		t.Errorf("told and asked: %q, want %q", d.told, want)
 	}
