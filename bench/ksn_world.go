@@ -103,9 +103,9 @@ func (w *ksnWorld) server(ctx context.Context) (*process, error) {
 	return w.serve(ctx, nil, "ksn", "serve", "--provider", "net", "--state", "state", "--listen", "127.0.0.1:0", "--tokens", "tokens")
 }
 
-// proxy starts one in front of a server.
+// proxy starts one in front of a server. It has no limit for each device: all load comes from one address.
 func (w *ksnWorld) proxy(ctx context.Context, server *process) (*process, error) {
-	return w.serve(ctx, []string{"AVDB_KSN_TOKEN=" + w.tokens[0]}, "ksn", "proxy", "--provider", filepath.Join("net", "provider.json"), "--state", "state",
+	return w.serve(ctx, []string{"AVDB_KSN_TOKEN=" + w.tokens[0]}, "ksn", "proxy", "--limit", "0", "--provider", filepath.Join("net", "provider.json"), "--state", "state",
 		"--listen", "127.0.0.1:0", "--upstream", "http://"+server.addr)
 }
 
