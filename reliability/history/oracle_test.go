@@ -309,7 +309,8 @@ func (d *device) alive(s step, before, after seen, o outcome, v verdictOn) {
 }
 
 // good is the first source that must suffice: it serves one acceptable state as it was published, no source before it a
-// newer one, and it was not told to be left alone. -1 for none.
+// newer one, and it was not told to be left alone. One that is behind the restriction set in force need not, also where the floor of
+// its epoch is lost. -1 for none.
 func (d *device) good(s step, before seen) int {
 	newest := -1
 	for i, src := range s.sources {
@@ -317,7 +318,7 @@ func (d *device) good(s step, before seen) int {
 		if src.mixed > 0 {
 			newest = max(newest, src.mixed-1)
 		}
-		if src.clean() && src.tree == newest && d.acceptable(d.g.trees[src.tree], before) == "" && !d.cooling(i) {
+		if src.clean() && src.tree == newest && d.acceptable(d.g.trees[src.tree], before) == "" && d.g.trees[src.tree].epoch >= before.epoch && !d.cooling(i) {
 			return i
 		}
 	}
