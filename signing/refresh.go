@@ -42,8 +42,9 @@ type RefreshOptions struct {
 	// with [NoteNotKept]. On disk nothing goes back by that; what was seen and not kept is not known to the next refresh.
 	Look bool
 
-	// Epoch is that of a restriction set which is kept elsewhere, 0 for none. It counts only where the folder has lost floors and metadata, or never had
-	// any: then no lower epoch is accepted, as if there had been a floor. The set itself is not proved by that.
+	// Epoch is that of a restriction set which is kept elsewhere, 0 for none. It counts only where the folder has lost its metadata, or never had any, and
+	// its floors, if they are there, know a lower one, as a copy of older ones does: then no lower epoch is accepted, as if there had been a floor. The
+	// set itself is not proved by that.
 	Epoch uint64
 }
 
@@ -348,7 +349,7 @@ func (x *refreshing) raiseFloors(s *set) error {
 	for _, role := range append([]string{RoleRoot}, setRoles...) {
 		floors.raise(role, numbers[role].Value, numbers[role].Keys)
 	}
-	if x.o.Epoch > 0 && x.state.stored == nil && x.state.onDisk == nil {
+	if x.o.Epoch > 0 && x.state.stored == nil && (x.state.onDisk == nil || x.state.onDisk.Floors[floorEpoch].Value < x.o.Epoch) {
 		floors.set(floorEpoch, floor{Value: min(x.o.Epoch, dbformat.MaxVersion), SHA256: noSet.String(), Keys: numbers[RoleRestrictions].Keys})
 	}
 	if at := signedFloor(signedAt, x.reference, x.o.Now); at.After(newest) {

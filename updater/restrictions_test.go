@@ -156,23 +156,31 @@ func TestTrustIsLostAndRestrictionSetIsNot(t *testing.T) {
 	w.publish(signatures(0, 400), func(o *publisher.Options) { o.Restrictions = restrictionFile(t, 1) })
 	w.mustUpdate(updater.Options{})
 	old := newSite(t, copyOf(t, filepath.Join(w.repo, "public")))
+	floors := filepath.Join(w.store.TrustDir(), "floors.json")
+	olderFloors, err := os.ReadFile(floors)
+	must(t, err)
 	w.publish(signatures(0, 400), func(o *publisher.Options) { o.Restrictions = restrictionFile(t, 2) })
 	w.mustUpdate(updater.Options{})
 	two := w.inForce()
 	lose := func() { w.remove("trust/floors.json", "trust/verified.json") }
-	lose()
-	w.unproved()
-	w.store = reopen(t, w, old.URL)
-	for range 2 {
-		if _, err := w.update(updater.Options{}); !errors.Is(err, signing.ErrStale) || !isOnly(err, signing.ErrUntrusted) {
-			t.Errorf("error %v, want stale", err)
-		}
+	for _, damage := range []func(){lose, func() {
+		w.remove("trust/verified.json")
+		must(t, os.WriteFile(floors, olderFloors, 0o600))
+	}} {
+		damage()
 		w.unproved()
-	}
-	w.store = reopen(t, w, w.URL)
-	w.mustUpdate(updater.Options{})
-	if b := w.inForce(); !bytes.Equal(b, two) {
-		t.Errorf("in force is %s", b)
+		w.store = reopen(t, w, old.URL)
+		for range 2 {
+			if _, err := w.update(updater.Options{}); !errors.Is(err, signing.ErrStale) || !isOnly(err, signing.ErrUntrusted) {
+				t.Errorf("error %v, want stale", err)
+			}
+			w.unproved()
+		}
+		w.store = reopen(t, w, w.URL)
+		w.mustUpdate(updater.Options{})
+		if b := w.inForce(); !bytes.Equal(b, two) {
+			t.Errorf("in force is %s", b)
+		}
 	}
 	w.place(w.empty(9), 9)
 	lose()
