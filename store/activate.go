@@ -216,6 +216,40 @@ func (s *Store) changeHold(change func(*Hold)) error {
 	return s.putCurrent(c)
 }
 
+// DropDamaged proves every block of the generations that are kept beside the current one, and lets go, durably, of those that are damaged or missing: no
+// rollback could return to them, and no update brings them back. It gives what it let go of. The caller must hold the update lock.
+func (s *Store) DropDamaged() (dropped []Generation, err error) {
+	if err := s.needLock(); err != nil {
+		return nil, err
+	}
+	c, err := s.current()
+	if err != nil {
+		return nil, err
+	}
+	var kept []Generation
+	for _, o := range c.Others {
+		switch err := s.verifyGeneration(&o, nil); {
+		case err == nil:
+			kept = append(kept, o)
+		case errors.Is(err, ErrDamaged) || errors.Is(err, ErrDigestMismatch):
+			dropped = append(dropped, o)
+		default:
+			return nil, err
+		}
+	}
+	if len(dropped) == 0 {
+		return nil, nil
+	}
+	c.Others = kept
+	c.setPrevious()
+	// A crash before the rename inside leaves them named, and the next update finds them again; after it their files are leftovers.
+	if err := s.putCurrent(c); err != nil {
+		return nil, err
+	}
+	_ = s.removeLeftovers(nil) // as in makeCurrent
+	return dropped, nil
+}
+
 // verifyGeneration proves every block of g and that its layers belong together.
 func (s *Store) verifyGeneration(g *Generation, progress func(int64)) error {
 	for _, l := range g.Variant().Layers() {

@@ -71,7 +71,9 @@ func (c *cycle) locked(ctx context.Context) error {
 	if err := c.read(); err != nil {
 		return err
 	}
-	err = c.sources(ctx)
+	if err = c.sources(ctx); err == nil && !c.looking() {
+		c.dropDamaged()
+	}
 	c.report.Bytes, c.report.Requests = c.traffic.bytes.Load(), c.traffic.requests.Load()
 	c.sum(err)
 	if !c.looking() {
@@ -81,6 +83,17 @@ func (c *cycle) locked(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// dropDamaged lets go of kept generations that a rollback could not return to: they must not be promised. That fails no update.
+func (c *cycle) dropDamaged() {
+	dropped, err := c.u.c.Store.DropDamaged()
+	for _, g := range dropped {
+		c.note(NoteDamaged+": release %d, which was kept for a rollback, could not have been returned to: it is kept no more", g.Version)
+	}
+	if err != nil && !errors.Is(err, store.ErrNoDatabase) {
+		c.note(NoteStateNotKept+": %v", err)
+	}
 }
 
 // looking tells whether nothing is to be changed.

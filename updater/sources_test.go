@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -347,5 +348,54 @@ func TestMirrorBehindWhatIsInstalled(t *testing.T) {
 			t.Errorf("then %s: %+v", c.then, r)
 		}
 		w.mustBe("2 " + string(c.variant))
+	}
+}
+
+// What a rollback could not return to is not kept: a release whose layers were damaged or lost, before it was replaced or since. An update lets go
+// of it and says so, and the current release stays.
+func TestKeptReleaseThatIsDamaged(t *testing.T) {
+	w := newWorld(t)
+	w.publish(signatures(0, 400))
+	w.mustUpdate(updater.Options{})
+	light := func() string {
+		cur, err := w.store.Current()
+		must(t, err)
+		return filepath.Join(w.store.Dir(), "db", "layers", cur.Light.Digest.String()+".db")
+	}
+	cut := func(name string) {
+		must(t, os.Chmod(name, 0o600))
+		must(t, os.Truncate(name, 5000))
+	}
+	remove := func(name string) { must(t, os.Remove(name)) }
+	version := 1
+	for _, c := range []struct {
+		name   string
+		damage func(string)
+		first  bool // before it is replaced
+	}{{"cut while current", cut, true}, {"cut while kept", cut, false}, {"lost while kept", remove, false}} {
+		file := light()
+		if c.first {
+			c.damage(file)
+		}
+		version++
+		w.publish(signatures(0, 400+10*version))
+		r := w.mustUpdate(updater.Options{})
+		if !c.first {
+			if cur, err := w.store.Current(); err != nil || cur.Previous == nil {
+				t.Fatalf("%s: %v, nothing is kept", c.name, err)
+			}
+			c.damage(file)
+			r = w.mustUpdate(updater.Options{})
+		}
+		cur, err := w.store.Current()
+		if err != nil || int(cur.Version) != version || cur.Previous != nil || !hasNote(r, "damaged") {
+			t.Errorf("%s: %v, release %d, previous %v, notes %q", c.name, err, cur.Version, cur.Previous, r.Notes)
+		}
+		if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the file of the layer stays: %v", c.name, err)
+		}
+		if r := w.mustUpdate(updater.Options{}); hasNote(r, "damaged") {
+			t.Errorf("%s: told again: %q", c.name, r.Notes)
+		}
 	}
 }

@@ -125,6 +125,9 @@ func (d *device) status() (statusReport, error) {
 	dev.KSN = r.KSN
 	d.past(&r, &dev)
 	r.judge(dev)
+	if have && !d.known && !d.blind {
+		addReason(&r.Device, ksn.DeviceReason{Code: "not_set_up", Severity: ksn.SeverityWarning, Text: "no update can run: " + d.ready().Error()})
+	}
 	return r, err
 }
 
