@@ -154,7 +154,7 @@ func (s *Store) Rollback(hold bool) (Current, error) {
 	}
 	if old.Previous == nil {
 		return Current{}, &Error{Kind: ErrNoPrevious, Path: s.currentPath(), What: fmt.Sprintf("no release before %d is kept", old.Version),
-			Remedy: "set update.keep to 1 or more before the next update"}
+			Remedy: "update.keep says how many are, from the next update on; \"avdb rollback\" goes back once for each"}
 	}
 	next := old.rollback(hold, dbformat.At(s.o.Now()))
 	if err := s.verifyGeneration(&next.Generation, nil); err != nil {
