@@ -150,18 +150,26 @@ func TestTornWrites(t *testing.T) {
 func (b *bench) killedAt(t *testing.T, n int, what verdict) error {
 	w := newWorker(t)
 	what.errno = syscall.EIO
+	reached := false
 	c, name, a, ok := b.run(w, func(x *cell, c call) verdict {
 		if c.n != n {
 			return honest
 		}
+		reached = true
 		x.dead = true // threads of a process that was told to die may still make calls
 		_ = w.cmd.Process.Kill()
 		return what
 	})
 	w.end()
 	defer b.m.end(name)
-	if ok {
-		return fmt.Errorf("was not killed: there was no call %d (%s%s)", n, a.Error, a.Panic)
+	switch {
+	case ok && reached:
+		return fmt.Errorf("was not killed (%s%s)", a.Error, a.Panic)
+	case ok && a.Done && n < c.calls+3:
+		// A download takes a write more where its body comes in more pieces, as it does now and then on a busy machine.
+		return b.judge(t, b.m.take(c, now), true)
+	case ok:
+		return fmt.Errorf("there was no call %d (%s%s)", n, a.Error, a.Panic)
 	}
 	if err := b.judge(t, b.m.take(c, now), false); err != nil {
 		return err
