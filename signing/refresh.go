@@ -46,6 +46,10 @@ type RefreshOptions struct {
 	// its floors, if they are there, know a lower one, as a copy of older ones does: then no lower epoch is accepted, as if there had been a floor. The
 	// set itself is not proved by that.
 	Epoch uint64
+
+	// Installed tells that a generation is in use. Where the folder has lost metadata and floors, a restriction set that the new metadata name counts as
+	// one that was in force before: that it is not here must not pass for none.
+	Installed bool
 }
 
 // Refresh brings the trusted metadata up to date from one source: the roots, one by one, timestamp, snapshot, targets and both delegated
@@ -319,12 +323,15 @@ func (x *refreshing) raiseFloors(s *set) error {
 		return err
 	}
 	floors := x.state.floors.clone()
+	lost := x.state.stored == nil && x.state.onDisk == nil
+	seen := lost && x.o.Installed // a restriction set may have been in force whose floor is gone
 	for _, name := range slices.Sorted(maps.Keys(floorNames)) {
 		role := floorNames[name]
 		a, _ := s.authorityOf(role)
 		if v, ok := floors.Floors[name]; ok && role != RoleRoot && !v.credible(a) {
 			x.state.note(NoteFloorReset, "the keys that vouched for %s %d were taken away", name, v.Value)
 			delete(floors.Floors, name)
+			seen = seen || name == floorEpoch
 		}
 	}
 	for _, role := range append([]string{RoleRoot}, setRoles...) {
@@ -349,8 +356,15 @@ func (x *refreshing) raiseFloors(s *set) error {
 	for _, role := range append([]string{RoleRoot}, setRoles...) {
 		floors.raise(role, numbers[role].Value, numbers[role].Keys)
 	}
-	if x.o.Epoch > 0 && x.state.stored == nil && (x.state.onDisk == nil || x.state.onDisk.Floors[floorEpoch].Value < x.o.Epoch) {
-		floors.set(floorEpoch, floor{Value: min(x.o.Epoch, dbformat.MaxVersion), SHA256: noSet.String(), Keys: numbers[RoleRestrictions].Keys})
+	epoch := uint64(0) // of a floor that no set was accepted for
+	if _, named := s.docs[RoleRestrictions].targets[dbformat.RestrictionsTarget]; named && seen {
+		epoch = 1
+	}
+	if x.state.stored == nil && (lost || x.state.onDisk.Floors[floorEpoch].Value < x.o.Epoch) {
+		epoch = max(epoch, min(x.o.Epoch, dbformat.MaxVersion))
+	}
+	if epoch > floors.Floors[floorEpoch].Value {
+		floors.set(floorEpoch, floor{Value: epoch, SHA256: noSet.String(), Keys: numbers[RoleRestrictions].Keys})
 	}
 	if at := signedFloor(signedAt, x.reference, x.o.Now); at.After(newest) {
 		floors.raise(floorSigned, uint64(max(at.Unix(), 1)), numbers[floorSigned].Keys)

@@ -67,7 +67,7 @@ func (p RestrictionProof) Check(b []byte) (by ProofBy, why string) {
 		return ProofSigned, ""
 	case p.Epoch != 0 && set.Epoch == p.Epoch && (sum == p.Accepted || p.Accepted.IsZero()):
 		return ProofFloor, ""
-	case set.Epoch == p.Epoch:
+	case set.Epoch == p.Epoch && p.Accepted != noSet:
 		return "", fmt.Sprintf("is another set with epoch %d than the one that was in force", set.Epoch)
 	}
 	return "", fmt.Sprintf("has epoch %d, for which nothing vouches", set.Epoch)

@@ -32,6 +32,7 @@ type cycle struct {
 	coolDowns map[string]time.Time      // of sources, by name
 	unusable  error                     // why what is kept cannot be used, nil if that was not seen
 	spare     *spare                    // a light layer whose rest could not be had
+	installed bool                      // a generation is current, which may be damaged
 	behind    bool                      // the source whose turn it is has a release below the installed one
 }
 
@@ -130,9 +131,10 @@ func (c *cycle) read() error {
 	cur, err := s.Current()
 	switch {
 	case err == nil:
-		c.current = &cur
+		c.current, c.installed = &cur, true
 		c.report.From, c.report.To, c.report.Variant = cur.Version, cur.Version, cur.Variant()
 	case errors.Is(err, store.ErrDamaged):
+		c.installed = true
 		// The layers themselves may be whole: those that the release names are used again.
 		c.note(NoteDamaged+": %v", err)
 	case !errors.Is(err, store.ErrNoDatabase):
@@ -260,7 +262,7 @@ func (c *cycle) update(ctx context.Context, src source, s Source) error {
 	if err != nil {
 		return err
 	}
-	v, err := c.trust.Refresh(ctx, src, signing.RefreshOptions{Now: c.now(), MaxAge: s.MaxAge, Look: c.looking(), Epoch: old.epoch})
+	v, err := c.trust.Refresh(ctx, src, signing.RefreshOptions{Now: c.now(), MaxAge: s.MaxAge, Look: c.looking(), Epoch: old.epoch, Installed: c.installed})
 	if err != nil {
 		return c.refreshError(ctx, name, err)
 	}

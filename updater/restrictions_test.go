@@ -83,7 +83,7 @@ func TestRestrictionSetTamperedWith(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		tamper func(w *world, one []byte)
-		note   string // "" for none: nothing tells the update that there was a set
+		note   string
 	}{
 		{"removed", func(w *world, _ []byte) { w.remove(set) }, "restrictions_replaced"},
 		{"forged under a higher epoch", func(w *world, _ []byte) { w.place(w.empty(1<<40), 1<<40) }, "restrictions_replaced"},
@@ -96,7 +96,7 @@ func TestRestrictionSetTamperedWith(t *testing.T) {
 			must(w.t, os.WriteFile(w.stored(), flip(b), 0o644))
 		}, "damaged"},
 		{"removed with the floors", func(w *world, _ []byte) { w.remove(set, floors) }, "restrictions_replaced"},
-		{"removed with floors and metadata", func(w *world, _ []byte) { w.remove(set, floors, verified) }, ""},
+		{"removed with floors and metadata", func(w *world, _ []byte) { w.remove(set, floors, verified) }, "restrictions_replaced"},
 		{"removed with the metadata", func(w *world, _ []byte) { w.remove(set, verified) }, "restrictions_replaced"},
 		{"forged, and the floors removed", func(w *world, _ []byte) { w.place(w.empty(3), 3); w.remove(floors) }, "restrictions_replaced"},
 		{"an older one put back, floors and metadata removed", func(w *world, one []byte) { w.place(one, 1); w.remove(floors, verified) }, "restrictions_replaced"},
@@ -105,14 +105,12 @@ func TestRestrictionSetTamperedWith(t *testing.T) {
 			w, one, two := restricted(t)
 			c.tamper(w, one)
 			w.unproved()
-			if c.note != "" { // else the check, which keeps metadata, is the first that is ever seen here
-				if r := w.mustUpdate(updater.Options{Check: true}); r.Result != updater.ResultAvailable {
-					t.Errorf("a check says %+v", r)
-				}
-				w.unproved()
+			if r := w.mustUpdate(updater.Options{Check: true}); r.Result != updater.ResultAvailable {
+				t.Errorf("a check says %+v", r)
 			}
+			w.unproved() // also now that there are new metadata
 			r := w.mustUpdate(updater.Options{})
-			if r.Result != updater.ResultUpdated || show(r) != "restrictions set, light none, rest none" || r.Steps[0].To != 2 || c.note != "" && !hasNote(r, c.note) {
+			if r.Result != updater.ResultUpdated || show(r) != "restrictions set, light none, rest none" || r.Steps[0].To != 2 || !hasNote(r, c.note) {
 				t.Errorf("report %+v", r)
 			}
 			if b := w.inForce(); !bytes.Equal(b, two) {
@@ -204,6 +202,36 @@ func copyOf(t *testing.T, dir string) string {
 	to := filepath.Join(t.TempDir(), "copy")
 	must(t, os.CopyFS(to, os.DirFS(dir)))
 	return to
+}
+
+// Nor do new metadata alone make a lost set none: not where trust was lost, and not where the keys that vouched for its epoch were replaced.
+func TestLostRestrictionSetIsNotNone(t *testing.T) {
+	for name, lose := range map[string]func(w *world){
+		"trust lost": func(w *world) { w.remove("db/restrictions.json", "trust/floors.json", "trust/verified.json") },
+		"keys replaced": func(w *world) {
+			w.remove("db/restrictions.json")
+			r, err := signing.OpenRepository(w.repo, "")
+			must(w.t, err)
+			must(w.t, r.Rotate(signing.RoleRestrictions, w.now, nil))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _, two := restricted(t)
+			lose(w)
+			w.hostile(only(status(404), "set"))
+			for range 2 {
+				if _, err := w.update(updater.Options{}); err == nil {
+					t.Error("an update without the set is well")
+				}
+				w.unproved()
+			}
+			w.hostile(nil)
+			w.mustUpdate(updater.Options{})
+			if b := w.inForce(); !bytes.Equal(b, two) && name == "trust lost" {
+				t.Errorf("in force is %s", b)
+			}
+		})
+	}
 }
 
 // Where a source does not give the set, the layers go on, the error says so, and the device stays without one that it could ask by.
