@@ -168,7 +168,7 @@ func (c *cycle) sources(ctx context.Context) error {
 		return err
 	}
 	var causes []error
-	behind := "" // the first source that is good and has nothing newer than what is installed
+	behind := "" // the first source that is good and has nothing newer than what is installed; good enough if no other one has
 	end, _ := ctx.Deadline()
 	for i, s := range c.list {
 		share := time.Until(end) / time.Duration(len(c.list)-i)
@@ -183,6 +183,9 @@ func (c *cycle) sources(ctx context.Context) error {
 			continue
 		}
 		causes = append(causes, err)
+		if behind != "" && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			break // the time is over, and a source was good
+		}
 		if ctx.Err() != nil {
 			return c.worst(append(causes, context.Cause(ctx)), c.report.From)
 		}
@@ -196,8 +199,12 @@ func (c *cycle) sources(ctx context.Context) error {
 		}
 		c.note("%s: %s", code, firstLine(err))
 	}
+	// A spare tells of a newer release that could be had in part only: that is said, whoever else is good.
 	if behind != "" && c.spare == nil {
 		c.report.Source = behind
+		if !c.looking() {
+			cleanDownloads(c.u.c.Store.DownloadsDir(), nil)
+		}
 		return nil
 	}
 	if err := c.useSpare(ctx); err != nil {
@@ -453,7 +460,9 @@ func (c *cycle) layers(ctx context.Context, src source, name string, v *signing.
 	}
 	c.reportSteps(plan)
 	c.step(stepClean)
-	cleanDownloads(c.u.c.Store.DownloadsDir(), nil)
+	if !plan.Behind { // the next source may go on with what is there
+		cleanDownloads(c.u.c.Store.DownloadsDir(), nil)
+	}
 	if err := c.clearLayers(); err != nil {
 		return err
 	}
@@ -475,13 +484,11 @@ func (c *cycle) provesKept(source string, offered dbformat.ReleaseRecord) error 
 	if good && cur.Rest != nil {
 		good = c.usable(dbformat.Rest, cur.Rest.Digest, true)
 	}
-	switch {
-	case good:
+	if good {
 		return nil
 	}
 	c.unusable = fmt.Errorf("release %d is installed and damaged", cur.Version)
-	switch {
-	case cur.Hold.All || cur.Version <= offered.Version():
+	if cur.Hold.All || cur.Version <= offered.Version() {
 		return &store.Error{Kind: store.ErrStorage, Damaged: true, Path: c.u.c.Store.Dir(), What: fmt.Sprintf("release %d is installed, damaged and held", cur.Version),
 			Remedy: "run \"avdb release-hold\", then update: what is damaged is fetched again"}
 	}

@@ -156,10 +156,10 @@ func stays(in PlanInput, rel *dbformat.Release) (note string, behind bool) {
 	switch {
 	case in.Hold.All:
 		return NoteHeld + ": layers stay until the hold is released", false
+	case in.Current != nil && in.Current.Version > rel.Version: // before the hold to a release, which says nothing of what another source has
+		return fmt.Sprintf("%s: release %d is installed and %d is offered", NoteInstalledNewer, in.Current.Version, rel.Version), true
 	case in.Hold.Version >= rel.Version:
 		return fmt.Sprintf("%s: release %d was rolled back; a higher one will be installed", NoteHeld, in.Hold.Version), false
-	case in.Current != nil && in.Current.Version > rel.Version:
-		return fmt.Sprintf("%s: release %d is installed and %d is offered", NoteInstalledNewer, in.Current.Version, rel.Version), true
 	}
 	return "", false
 }

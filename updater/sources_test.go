@@ -1,6 +1,7 @@
 package updater_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -348,6 +349,37 @@ func TestMirrorBehindWhatIsInstalled(t *testing.T) {
 			t.Errorf("then %s: %+v", c.then, r)
 		}
 		w.mustBe("2 " + string(c.variant))
+	}
+}
+
+// A mirror behind what is installed is good enough where the next one takes all the time that is left, and leaves it what was downloaded.
+func TestMirrorBehindAndSlowOne(t *testing.T) {
+	w := newWorld(t)
+	w.publish(signatures(0, 400))
+	old := filepath.Join(t.TempDir(), "public")
+	must(t, os.CopyFS(old, os.DirFS(filepath.Join(w.repo, "public"))))
+	behind := newSite(t, old)
+	w.publish(signatures(0, 401))
+	w.mustUpdate(updater.Options{})
+	w.remove("trust/floors.json", "trust/verified.json")
+	w.hostile(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	u := w.updater(from(updater.Sources(behind.URL, w.URL)...))
+	if r, err := u.Update(ctx, updater.Options{}); err != nil || r.Source != behind.URL || r.Result != updater.ResultCurrent {
+		t.Errorf("%v, report %+v", err, r)
+	}
+	part := filepath.Join(w.store.DownloadsDir(), strings.Repeat("ab", 32)+".unverified")
+	var there error // when the next source's turn begins
+	w.hostile(only(func(rw http.ResponseWriter, r *http.Request) {
+		_, there = os.Stat(part)
+		http.ServeFile(rw, r, filepath.Join(w.repo, "public", filepath.FromSlash(r.URL.Path)))
+	}, "timestamp"))
+	must(t, os.WriteFile(part, []byte("the beginning"), 0o600))
+	w.publish(signatures(0, 402))
+	w.remove("trust/floors.json", "trust/verified.json")
+	if r := w.mustUpdate(updater.Options{}, from(updater.Sources(behind.URL, w.URL)...)); r.To != 3 || there != nil {
+		t.Errorf("the part of a download that the next source may have: %v; report %+v", there, r)
 	}
 }
 
