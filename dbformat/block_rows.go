@@ -279,10 +279,7 @@ func (b RecordBlock) FindSize(hash []byte, size uint32) int {
 // isDefaultName tells whether name is the section's DefaultName of hash, without building it
 // unless it looks like it.
 func isDefaultName(id SectionID, hash, name []byte) bool {
-	word := "Hash."
-	if id.OfURLs() {
-		word = "URL."
-	}
+	word := id.defaultWord()
 	return len(name) > len(word) && string(name[:len(word)]) == word && string(name) == id.DefaultName(hash)
 }
 

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// mask is the byte that vectors' contents are XORed with wherever they are
+// mask is the byte that vectors' contents and patterns are XORed with wherever they are
 // stored, so that no file of ours holds what engines look for. One byte for all keeps
 // them as compressible as they are.
 const mask = 0xa7
@@ -107,7 +107,7 @@ func Vectors(data []byte) ([]Vector, error) {
 			return nil, corrupt(what, off+4, "content of %d bytes, %d are left and %d are allowed", size, len(b)-vectorHead, MaxVector)
 		}
 		if id != 0 {
-			if !id.Rows() || !id.Valid() {
+			if !id.Keyed() || !id.Valid() {
 				return nil, corrupt(what, off, "vector %d tests the unknown section %#04x", i, uint16(id))
 			}
 			v.Section = id.String()
@@ -154,7 +154,7 @@ func canonicalVectors(vectors []Vector) ([]Vector, error) {
 	}
 	for _, v := range vectors {
 		if v.Section != "" {
-			if id, err := ParseSection(v.Section); err != nil || !id.Rows() {
+			if id, err := ParseSection(v.Section); err != nil || !id.Keyed() {
 				return nil, contentError("selftest", "no vector can test the section %q", v.Section)
 			}
 		}

@@ -26,8 +26,8 @@ func contentError(section, format string, args ...any) error {
 
 // Build cuts content into the two layers. The result depends on what c holds, not on
 // its order, and c is not changed. A section without an entry in p.Cuts has one
-// block. Errors match [ErrContent]: a key that stands twice in a section, a hash, size or
-// name that cannot be, a block above [MaxBlock] (choose a greater cut).
+// block, as does a placed section of rest without one in p.RestCuts. Errors match [ErrContent]: a key that stands twice in a section (of a
+// placed one: in both layers together), a hash, size, name or pattern that cannot be, a block above [MaxBlock] (choose a greater cut).
 func Build(c *Content, p Params) (light, rest *MemLayer, err error) {
 	var lightSink, restSink MemSink
 	b := builder{
@@ -46,10 +46,13 @@ func Build(c *Content, p Params) (light, rest *MemLayer, err error) {
 	if err := b.sections(c, ids[texts:]); err != nil {
 		return nil, nil, err
 	}
+	if err := b.placed(c); err != nil {
+		return nil, nil, err
+	}
 	return &MemLayer{b.light.h, lightSink.blocks}, &MemLayer{b.rest.h, restSink.blocks}, nil
 }
 
-// sections writes sections of records.
+// sections writes sections of records, of placed ones what stands in light.
 func (b *builder) sections(c *Content, ids []SectionID) error {
 	for _, id := range ids {
 		if !id.Valid() || !id.Rows() {
@@ -87,26 +90,155 @@ func (b *builder) records(id SectionID, records []Record) error {
 	cut := b.p.Cuts[id]
 	s := SectionHeader{ID: id, B: cut.B, K: cut.K}
 	if !id.Split() {
-		return b.whole(s, records, rows)
+		return b.whole(b.light, s, records, rows)
 	}
 	s.P = b.p.prefix(id)
 	return b.split(s, records, rows)
 }
 
-// whole writes the blocks of a section that has its rows in light.
-func (b *builder) whole(s SectionHeader, records []Record, rows []int32) error {
-	if err := b.light.begin(s); err != nil {
+// whole writes the blocks of a section that has whole rows in the layer of asm.
+func (b *builder) whole(asm *assembler, s SectionHeader, records []Record, rows []int32) error {
+	if err := asm.begin(s); err != nil {
 		return err
 	}
 	var enc rowEncoder
 	for r := range 1 << s.B {
 		enc.reset()
 		rows = addRows(&enc, s, uint64(r), records, rows)
-		if err := b.light.put(enc.bytes(), enc.rows()); err != nil {
+		if err := asm.put(enc.bytes(), enc.rows()); err != nil {
 			return err
 		}
 	}
-	return b.light.end()
+	return asm.end()
+}
+
+// placed writes what placed sections have in rest, and patterns.
+func (b *builder) placed(c *Content) error {
+	for _, id := range slices.Sorted(maps.Keys(c.RestSections)) {
+		if !id.Valid() || !id.Rows() || !id.Placed() {
+			return contentError(id.String(), "its records are not placed in rest")
+		}
+		if err := b.restRecords(id, c.RestSections[id]); err != nil {
+			return contentFailure(id.String(), err)
+		}
+	}
+	if err := b.allPatterns(b.light, c.Patterns, b.p.Cuts); err != nil {
+		return err
+	}
+	if err := b.allPatterns(b.rest, c.RestPatterns, b.p.RestCuts); err != nil {
+		return err
+	}
+	return placedOnce(c)
+}
+
+// allPatterns writes the sections of patterns that stand in the layer of asm.
+func (b *builder) allPatterns(asm *assembler, sections map[SectionID][]PatternRecord, cuts map[SectionID]CutParams) error {
+	for _, id := range slices.Sorted(maps.Keys(sections)) {
+		if !id.Valid() || !id.OfPatterns() {
+			return contentError(id.String(), "holds no patterns")
+		}
+		if err := b.patterns(asm, SectionHeader{ID: id, B: cuts[id].B, K: cuts[id].K}, sections[id]); err != nil {
+			return contentFailure(id.String(), err)
+		}
+	}
+	return nil
+}
+
+// restRecords writes the records of a placed section that stand in rest.
+func (b *builder) restRecords(id SectionID, records []Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	rows, err := sortRecords(id, records)
+	if err != nil {
+		return err
+	}
+	cut := b.p.RestCuts[id]
+	return b.whole(b.rest, SectionHeader{ID: id, B: cut.B, K: cut.K}, records, rows)
+}
+
+// patterns writes the blocks of a section of patterns.
+func (b *builder) patterns(asm *assembler, s SectionHeader, records []PatternRecord) error {
+	if len(records) == 0 {
+		return nil
+	}
+	keys, rows, err := sortPatterns(s.ID, records)
+	if err != nil {
+		return err
+	}
+	if err := asm.begin(s); err != nil {
+		return err
+	}
+	var enc patternEncoder
+	var masked []byte
+	for r := range uint64(1) << s.B {
+		enc.reset()
+		for ; len(rows) > 0 && hashPrefix(keys[rows[0]][:], s.B) == r; rows = rows[1:] {
+			p := &records[rows[0]]
+			masked = xorMask(masked[:0], p.Pattern)
+			enc.add([]byte(p.Name), masked)
+		}
+		if err := asm.put(enc.bytes(), enc.rows()); err != nil {
+			return err
+		}
+	}
+	return asm.end()
+}
+
+// sortPatterns checks patterns and gives their keys, and their numbers in the order of these.
+func sortPatterns(id SectionID, records []PatternRecord) (keys [][32]byte, rows []int32, err error) {
+	if len(records) > MaxRows {
+		return nil, nil, contentError(id.String(), "%d patterns, at most %d are allowed", len(records), MaxRows)
+	}
+	keys, rows = make([][32]byte, len(records)), make([]int32, len(records))
+	for i := range records {
+		p := &records[i]
+		if err := CheckName(p.Name); err != nil {
+			return nil, nil, contentError(id.String(), "%q: %v", p.Name, err)
+		}
+		if n := len(p.Pattern); n < 1 || n > MaxPattern {
+			return nil, nil, contentError(id.String(), "%q: pattern of %d bytes, want 1 to %d", p.Name, n, MaxPattern)
+		}
+		keys[i], rows[i] = PatternKey(p.Name, p.Pattern), int32(i)
+	}
+	slices.SortFunc(rows, func(i, j int32) int { return bytes.Compare(keys[i][:], keys[j][:]) })
+	for i := 1; i < len(rows); i++ {
+		if keys[rows[i-1]] == keys[rows[i]] {
+			return nil, nil, contentError(id.String(), "the same pattern stands twice under the name %q", records[rows[i]].Name)
+		}
+	}
+	return keys, rows, nil
+}
+
+// placedOnce proves that no row of a placed section stands in both layers.
+func placedOnce(c *Content) error {
+	type key struct {
+		hash [32]byte
+		size uint32
+	}
+	for id, rest := range c.RestSections {
+		light := make(map[key]bool, len(c.Sections[id]))
+		for i := range c.Sections[id] {
+			light[key{c.Sections[id][i].Hash, c.Sections[id][i].Size}] = true
+		}
+		for i := range rest {
+			if light[key{rest[i].Hash, rest[i].Size}] {
+				return contentError(id.String(), "the key %x, size %d stands in both layers", rest[i].Hash[:id.Algorithm().Size()], rest[i].Size)
+			}
+		}
+	}
+	for id, rest := range c.RestPatterns {
+		light := make(map[[32]byte]bool, len(c.Patterns[id]))
+		for i := range c.Patterns[id] {
+			light[PatternKey(c.Patterns[id][i].Name, c.Patterns[id][i].Pattern)] = true
+		}
+		for i := range rest {
+			if light[PatternKey(rest[i].Name, rest[i].Pattern)] {
+				return contentError(id.String(), "a pattern with the name %q stands in both layers", rest[i].Name)
+			}
+		}
+	}
+	return nil
 }
 
 // addRows adds the rows of range r, which stand first, and gives the others.

@@ -26,6 +26,10 @@ type LayerChanges struct {
 // far as the shorter of both prefixes goes; a whole record stays if its key is there whole, or if its prefix is. A prefix that becomes a whole
 // record counts as removed then: nothing shows that both mean the same objects.
 //
+// A row of a placed section stays if a placed section of the new release detects by its key: one of light if that is where it stood, of any
+// layer if it stood in rest. Moving it from light to rest counts as removed, whether or not the rests are known, for who has light alone loses
+// it. A pattern with another name, or another byte, is another one.
+//
 // Rows count as often as they stand there: two that fall on one prefix need two. A signature that is reported always and then only
 // where unwanted applications are asked for is removed, the way back is not; one whose name the new release ignores is removed. Sizes of
 // allow records belong to their keys, names do not count.
@@ -57,7 +61,15 @@ func CountChanges(oldLight, oldRest, newLight, newRest LayerReader) (Changes, er
 			return Changes{}, err
 		}
 	}
-	return c.out, count(SHA256, []Class{ClassURL}, nil)
+	if err := count(SHA256, []Class{ClassURL}, nil); err != nil {
+		return Changes{}, err
+	}
+	for _, a := range Algorithms() {
+		if err := c.placed(a, ClassPESection, ClassPESectionPUA); err != nil {
+			return Changes{}, err
+		}
+	}
+	return c.out, c.placed(SHA256, ClassPattern, ClassPatternPUA)
 }
 
 type changeCounter struct {
@@ -166,6 +178,7 @@ func (t tally) sum() uint64 { return t.normal + t.pua }
 type keyStream struct {
 	id    SectionID
 	side  int
+	layer Layer         // that a placed section's rows stand in
 	whole *rowIter      // rows of a whole section, or the tails of a split one
 	split *prefixCursor // nil for a whole section
 	r     row
@@ -306,6 +319,49 @@ func (c *changeCounter) allow(a Algorithm) error {
 		case has[1] && !has[0]:
 			c.out.AllowAdded++
 		}
+	}
+}
+
+// placed counts the signatures of placed sections of an algorithm, by their whole keys.
+func (c *changeCounter) placed(a Algorithm, classes ...Class) error {
+	var streams []*keyStream
+	for side := range c.sides {
+		for _, l := range []LayerReader{c.sides[side].light, c.sides[side].rest} {
+			for _, class := range classes {
+				if l == nil {
+					continue
+				}
+				id := class.Section(a)
+				if _, _, ok := l.Header().Section(id); !ok {
+					continue
+				}
+				s := &keyStream{id: id, side: side, layer: l.Header().Layer, whole: newRowIter(l, id), first: true}
+				if err := s.next(); err != nil {
+					return err
+				}
+				streams = append(streams, s)
+			}
+		}
+	}
+	for {
+		var light, rest [2]tally
+		more, err := step(streams, func(s *keyStream) {
+			switch {
+			case c.sides[s.side].silent(s.id, &s.r):
+			case s.layer == Light:
+				light[s.side].add(s.id.PUA())
+			default:
+				rest[s.side].add(s.id.PUA())
+			}
+		})
+		if !more || err != nil {
+			return err
+		}
+		light[0].without(&light[1]) // light[1] keeps what is left for rows of the old rest
+		rest[0].without(&rest[1])
+		rest[0].without(&light[1])
+		c.out.Light.Removed += light[0].sum()
+		c.out.Rest.Removed += rest[0].sum()
 	}
 }
 

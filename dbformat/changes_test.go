@@ -40,10 +40,44 @@ func crowded(rng *rand.Rand) *dbformat.Content {
 			c.Sections[urls] = append(c.Sections[urls], r)
 		}
 	}
+	crowdPlaced(rng, c)
 	if rng.IntN(3) == 0 {
 		c.Ignore = []string{urls.DefaultName(make([]byte, 32)), pick(rng, "A", "Z", dbformat.DefaultName(dbformat.MD5, make([]byte, 16)))}
 	}
 	return c
+}
+
+// crowdPlaced adds rows of placed sections, of which few differ.
+func crowdPlaced(rng *rand.Rand, c *dbformat.Content) {
+	c.RestSections = map[dbformat.SectionID][]dbformat.Record{}
+	c.Patterns, c.RestPatterns = map[dbformat.SectionID][]dbformat.PatternRecord{}, map[dbformat.SectionID][]dbformat.PatternRecord{}
+	rows := []map[dbformat.SectionID][]dbformat.Record{c.Sections, c.RestSections}
+	texts := []map[dbformat.SectionID][]dbformat.PatternRecord{c.Patterns, c.RestPatterns}
+	for _, id := range dbformat.AllSections() {
+		if !id.Placed() || rng.IntN(3) == 0 {
+			continue
+		}
+		seen := map[string]bool{}
+		for range rng.IntN(30) {
+			name, layer := pick(rng, "A", "B", "C"), rng.IntN(2)
+			r := dbformat.Record{Size: rng.Uint32N(2)}
+			r.Hash[0], r.Hash[id.Algorithm().Size()-1] = byte(rng.IntN(4))<<6, byte(rng.IntN(3))
+			key := fmt.Sprint(r)
+			if id.OfPatterns() {
+				key = name + string(r.Hash[:])
+			}
+			if seen[key] {
+				continue
+			}
+			seen[key] = true
+			if id.OfPatterns() {
+				texts[layer][id] = append(texts[layer][id], dbformat.PatternRecord{Name: name, Pattern: r.Hash[:]})
+				continue
+			}
+			r.Name = pick(rng, "", name)
+			rows[layer][id] = append(rows[layer][id], r)
+		}
+	}
 }
 
 // anyParams are widths and cuts that a layer may have, whether or not they are wise.
@@ -55,6 +89,10 @@ func anyParams(rng *rand.Rand, c *dbformat.Content) dbformat.Params {
 			cut.K = uint8(rng.IntN(int(cut.B) + 1))
 		}
 		p.Cuts[id] = cut
+	}
+	p.RestCuts = map[dbformat.SectionID]dbformat.CutParams{}
+	for _, id := range []dbformat.SectionID{patterns, patternsPUA, dbformat.ClassPESection.Section(dbformat.MD5)} {
+		p.Cuts[id], p.RestCuts[id] = dbformat.CutParams{B: uint8(rng.IntN(4))}, dbformat.CutParams{B: uint8(rng.IntN(4))}
 	}
 	return p
 }
@@ -109,6 +147,9 @@ func naive(old, new *dbformat.Content, exact bool, prefix, links uint8) dbformat
 	n := naiveChanges{exact: exact, prefix: prefix, links: links, pool: pool{}, rest: pool{}}
 	each := func(c *dbformat.Content, f func(dbformat.SectionID, *dbformat.Record)) {
 		for _, id := range rowSections { // what is reported always, then what is unwanted
+			if id.Placed() {
+				continue
+			}
 			for i := range c.Sections[id] {
 				f(id, &c.Sections[id][i])
 			}
@@ -161,7 +202,71 @@ func naive(old, new *dbformat.Content, exact bool, prefix, links uint8) dbformat
 			})
 		}
 	}
+	naivePlaced(old, new, exact, &out)
 	return out
+}
+
+// A placedRow is a row of a placed section by what it is known by.
+type placedRow struct {
+	key string
+	pua bool
+}
+
+// placedRows lists the rows of placed sections that a layer has, and how many there are with those that nobody hears of. What is reported
+// always stands before what is unwanted.
+func placedRows(c *dbformat.Content, l dbformat.Layer) (rows []placedRow, n uint64) {
+	records, texts := c.Sections, c.Patterns
+	if l == dbformat.Rest {
+		records, texts = c.RestSections, c.RestPatterns
+	}
+	for _, pua := range []bool{false, true} {
+		for _, id := range dbformat.AllSections() {
+			if !id.Placed() || id.PUA() != pua {
+				continue
+			}
+			add := func(key, name string) {
+				n++
+				if !slices.Contains(c.Ignore, name) {
+					rows = append(rows, placedRow{key, pua})
+				}
+			}
+			for _, r := range records[id] {
+				name := r.Name
+				if name == "" {
+					name = id.DefaultName(r.Hash[:])
+				}
+				add(fmt.Sprintf("%s %x %d", id.Algorithm(), r.Hash, r.Size), name)
+			}
+			for _, p := range texts[id] {
+				add(fmt.Sprintf("%q %x", p.Name, p.Pattern), p.Name)
+			}
+		}
+	}
+	return rows, n
+}
+
+// naivePlaced counts the rows of placed sections.
+func naivePlaced(old, new *dbformat.Content, exact bool, out *dbformat.Changes) {
+	offer := func(l dbformat.Layer) pool {
+		p := pool{}
+		rows, _ := placedRows(new, l)
+		for _, r := range rows {
+			p[fmt.Sprint(r.key, r.pua)]++
+		}
+		return p
+	}
+	left := func(rows []placedRow, from pool) []placedRow {
+		return slices.DeleteFunc(rows, func(r placedRow) bool { return from.take(fmt.Sprint(r.key, r.pua), fmt.Sprint(r.key, false)) })
+	}
+	light := offer(dbformat.Light)
+	rows, n := placedRows(old, dbformat.Light)
+	out.Light.Records += n
+	out.Light.Removed += uint64(len(left(rows, light)))
+	if exact {
+		rows, n = placedRows(old, dbformat.Rest)
+		out.Rest.Records += n
+		out.Rest.Removed += uint64(len(left(left(rows, offer(dbformat.Rest)), light)))
+	}
 }
 
 // checkChanges compares with the naive count, with and without rest.
@@ -177,6 +282,13 @@ func checkChanges(t testing.TB, seed uint64) {
 				delete(new.Sections, id)
 				new.Sections[dbformat.ClassWhole.Section(id.Algorithm())] = list
 			}
+		}
+		if rng.IntN(2) == 0 {
+			new.Patterns, new.RestPatterns = new.RestPatterns, new.Patterns
+		}
+		if rng.IntN(2) == 0 {
+			new.Patterns[patterns], new.Patterns[patternsPUA] = new.Patterns[patternsPUA], nil
+			new.RestPatterns[patterns], new.RestPatterns[patternsPUA] = new.RestPatterns[patternsPUA], nil
 		}
 	}
 	p, q := anyParams(rng, old), anyParams(rng, new)
@@ -254,6 +366,60 @@ func TestWhatCountsAsRemoved(t *testing.T) {
 		}
 		if got, err = dbformat.CountChanges(c.old.light, nil, c.new.light, nil); err != nil || got.Light.Removed != c.alone {
 			t.Errorf("%s, light alone: %+v, %v; want %d removed", c.promise, got, err, c.alone)
+		}
+	}
+}
+
+// What counts as removed of what stands whole in one layer or the other: who has light alone must not lose it unnoticed.
+func TestWhatCountsAsRemovedOfPlacedSections(t *testing.T) {
+	in := func(id dbformat.SectionID, l dbformat.Layer, name string, ignore ...string) release {
+		list := map[dbformat.SectionID][]dbformat.PatternRecord{id: {{Name: name, Pattern: []byte("x")}}}
+		rows := map[dbformat.SectionID][]dbformat.Record{id: {{Size: 7, Name: name}}}
+		c := &dbformat.Content{Ignore: ignore}
+		switch {
+		case l == dbformat.Light && id.OfPatterns():
+			c.Patterns = list
+		case id.OfPatterns():
+			c.RestPatterns = list
+		case l == dbformat.Light:
+			c.Sections = rows
+		default:
+			c.RestSections = rows
+		}
+		return makeRelease(t, c, dbformat.Params{})
+	}
+	const light, rest = dbformat.Light, dbformat.Rest
+	for _, ids := range [][2]dbformat.SectionID{{patterns, patternsPUA}, {dbformat.ClassPESection.Section(dbformat.SHA1), dbformat.ClassPESectionPUA.Section(dbformat.SHA1)}} {
+		id, pua := ids[0], ids[1]
+		renamed := uint64(0) // of a section of a PE file
+		if id.OfPatterns() {
+			renamed = 1
+		}
+		for _, c := range []struct {
+			promise            string
+			old, new           release
+			light, rest, alone uint64
+		}{
+			{"nothing changes", in(id, light, "A"), in(id, light, "A"), 0, 0, 0},
+			{"nothing changes in rest", in(id, rest, "A"), in(id, rest, "A"), 0, 0, 0},
+			{"from light to rest", in(id, light, "A"), in(id, rest, "A"), 1, 0, 1},
+			{"from rest to light", in(id, rest, "A"), in(id, light, "A"), 0, 0, 0},
+			{"it goes", in(id, light, "A"), makeRelease(t, &dbformat.Content{}, dbformat.Params{}), 1, 0, 1},
+			{"it goes from rest", in(id, rest, "A"), makeRelease(t, &dbformat.Content{}, dbformat.Params{}), 0, 1, 0},
+			{"another name", in(id, light, "A"), in(id, light, "B"), renamed, 0, renamed},
+			{"becomes unwanted only", in(id, light, "A"), in(pua, light, "A"), 1, 0, 1},
+			{"becomes unwanted only in rest", in(id, rest, "A"), in(pua, rest, "A"), 0, 1, 0},
+			{"was unwanted only", in(pua, rest, "A"), in(id, light, "A"), 0, 0, 0},
+			{"its name is ignored", in(id, light, "A"), in(id, light, "A", "A"), 1, 0, 1},
+			{"its name is ignored, in rest", in(id, rest, "A"), in(id, rest, "A", "A"), 0, 1, 0},
+		} {
+			got, err := dbformat.CountChanges(c.old.light, c.old.rest, c.new.light, c.new.rest)
+			if err != nil || got.Light.Removed != c.light || got.Rest.Removed != c.rest || got.Light.Records+got.Rest.Records != 1 {
+				t.Errorf("%s, %s: %+v, %v; want %d of light and %d of rest removed", id, c.promise, got, err, c.light, c.rest)
+			}
+			if got, err = dbformat.CountChanges(c.old.light, nil, c.new.light, nil); err != nil || got.Light.Removed != c.alone {
+				t.Errorf("%s, %s, light alone: %+v, %v; want %d removed", id, c.promise, got, err, c.alone)
+			}
 		}
 	}
 }

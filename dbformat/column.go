@@ -29,8 +29,10 @@ func castagnoli(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc3
 type packer struct {
 	level zstd.EncoderLevel
 	plain *zstd.Encoder
+	long  *zstd.Encoder // of columns that are longer than a window
 	dict  *zstd.Encoder
 	text  func() ([]byte, error) // gives the dictionary, nil if there is none
+	total int64                  // bytes of all columns so far, as they are
 	buf   []byte
 	err   error // the first one
 }
@@ -52,8 +54,10 @@ func (p *packer) useDict(text func() ([]byte, error)) {
 }
 
 func (p *packer) close() {
-	if p.plain != nil {
-		_ = p.plain.Close()
+	for _, e := range []*zstd.Encoder{p.plain, p.long} {
+		if e != nil {
+			_ = e.Close()
+		}
 	}
 	p.useDict(nil)
 }
@@ -78,10 +82,13 @@ func (p *packer) appendText(dst, data []byte) []byte {
 
 // append uses dict if it is not nil: what has helped the old names helps the new ones.
 func (p *packer) append(dst, data []byte, dict *zstd.Encoder) []byte {
+	p.total += int64(len(data))
 	best, how := data, uint64(columnPlain)
 	if len(data) > shortColumn {
 		enc, coded := dict, uint64(columnDict)
-		if enc == nil {
+		if len(data) > maxWindow {
+			enc, coded = p.longEncoder(), columnZstd
+		} else if enc == nil {
 			enc, coded = p.encoder(), columnZstd
 		}
 		if p.err != nil {
@@ -108,6 +115,14 @@ func (p *packer) encoder() *zstd.Encoder {
 		p.plain, p.err = newEncoder(p.level)
 	}
 	return p.plain
+}
+
+// longEncoder is the one whose frames have a window and not their content at once, which decoders would refuse above maxWindow.
+func (p *packer) longEncoder() *zstd.Encoder {
+	if p.long == nil && p.err == nil {
+		p.long, p.err = newEncoder(p.level, zstd.WithSingleSegment(false))
+	}
+	return p.long
 }
 
 // An unpacker reads columns. It is not safe for concurrent use.

@@ -58,7 +58,7 @@ type edit struct {
 	rows     uint64
 	removed  riceReader // of old ranks
 	added    riceReader // of prefixes, in light's split sections
-	rowsAdd  addedRows  // in whole sections and in rest
+	rowsAdd  addedRows  // in whole and placed sections, and in rest
 	replaced replacedRows
 	text     []byte
 	offset   int64 // of the entry
@@ -125,10 +125,14 @@ const (
 	dictBytes  = 256 << 10
 )
 
-// nameDict is the dictionary of a section's names: of up to 16 blocks at even
+// A dictFunc gives the dictionary of a section's columns of names or of its text, or that of its columns of patterns; nil if there
+// is none.
+type dictFunc func(id SectionID, patterns bool) ([]byte, error)
+
+// columnDictOf is the dictionary of a section's names or patterns: of up to 16 blocks at even
 // distances as much as makes 256 KiB together. Both sides compute it from the old
 // layer; nil if that has no such section.
-func nameDict(old LayerReader, id SectionID) ([]byte, error) {
+func columnDictOf(old LayerReader, id SectionID, patterns bool) ([]byte, error) {
 	i, s, ok := old.Header().Section(id)
 	if !ok {
 		return nil, nil
@@ -141,13 +145,23 @@ func nameDict(old LayerReader, id SectionID) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		b, err := parseRowBlock(data, id, s.P, index)
+		text, err := columnOf(data, s, index, patterns)
 		if err != nil {
 			return nil, err
 		}
-		dict = append(dict, b.names[:min(len(b.names), dictBytes/n)]...)
+		dict = append(dict, text[:min(len(text), dictBytes/n)]...)
 	}
 	return dict, nil
+}
+
+// columnOf is the column of names of a block, or that of patterns.
+func columnOf(data []byte, s *SectionHeader, index int, patterns bool) ([]byte, error) {
+	if s.ID.OfPatterns() {
+		b, err := ParsePatternBlock(data, s, index)
+		return b.column(patterns), err
+	}
+	b, err := parseRowBlock(data, s.ID, s.P, index)
+	return b.names, err
 }
 
 // textDict is the dictionary of a text section: its old block.
@@ -159,25 +173,33 @@ func textDict(old LayerReader, id SectionID) ([]byte, error) {
 	return old.Block(i, 0)
 }
 
-// dictOf gives the dictionary of a section's columns. Dictionaries of less than 8 bytes
+// dictOf gives the dictionaries of a section's columns. Dictionaries of less than 8 bytes
 // are of no use to zstd and count as none.
-func dictOf(old LayerReader, id SectionID) ([]byte, error) {
-	get := nameDict
-	if !id.Rows() {
-		get = textDict
+func dictOf(old LayerReader, id SectionID, patterns bool) ([]byte, error) {
+	var d []byte
+	var err error
+	if id.Keyed() {
+		d, err = columnDictOf(old, id, patterns)
+	} else {
+		d, err = textDict(old, id)
 	}
-	d, err := get(old, id)
 	if err != nil || len(d) < 8 {
 		return nil, err
 	}
 	return d, nil
 }
 
-// A row of a whole or rest section. In rest only the bits of hash from p on count.
+// dictsOf gives the dictionaries that the old layer has.
+func dictsOf(old LayerReader) dictFunc {
+	return func(id SectionID, patterns bool) ([]byte, error) { return dictOf(old, id, patterns) }
+}
+
+// A row of a whole, rest or placed section. Of a split section in rest only the bits of hash from p on count; of patterns it is the key.
 type row struct {
-	hash [32]byte
-	size uint32
-	name []byte
+	hash    [32]byte
+	size    uint32 // 0 of patterns
+	name    []byte
+	pattern []byte // masked; nil of hash records
 }
 
 // appendRows writes added rows: keys, sizes, lengths of names, names.
@@ -192,6 +214,19 @@ func appendRows(dst []byte, pack *packer, e *rowEncoder) []byte {
 	return pack.appendText(dst, e.names)
 }
 
+// appendPatterns writes added patterns: lengths of names, names, lengths of patterns, patterns.
+func (m *maker) appendPatterns(dst []byte, id SectionID, e *patternEncoder) []byte {
+	dst = m.pack.appendColumn(dst, e.lens)
+	dst = m.pack.appendText(dst, e.names)
+	var lengths []byte
+	for _, n := range e.lengths {
+		lengths = appendUint(lengths, n)
+	}
+	dst = m.pack.appendColumn(dst, lengths)
+	m.useDict(id, true)
+	return m.pack.appendText(dst, e.masked)
+}
+
 // addedRows gives the rows that a delta adds, in order.
 type addedRows struct {
 	n     int // all of them
@@ -202,12 +237,27 @@ type addedRows struct {
 	sizes []byte // numbers, checked
 	lens  []byte
 	names []byte
+
+	// Of patterns, which have neither keys nor sizes.
+	patterns bool
+	lengths  []byte // numbers, checked
+	masked   []byte
+	hasher   patternHasher
 }
 
 func (a *addedRows) left() int { return a.n - a.i }
 
 // next fills r; r.name refers to the delta. It must not be called when none is left.
 func (a *addedRows) next(r *row) {
+	if a.patterns {
+		a.i++
+		var n uint32
+		n, a.lengths = nextSize(a.lengths)
+		r.name, a.lens, a.names = a.names[:a.lens[0]], a.lens[1:], a.names[a.lens[0]:]
+		r.pattern, a.masked = a.masked[:n], a.masked[n:]
+		r.hash = a.hasher.key(r.name, r.pattern)
+		return
+	}
 	copyNibbles(r.hash[:], a.p/4, a.keys, a.i*a.nib, a.nib)
 	a.i++
 	r.size, a.sizes = nextSize(a.sizes)

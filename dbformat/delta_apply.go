@@ -15,7 +15,7 @@ func ApplyLightDelta(old LayerReader, r io.Reader, sink Sink) (*Header, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := parseDelta(b, kindLightDelta, func(id SectionID) ([]byte, error) { return dictOf(old, id) })
+	d, err := parseDelta(b, kindLightDelta, dictsOf(old))
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func ApplyLightDelta(old LayerReader, r io.Reader, sink Sink) (*Header, error) {
 	}
 	asm := newAssembler(d.what, Light, sink)
 	for _, id := range d.sections(h) {
-		if err := applyLightSection(asm, old, id, d.find(id)); err != nil {
+		if err := applySection(asm, old, id, d.find(id)); err != nil {
 			return nil, err
 		}
 	}
@@ -63,8 +63,8 @@ func (d *edit) failed(asm *assembler, format string, args ...any) error {
 	return e
 }
 
-// applyLightSection writes section id of the result; e is nil if nothing is said of it.
-func applyLightSection(asm *assembler, old LayerReader, id SectionID, e *edit) error {
+// applySection writes section id of the result, of light or a placed one of rest; e is nil if nothing is said of it.
+func applySection(asm *assembler, old LayerReader, id SectionID, e *edit) error {
 	i, s, was := old.Header().Section(id)
 	if e == nil {
 		return copySection(asm, old, i, *s)
@@ -326,10 +326,11 @@ func applyPrefixes(asm *assembler, old LayerReader, i int, s *SectionHeader, e *
 
 // A rowWriter cuts rows in order of their hash into blocks, one for each range.
 type rowWriter struct {
-	asm *assembler
-	enc rowEncoder
-	n   int // bytes of a hash
-	rng uint64
+	asm      *assembler
+	enc      rowEncoder
+	patterns patternEncoder // instead, in a section of patterns
+	n        int            // bytes of a hash
+	rng      uint64
 }
 
 func newRowWriter(asm *assembler) *rowWriter {
@@ -342,27 +343,40 @@ func (w *rowWriter) to(rng uint64) error {
 		return corrupt(w.asm.what, -1, "section %s: rows are not in order", w.asm.section().ID)
 	}
 	for ; w.rng < rng; w.rng++ {
-		b := w.enc.bytes()
+		b, rows := w.block()
 		if err := checkBlock(w.asm.section(), int(w.rng), b); err != nil {
 			return err
 		}
-		if err := w.asm.put(b, w.enc.rows()); err != nil {
+		if err := w.asm.put(b, rows); err != nil {
 			return err
 		}
 		w.enc.reset()
+		w.patterns.reset()
 	}
 	return nil
+}
+
+// block gives the rows since the last reset.
+func (w *rowWriter) block() (b []byte, rows int) {
+	if w.asm.section().ID.OfPatterns() {
+		return w.patterns.bytes(), w.patterns.rows()
+	}
+	return w.enc.bytes(), w.enc.rows()
 }
 
 func (w *rowWriter) add(rng uint64, r *row) error {
 	if err := w.to(rng); err != nil {
 		return err
 	}
-	w.enc.add(r.hash[:w.n], int(w.asm.section().P), r.size, r.name)
+	if w.asm.section().ID.OfPatterns() {
+		w.patterns.add(r.name, r.pattern)
+	} else {
+		w.enc.add(r.hash[:w.n], int(w.asm.section().P), r.size, r.name)
+	}
 	return nil
 }
 
-// applyRecords writes a section that is whole.
+// applyRecords writes a section that is whole, or placed.
 func applyRecords(asm *assembler, old LayerReader, i int, s *SectionHeader, e *edit) error {
 	w := newRowWriter(asm)
 	m := recordMerge{asm: asm, e: e, w: w, b: asm.section().B, more: e.rowsAdd.left() > 0}
@@ -379,11 +393,10 @@ func applyRecords(asm *assembler, old LayerReader, i int, s *SectionHeader, e *e
 	}
 	step()
 	for j := 0; s != nil && j < len(s.Blocks); j++ {
-		b, _, err := loadRowBlock(old, i, j)
+		scan, err := loadScan(old, i, j)
 		if err != nil {
 			return err
 		}
-		scan := rowScan{b: b}
 		var v row
 		for ; scan.next(&v); rank++ {
 			if err := m.come(&v); err != nil {

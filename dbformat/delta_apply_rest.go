@@ -3,6 +3,7 @@ package dbformat
 import (
 	"io"
 	"math"
+	"slices"
 )
 
 // ApplyRestDelta turns the rest layer oldRest into the one that belongs to newLight and gives its blocks to
@@ -14,7 +15,7 @@ func ApplyRestDelta(oldLight, newLight, oldRest LayerReader, lightDelta, r io.Re
 	if err != nil {
 		return nil, err
 	}
-	d, err := parseDelta(b, kindRestDelta, func(id SectionID) ([]byte, error) { return dictOf(oldRest, id) })
+	d, err := parseDelta(b, kindRestDelta, dictsOf(oldRest))
 	if err != nil {
 		return nil, err
 	}
@@ -35,18 +36,37 @@ func ApplyRestDelta(oldLight, newLight, oldRest LayerReader, lightDelta, r io.Re
 	a := restApplier{asm: asm, oldLight: oldLight, oldRest: oldRest, newLight: newLight}
 	h := newLight.Header()
 	for i := range d.edits {
-		if _, _, ok := h.Section(d.edits[i].id); !ok {
+		if _, _, ok := h.Section(d.edits[i].id); !ok && d.edits[i].id.Split() {
 			return nil, d.edits[i].failed(asm, "the light layer has no such section")
 		}
 	}
-	for i := range h.Sections {
-		if id := h.Sections[i].ID; id.Split() {
-			if err := a.section(i, light.find(id), d.find(id)); err != nil {
-				return nil, err
-			}
+	for _, id := range restSections(h, oldRest.Header(), d) {
+		var err error
+		if id.Placed() {
+			err = applySection(asm, oldRest, id, d.find(id))
+		} else {
+			i, _, _ := h.Section(id)
+			err = a.section(i, light.find(id), d.find(id))
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	return d.result(asm)
+}
+
+// restSections lists the ids of what the new rest layer can have: the split sections of the new light layer, and the placed ones of the
+// old rest layer and of the delta.
+func restSections(newLight, oldRest *Header, d *delta) []SectionID {
+	ids := d.sections(&Header{Sections: slices.Concat(newLight.Sections, oldRest.Sections)})
+	return slices.DeleteFunc(ids, func(id SectionID) bool {
+		if id.Split() {
+			_, _, ok := newLight.Section(id)
+			return !ok
+		}
+		_, _, ok := oldRest.Section(id)
+		return !ok && d.find(id) == nil
+	})
 }
 
 // readLightEdits reads the light delta that the rest delta leans on.
@@ -62,7 +82,7 @@ func readLightEdits(from, to LayerReader, r io.Reader) (*delta, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := parseDelta(data, kindLightDelta, func(id SectionID) ([]byte, error) { return dictOf(from, id) })
+	d, err := parseDelta(data, kindLightDelta, dictsOf(from))
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ func MakeLightDelta(from, to LayerReader) ([]byte, error) {
 	m := maker{from: from, to: to, pack: &packer{level: zstd.SpeedBetterCompression}}
 	defer m.pack.close()
 	for _, id := range sectionsOf(from.Header(), to.Header()) {
-		entry, err := m.lightEntry(id)
+		entry, err := m.entry(id)
 		if err != nil {
 			return nil, err
 		}
@@ -31,7 +31,15 @@ func MakeLightDelta(from, to LayerReader) ([]byte, error) {
 	if n == 0 {
 		return nil, noDelta("the layers are equal")
 	}
-	return finishDelta(kindLightDelta, from.Header().Digest(), to.Header().Digest(), n, body)
+	return m.finish(kindLightDelta, from.Header().Digest(), to.Header().Digest(), n, body)
+}
+
+// finish gives the delta if readers will take it: all its columns together are bounded.
+func (m *maker) finish(kind byte, from, to Digest, entries int, body []byte) ([]byte, error) {
+	if m.pack.total > MaxDelta {
+		return nil, noDelta("its columns would have %d bytes, at most %d are allowed", m.pack.total, MaxDelta)
+	}
+	return finishDelta(kind, from, to, entries, body)
 }
 
 // sectionsOf lists the ids that occur in any of the headers, ascending.
@@ -52,15 +60,15 @@ type maker struct {
 	pack               *packer
 }
 
-// section sets the dictionary of the section's texts.
-func (m *maker) section(id SectionID) {
-	m.pack.useDict(func() ([]byte, error) { return dictOf(m.from, id) })
+// useDict sets the dictionary of the section's names or text, or of its patterns, for the columns that follow.
+func (m *maker) useDict(id SectionID, patterns bool) {
+	m.pack.useDict(func() ([]byte, error) { return dictOf(m.from, id, patterns) })
 }
 
-// lightEntry is what a light delta says of a section after its id, nil for nothing.
-func (m *maker) lightEntry(id SectionID) ([]byte, error) {
+// entry is what a delta says of a section after its id, nil for nothing: of any section of light, or of a placed one of rest.
+func (m *maker) entry(id SectionID) ([]byte, error) {
 	from, to := m.from, m.to
-	m.section(id)
+	m.useDict(id, false)
 	i, old, was := from.Header().Section(id)
 	j, s, is := to.Header().Section(id)
 	switch {
@@ -70,7 +78,7 @@ func (m *maker) lightEntry(id SectionID) ([]byte, error) {
 		return nil, nil
 	case was && old.P != s.P:
 		return nil, noDelta("the prefix width of section %s changes from %d to %d", id, old.P, s.P)
-	case !id.Rows():
+	case !id.Keyed():
 		return m.textEntry(j)
 	}
 	op := byte(opNew | opCut)
@@ -179,10 +187,11 @@ func appendRanks(dst []byte, span uint64, values []uint64, strict bool) []byte {
 	return w.finish()
 }
 
-// wholeEntry compares the rows of a section that is whole.
+// wholeEntry compares the rows of a section that is whole, or placed.
 func (m *maker) wholeEntry(s *SectionHeader, op byte, rows uint64) ([]byte, error) {
 	var removed []uint64
 	var added rowEncoder
+	var patterns patternEncoder
 	var renamed replacedEncoder
 	size := s.ID.Algorithm().Size()
 	a, b := newRowIter(m.from, s.ID), newRowIter(m.to, s.ID)
@@ -200,6 +209,8 @@ func (m *maker) wholeEntry(s *SectionHeader, op byte, rows uint64) ([]byte, erro
 		switch {
 		case c < 0:
 			removed = append(removed, rank)
+		case c > 0 && s.ID.OfPatterns():
+			patterns.add(b.row.name, b.row.pattern)
 		case c > 0:
 			added.add(b.row.hash[:size], 0, b.row.size, b.row.name)
 		case string(a.row.name) != string(b.row.name):
@@ -219,7 +230,7 @@ func (m *maker) wholeEntry(s *SectionHeader, op byte, rows uint64) ([]byte, erro
 	if b.err != nil {
 		return nil, b.err
 	}
-	e := appendEntryHead(op, s, removed != nil, added.rows() > 0, renamed.ranks != nil)
+	e := appendEntryHead(op, s, removed != nil, added.rows()+patterns.rows() > 0, renamed.ranks != nil)
 	if removed != nil || renamed.ranks != nil {
 		e = binary.AppendUvarint(e, rows)
 	}
@@ -228,6 +239,9 @@ func (m *maker) wholeEntry(s *SectionHeader, op byte, rows uint64) ([]byte, erro
 	}
 	if added.rows() > 0 {
 		e = appendRows(appendUint(e, added.rows()), m.pack, &added)
+	}
+	if patterns.rows() > 0 {
+		e = m.appendPatterns(appendUint(e, patterns.rows()), s.ID, &patterns)
 	}
 	if renamed.ranks != nil {
 		e = renamed.append(e, m.pack, rows, false)
@@ -282,7 +296,7 @@ func (r *replacedEncoder) append(dst []byte, pack *packer, rows uint64, rest boo
 // MakeRestDelta makes the delta between two rest layers, given the light layers that they
 // belong to. What goes and comes follows from the light delta of the same releases; the
 // rest delta carries the values of rows that come and of those that change. Where the light
-// layers are equal it is enough by itself. Errors as of [MakeLightDelta].
+// layers are equal it is enough by itself. Of placed sections, which belong to no section of light, it says all. Errors as of [MakeLightDelta].
 func MakeRestDelta(fromLight, toLight, from, to LayerReader) ([]byte, error) {
 	if err := CheckPair(fromLight.Header(), from.Header()); err != nil {
 		return nil, err
@@ -298,30 +312,39 @@ func MakeRestDelta(fromLight, toLight, from, to LayerReader) ([]byte, error) {
 	n := 0
 	m := maker{from: from, to: to, fromLight: fromLight, toLight: toLight, pack: &packer{level: zstd.SpeedBetterCompression}}
 	defer m.pack.close()
-	for j := range to.Header().Sections {
-		s := &to.Header().Sections[j]
-		i, old, was := from.Header().Section(s.ID)
-		if was && from.Header().Root(i) == to.Header().Root(j) {
-			continue
+	for _, id := range sectionsOf(from.Header(), to.Header()) {
+		get := m.splitRestEntry
+		if id.Placed() {
+			get = m.entry
 		}
-		if was && old.P != s.P {
-			return nil, noDelta("the prefix width of section %s changes from %d to %d", s.ID, old.P, s.P)
-		}
-		entry, err := m.restEntry(s)
+		entry, err := get(id)
 		if err != nil {
 			return nil, err
 		}
 		if entry != nil {
-			body = append(binary.BigEndian.AppendUint16(body, uint16(s.ID)), entry...)
+			body = append(binary.BigEndian.AppendUint16(body, uint16(id)), entry...)
 			n++
 		}
 	}
-	return finishDelta(kindRestDelta, a, b, n, body)
+	return m.finish(kindRestDelta, a, b, n, body)
 }
 
-// restEntry is what a rest delta says of section s after its id, nil for nothing.
+// splitRestEntry is what a rest delta says of a split section after its id, nil for nothing: light says it when the section disappears.
+func (m *maker) splitRestEntry(id SectionID) ([]byte, error) {
+	i, old, was := m.from.Header().Section(id)
+	j, s, is := m.to.Header().Section(id)
+	if !is || was && m.from.Header().Root(i) == m.to.Header().Root(j) {
+		return nil, nil
+	}
+	if was && old.P != s.P {
+		return nil, noDelta("the prefix width of section %s changes from %d to %d", id, old.P, s.P)
+	}
+	return m.restEntry(s)
+}
+
+// restEntry compares the rows of a split section.
 func (m *maker) restEntry(s *SectionHeader) ([]byte, error) {
-	m.section(s.ID)
+	m.useDict(s.ID, false)
 	var added rowEncoder
 	var replaced replacedEncoder
 	size := s.ID.Algorithm().Size()

@@ -2,6 +2,7 @@ package dbformat
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -10,7 +11,7 @@ import (
 type deltaParser struct {
 	c      cursor
 	d      *delta
-	dict   func(SectionID) ([]byte, error)
+	dict   dictFunc
 	plain  *unpacker
 	budget int64 // decompressed bytes that all columns together may have
 	visit  visitor
@@ -50,9 +51,8 @@ func sumAfter(b []byte) int64 {
 	return sumLen
 }
 
-// parseDelta reads b, which is of the kind given. dict gives the dictionary of a section, nil
-// if there is none.
-func parseDelta(b []byte, kind byte, dict func(SectionID) ([]byte, error)) (*delta, error) {
+// parseDelta reads b, which is of the kind given. dict gives the dictionaries of the old layer.
+func parseDelta(b []byte, kind byte, dict dictFunc) (*delta, error) {
 	p := deltaParser{dict: dict}
 	return p.parse(b, kind)
 }
@@ -128,10 +128,14 @@ func (p *deltaParser) entry() error {
 	e.id = SectionID(c.u16("section"))
 	p.note("section", e.offset, "%s", e.id)
 	e.op = c.u8("operation")
-	p.note("operation", e.offset+2, "%s", opWords(e.op, p.d.rest))
+	leans := p.leans(e.id)
+	p.note("operation", e.offset+2, "%s", opWords(e.op, leans))
 	layer, kindOK := Light, e.op&^opAll == 0
 	if p.d.rest {
-		layer, kindOK = Rest, e.op&^(opAdded|opReplaced) == 0 && e.op != 0
+		layer = Rest
+	}
+	if leans {
+		kindOK = e.op&^(opAdded|opReplaced) == 0 && e.op != 0
 	}
 	if c.err != nil {
 		return c.err
@@ -146,7 +150,7 @@ func (p *deltaParser) entry() error {
 	if e.id <= prev {
 		return corrupt(c.what, e.offset, "section %s does not follow %s", e.id, prev)
 	}
-	if !kindOK || !p.d.rest && !lightOp(e.id, e.op) {
+	if !kindOK || !leans && !ownOp(e.id, e.op) {
 		return corrupt(c.what, e.offset+2, "operation %#02x is not defined for section %s", e.op, e.id)
 	}
 	if e.id.Split() && (p.d.rest || e.op != opDrop) {
@@ -157,7 +161,7 @@ func (p *deltaParser) entry() error {
 		}
 		p.note("p", at, "%d bits of each hash are in light", e.p)
 	}
-	unpack := p.unpacker(e.id)
+	unpack := p.unpacker(e.id, false)
 	defer unpack.close()
 	p.fields(&e, unpack)
 	if c.err != nil {
@@ -167,17 +171,20 @@ func (p *deltaParser) entry() error {
 	return nil
 }
 
-// lightOp tells whether a light delta may have the operation for a section.
-func lightOp(id SectionID, op byte) bool {
+// leans tells whether the entry of a section leaves to the light delta what goes and comes: that of a split section in rest.
+func (p *deltaParser) leans(id SectionID) bool { return p.d.rest && !id.Placed() }
+
+// ownOp tells whether an entry that says itself what goes and comes may have the operation for a section.
+func ownOp(id SectionID, op byte) bool {
 	switch op & opKind {
 	case opDrop:
 		return op == opDrop
 	case opText:
-		return op == opText && !id.Rows()
+		return op == opText && !id.Keyed()
 	case opNew:
-		return op == opNew|opCut|opAdded && id.Rows()
+		return op == opNew|opCut|opAdded && id.Keyed()
 	}
-	return op != opEdit && id.Rows() && (op&opReplaced == 0 || !id.Split())
+	return op != opEdit && id.Keyed() && (op&opReplaced == 0 || id.Rows() && !id.Split())
 }
 
 // fields reads what follows the operation.
@@ -205,9 +212,12 @@ func (p *deltaParser) fields(e *edit, u *lazyUnpacker) {
 		e.removed = p.ranks(e.rows, true, "removed")
 	}
 	if e.op&opAdded != 0 {
-		if e.id.Split() && !p.d.rest {
+		switch {
+		case e.id.OfPatterns():
+			e.rowsAdd = p.addedPatterns(e, u)
+		case e.id.Split() && !p.d.rest:
 			e.added = p.ranks(1<<e.p, false, "added")
-		} else {
+		default:
 			e.rowsAdd = p.added(e, u)
 		}
 	}
@@ -259,7 +269,7 @@ func (p *deltaParser) column(u *lazyUnpacker, limit int64, field string) []byte 
 	switch {
 	case u == nil:
 		b = p.plain.column(&p.c, limit, field)
-	case p.blind && len(p.c.b) > 0 && p.c.b[0]&3 == columnDict:
+	case p.hides():
 		return p.hidden(limit, field)
 	default:
 		b = u.column(&p.c, limit, field)
@@ -304,10 +314,15 @@ func (p *deltaParser) sizes(a *addedRows, n int, most uint32) {
 	}
 }
 
+// hides tells whether the next column needs a dictionary that nobody has.
+func (p *deltaParser) hides() bool {
+	return p.blind && len(p.c.b) > 0 && p.c.b[0]&3 == columnDict
+}
+
 // names reads the lengths and the text of n names.
 func (p *deltaParser) names(a *addedRows, u *lazyUnpacker, n int) {
 	a.lens = p.column(nil, int64(n), "lengths of names")
-	hidden := p.blind && len(p.c.b) > 0 && p.c.b[0]&3 == columnDict
+	hidden := p.hides()
 	a.names = p.column(u, int64(n)*MaxName, "names")
 	if p.c.err != nil || hidden {
 		return
@@ -353,11 +368,39 @@ func (p *deltaParser) added(e *edit, u *lazyUnpacker) addedRows {
 	return a
 }
 
+// addedPatterns reads rows of patterns. That these are in order is seen where they are put among the others.
+func (p *deltaParser) addedPatterns(e *edit, u *lazyUnpacker) addedRows {
+	at := p.c.off
+	a := addedRows{n: int(p.c.uvarint(uint64(min(MaxRows, p.budget/leastPattern)), "added")), patterns: true}
+	if p.c.err == nil && a.n == 0 {
+		p.c.fail("added: none")
+	}
+	p.note("added", at, "%d", a.n)
+	if p.c.err != nil {
+		return addedRows{}
+	}
+	p.names(&a, u, a.n)
+	if slices.Contains(a.lens, 0) {
+		p.c.fail("a pattern has no name")
+	}
+	a.lengths = p.column(nil, maxLengths(a.n), "lengths of patterns")
+	sum := checkLengths(&p.c, a.lengths, a.n)
+	texts := p.unpacker(e.id, true)
+	defer texts.close()
+	hidden := p.hides()
+	a.masked = p.column(texts, int64(a.n)*MaxPattern, "patterns")
+	if p.c.err == nil && !hidden && sum != len(a.masked) {
+		p.c.fail("patterns have %d bytes, their lengths say %d", len(a.masked), sum)
+	}
+	return a
+}
+
 func (p *deltaParser) replaced(e *edit, u *lazyUnpacker) replacedRows {
 	r := replacedRows{ranks: p.ranks(e.rows, true, "replaced")}
 	r.n = r.ranks.left
 	tails, sizes, names := 0, 0, r.n
-	if p.d.rest && p.c.err == nil {
+	leans := p.leans(e.id)
+	if leans && p.c.err == nil {
 		r.masks = p.column(nil, int64(r.n), "what changes")
 		if p.c.err == nil && len(r.masks) != r.n {
 			p.c.fail("%d rows change, what changes is said of %d", r.n, len(r.masks))
@@ -376,7 +419,7 @@ func (p *deltaParser) replaced(e *edit, u *lazyUnpacker) replacedRows {
 	if p.c.err != nil {
 		return replacedRows{}
 	}
-	if p.d.rest {
+	if leans {
 		p.keys(&r.rows, e.id, e.p, tails)
 		p.sizes(&r.rows, sizes, e.id.maxSize())
 	}
@@ -397,8 +440,9 @@ type lazyUnpacker struct {
 	full  *unpacker
 }
 
-func (p *deltaParser) unpacker(id SectionID) *lazyUnpacker {
-	return &lazyUnpacker{plain: p.plain, dict: func() ([]byte, error) { return p.dict(id) }}
+// unpacker reads columns of a section's names or text, or of its patterns.
+func (p *deltaParser) unpacker(id SectionID, patterns bool) *lazyUnpacker {
+	return &lazyUnpacker{plain: p.plain, dict: func() ([]byte, error) { return p.dict(id, patterns) }}
 }
 
 func (u *lazyUnpacker) close() {
@@ -424,10 +468,10 @@ func (u *lazyUnpacker) column(c *cursor, limit int64, field string) []byte {
 	return u.full.column(c, limit, field)
 }
 
-// opWords says what an operation is.
-func opWords(op byte, rest bool) string {
+// opWords says what an operation is; leans: of an entry that leaves to light what goes and comes.
+func opWords(op byte, leans bool) string {
 	var words []string
-	if !rest {
+	if !leans {
 		words = append(words, [...]string{"drop", "edit", "new", "text"}[op&opKind])
 	}
 	for i, w := range []string{"cut", "removed", "added", "replaced"} {

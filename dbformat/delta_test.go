@@ -69,9 +69,14 @@ func applied(t testing.TB, want *dbformat.MemLayer, apply func(dbformat.Sink) (*
 
 // clone copies content as far as tests change it.
 func clone(c *dbformat.Content) *dbformat.Content {
-	d := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{}, Ignore: slices.Clone(c.Ignore), Vectors: slices.Clone(c.Vectors)}
-	for id, r := range c.Sections {
-		d.Sections[id] = slices.Clone(r)
+	return &dbformat.Content{Sections: cloneRows(c.Sections), RestSections: cloneRows(c.RestSections), Patterns: cloneRows(c.Patterns),
+		RestPatterns: cloneRows(c.RestPatterns), Ignore: slices.Clone(c.Ignore), Vectors: slices.Clone(c.Vectors)}
+}
+
+func cloneRows[R any](sections map[dbformat.SectionID][]R) map[dbformat.SectionID][]R {
+	d := map[dbformat.SectionID][]R{}
+	for id, r := range sections {
+		d[id] = slices.Clone(r)
 	}
 	return d
 }
@@ -88,7 +93,8 @@ type history struct {
 func newHistory(seed uint64) *history {
 	return &history{
 		rng: rand.New(rand.NewPCG(seed, 99)),
-		c:   &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{}},
+		c: &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{}, RestSections: map[dbformat.SectionID][]dbformat.Record{},
+			Patterns: map[dbformat.SectionID][]dbformat.PatternRecord{}, RestPatterns: map[dbformat.SectionID][]dbformat.PatternRecord{}},
 		old: map[dbformat.SectionID][]dbformat.Record{},
 	}
 }
@@ -145,7 +151,11 @@ func (h *history) step() {
 			}
 		}
 		h.c.Sections[id] = unique(recs)
+		if id.Placed() {
+			h.place(id)
+		}
 	}
+	h.patterns()
 	if h.rng.IntN(3) == 0 {
 		h.c.Ignore = nil
 		for i := range h.rng.IntN(5) {
@@ -160,6 +170,81 @@ func (h *history) step() {
 	}
 }
 
+// place has rows of a section of PE files change in rest, and move between the layers.
+func (h *history) place(id dbformat.SectionID) {
+	light, rest := h.c.Sections[id], h.c.RestSections[id]
+	switch h.rng.IntN(6) {
+	case 0: // all of them are there where the others were
+		light, rest = rest, light
+	case 1:
+		rest = nil
+	case 2: // some move to rest
+		n := h.rng.IntN(len(light) + 1)
+		light, rest = light[:n], append(rest, light[n:]...)
+	case 3: // some are renamed in rest
+		for i := range rest {
+			if h.rng.IntN(3) == 0 {
+				rest[i].Name = h.record(id).Name
+			}
+		}
+	default:
+		for range h.rng.IntN(20) {
+			rest = append(rest, h.record(id))
+		}
+	}
+	light = unique(light)
+	both := unique(append(slices.Clone(light), rest...)) // what stands in light stands first
+	h.c.Sections[id], h.c.RestSections[id] = light, both[len(light):]
+}
+
+// pattern is one of few, so that they come back, and of few names.
+func (h *history) pattern() dbformat.PatternRecord {
+	return dbformat.PatternRecord{Name: fmt.Sprintf("Win.Pattern.%d", h.rng.IntN(4)),
+		Pattern: bytes.Repeat([]byte{byte(h.rng.IntN(3)), byte(h.rng.IntN(256)), 0xa7}, 1+h.rng.IntN(3)*h.rng.IntN(60))}
+}
+
+// patterns has patterns come, go and move between the layers.
+func (h *history) patterns() {
+	for _, id := range []dbformat.SectionID{patterns, patternsPUA} {
+		light, rest := h.c.Patterns[id], h.c.RestPatterns[id]
+		switch h.rng.IntN(12) {
+		case 0:
+			light, rest = rest, light
+		case 1:
+			light = nil
+		case 2:
+			rest = nil
+		case 3:
+			n := h.rng.IntN(len(rest) + 1)
+			light, rest = append(light, rest[n:]...), rest[:n]
+		case 4, 5:
+			gone := func(dbformat.PatternRecord) bool { return h.rng.IntN(3) == 0 }
+			light, rest = slices.DeleteFunc(light, gone), slices.DeleteFunc(rest, gone)
+		case 6, 7:
+			for range h.rng.IntN(30) {
+				light = append(light, h.pattern())
+			}
+		case 8, 9:
+			for range h.rng.IntN(30) {
+				rest = append(rest, h.pattern())
+			}
+		}
+		seen := map[[32]byte]bool{}
+		once := func(list []dbformat.PatternRecord) []dbformat.PatternRecord {
+			out := list[:0:0]
+			for _, p := range list {
+				if key := dbformat.PatternKey(p.Name, p.Pattern); !seen[key] {
+					seen[key] = true
+					out = append(out, p)
+				}
+			}
+			return out
+		}
+		h.c.Patterns[id] = once(light)
+		h.c.RestPatterns[id] = once(rest)
+	}
+}
+
 // params cuts at random, the width stays.
 func (h *history) params() dbformat.Params {
 	p := dbformat.Params{Prefix: 12, URLPrefix: 16, Cuts: map[dbformat.SectionID]dbformat.CutParams{}}
@@ -169,6 +254,12 @@ func (h *history) params() dbformat.Params {
 			cut.K = uint8(h.rng.IntN(int(cut.B) + 1))
 		}
 		p.Cuts[id] = cut
+	}
+	p.RestCuts = map[dbformat.SectionID]dbformat.CutParams{}
+	for _, id := range dbformat.AllSections() {
+		if id.Placed() {
+			p.Cuts[id], p.RestCuts[id] = dbformat.CutParams{B: uint8(h.rng.IntN(4))}, dbformat.CutParams{B: uint8(h.rng.IntN(4))}
+		}
 	}
 	return p
 }
@@ -289,6 +380,26 @@ func TestNoDelta(t *testing.T) {
 	}
 }
 
+// A delta that readers would refuse for the bytes of its columns is not made, however small it would be.
+func TestNoDeltaOfTooManyBytes(t *testing.T) {
+	n := dbformat.MaxDelta/dbformat.MaxPattern + 2
+	long := bytes.Repeat([]byte("p"), dbformat.MaxPattern)
+	list := make([]dbformat.PatternRecord, n)
+	for i := range list {
+		list[i] = dbformat.PatternRecord{Name: fmt.Sprint(i), Pattern: long}
+	}
+	p := dbformat.Params{Cuts: map[dbformat.SectionID]dbformat.CutParams{patterns: {B: 7}}}
+	content := func(list []dbformat.PatternRecord) *dbformat.Content {
+		return &dbformat.Content{Patterns: map[dbformat.SectionID][]dbformat.PatternRecord{patterns: list}}
+	}
+	none, all := makeRelease(t, content(nil), p), makeRelease(t, content(list), p)
+	if d, err := dbformat.MakeLightDelta(none.light, all.light); !errors.Is(err, dbformat.ErrNoDelta) {
+		t.Errorf("a delta of %d bytes, %v", len(d), err)
+	}
+	some := makeRelease(t, content(list[:9]), p)
+	step(t, some, makeRelease(t, content(list[:n/2]), p))
+}
+
 // threeReleases gives releases that differ in rows, and the deltas of the first two.
 func threeReleases(t testing.TB) (r [3]release, light, rest []byte) {
 	c := sample(60, 13)
@@ -301,6 +412,15 @@ func threeReleases(t testing.TB) (r [3]release, light, rest []byte) {
 			recs = append(recs[min(3+j, len(recs)):], recordsOf(id, 5, uint64(100*i))...)
 			recs[0].Name = fmt.Sprint("Renamed-", i)
 			c.Sections[id] = recs
+		}
+		for id, recs := range c.RestSections {
+			recs = append(recs[1:], recordsOf(id, 3, uint64(5000+i))...)
+			recs[0].Name = fmt.Sprint("Renamed-", i)
+			c.RestSections[id] = recs
+		}
+		for _, id := range []dbformat.SectionID{patterns, patternsPUA} {
+			c.Patterns[id] = append(c.Patterns[id][1:], patternRecords(4, uint64(300*i+int(id)))...)
+			c.RestPatterns[id] = append(c.RestPatterns[id][1:], patternRecords(4, uint64(400*i+int(id)))...)
 		}
 		c.Ignore = append(c.Ignore, fmt.Sprint("More-", i))
 		r[i] = makeRelease(t, c, p)

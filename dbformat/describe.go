@@ -114,7 +114,11 @@ func (d *describer) params(s *SectionHeader, l Layer, off int64) int64 {
 	d.field("b", off+3, off+4, fmt.Sprintf("2^%d ranges", s.B))
 	d.field("k", off+4, off+5, fmt.Sprintf("2^%d ranges a block, %d blocks", s.K, s.NumBlocks()))
 	if l == Rest {
-		d.field("pair", off+paramsLight, off+paramsRest, "digest of the light section")
+		meaning := "digest of the light section"
+		if s.ID.Placed() {
+			meaning = "none: the rows are whole"
+		}
+		d.field("pair", off+paramsLight, off+paramsRest, meaning)
 		return off + paramsRest
 	}
 	return off + paramsLight
@@ -241,6 +245,14 @@ func (d *describer) frame(l Layer, s *SectionHeader, f frameHead, start int64, p
 		}
 		column("lengths of names")
 		column("names")
+	case s.ID.OfPatterns():
+		for i := range f.blocks {
+			number("rows", fmt.Sprintf("%%d, block %d", f.first+i))
+		}
+		column("lengths of names")
+		column("names")
+		column("lengths of patterns")
+		column("patterns")
 	default:
 		column("block")
 	}

@@ -72,6 +72,8 @@ type frameEncoder struct {
 	planes   [4][]byte
 	lens     []byte
 	names    []byte
+	lengths  []byte
+	masked   []byte
 }
 
 // encode gives the payload of the frame of blocks, which begin at block first of s. It is
@@ -84,6 +86,8 @@ func (e *frameEncoder) encode(l Layer, s *SectionHeader, first int, blocks [][]b
 		err = e.encodePrefixes(s, first, blocks)
 	case s.ID.Rows():
 		err = e.encodeRows(s, first, blocks)
+	case s.ID.OfPatterns():
+		err = e.encodePatterns(s, first, blocks)
 	default:
 		e.out = e.pack.appendColumn(e.out, blocks[0])
 	}
@@ -148,11 +152,34 @@ func (e *frameEncoder) encodeRows(s *SectionHeader, first int, blocks [][]byte) 
 	return nil
 }
 
+// encodePatterns: the number of rows of each block; lengths of names; names; lengths of patterns; patterns.
+func (e *frameEncoder) encodePatterns(s *SectionHeader, first int, blocks [][]byte) error {
+	e.lens, e.names, e.lengths, e.masked = e.lens[:0], e.names[:0], e.lengths[:0], e.masked[:0]
+	for i, data := range blocks {
+		b, err := ParsePatternBlock(data, s, first+i)
+		if err != nil {
+			return err
+		}
+		e.out = binary.AppendUvarint(e.out, uint64(b.rows))
+		e.lens = append(e.lens, b.lens...)
+		e.names = append(e.names, b.names...)
+		for r := range b.rows {
+			e.lengths = appendUint(e.lengths, b.length(r))
+		}
+		e.masked = append(e.masked, b.masked...)
+	}
+	for _, column := range [][]byte{e.lens, e.names, e.lengths, e.masked} {
+		e.out = e.pack.appendColumn(e.out, column)
+	}
+	return nil
+}
+
 // A frameDecoder decodes the payloads of frames. It keeps its buffers.
 type frameDecoder struct {
 	unpack   *unpacker
 	prefixes prefixEncoder
 	counts   []int
+	lengths  []int
 	buf      []byte
 }
 
@@ -175,6 +202,8 @@ func (d *frameDecoder) decode(l Layer, s *SectionHeader, f frameHead, c *cursor,
 		err = d.decodePrefixes(s, f, c, count)
 	case s.ID.Rows():
 		err = d.decodeRows(s, f, c, count)
+	case s.ID.OfPatterns():
+		err = d.decodePatterns(s, f, c, count)
 	default:
 		err = d.decodeText(s, f, c, count)
 	}
@@ -230,18 +259,9 @@ func (d *frameDecoder) decodePrefixes(s *SectionHeader, f frameHead, c *cursor, 
 
 func (d *frameDecoder) decodeRows(s *SectionHeader, f frameHead, c *cursor, put putBlock) error {
 	keyBits := 8*s.ID.Algorithm().Size() - int(s.P)
-	d.counts = d.counts[:0]
-	total := 0
-	for range f.blocks {
-		n := int(c.uvarint(uint64(len(c.b)), "number of rows"))
-		d.counts = append(d.counts, n)
-		total += n
-		if total > f.size {
-			c.fail("%d rows do not fit into %d canonical bytes", total, f.size)
-		}
-		if c.err != nil {
-			return c.err
-		}
+	total := d.rows(f, c, true)
+	if c.err != nil {
+		return c.err
 	}
 	var keys int64
 	for _, n := range d.counts {
@@ -294,6 +314,89 @@ func (d *frameDecoder) decodeRows(s *SectionHeader, f frameHead, c *cursor, put 
 	return nil
 }
 
+// rows reads how many rows each block of a frame has, and gives their sum. With plain keys each row has bytes in the payload.
+func (d *frameDecoder) rows(f frameHead, c *cursor, plainKeys bool) (total int) {
+	d.counts = d.counts[:0]
+	for range f.blocks {
+		most := uint64(f.size)
+		if plainKeys {
+			most = uint64(len(c.b))
+		}
+		n := int(c.uvarint(most, "number of rows"))
+		d.counts = append(d.counts, n)
+		total += n
+		if total > f.size {
+			c.fail("%d rows do not fit into %d canonical bytes", total, f.size)
+		}
+		if c.err != nil {
+			return 0
+		}
+	}
+	return total
+}
+
+func (d *frameDecoder) decodePatterns(s *SectionHeader, f frameHead, c *cursor, put putBlock) error {
+	total := d.rows(f, c, false)
+	if c.err == nil && total > (f.size-f.blocks*patternHead)/leastPattern {
+		c.fail("%d rows do not fit into %d canonical bytes", total, f.size)
+	}
+	lens := d.sized(c, total, "lengths of names")
+	names := d.unpack.column(c, int64(f.size), "names")
+	lengths := d.unpack.column(c, maxLengths(total), "lengths of patterns")
+	sum := checkLengths(c, lengths, total)
+	masked := d.unpack.column(c, int64(f.size), "patterns")
+	if err := c.end(); err != nil {
+		return err
+	}
+	if sumBytes(lens) != len(names) || sum != len(masked) {
+		return corrupt(c.what, c.off, "names have %d and patterns %d bytes, their lengths say %d and %d", len(names), len(masked), sumBytes(lens), sum)
+	}
+	for i, n := range d.counts {
+		d.lengths = d.lengths[:0]
+		text, body := sumBytes(lens[:n]), 0
+		for range n {
+			var v uint32
+			v, lengths = nextSize(lengths)
+			d.lengths = append(d.lengths, int(v))
+			body += int(v)
+		}
+		d.buf = appendPatternBlock(d.buf[:0], lens[:n], d.lengths, names[:text], masked[:body])
+		lens, names, masked = lens[n:], names[text:], masked[body:]
+		if err := checkBlock(s, f.first+i, d.buf); err != nil {
+			return err
+		}
+		if err := put(f.first+i, d.buf, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxLengths bounds the column of n lengths of patterns: a number of at most MaxPattern has three bytes.
+func maxLengths(n int) int64 { return 3 * int64(n) }
+
+// checkLengths proves that column holds n lengths of patterns, and gives their sum.
+func checkLengths(c *cursor, column []byte, n int) (sum int) {
+	if c.err != nil {
+		return 0
+	}
+	probe := cursor{what: c.what, b: column, off: c.off}
+	for range n {
+		v := int(probe.uvarint(MaxPattern, "length"))
+		if probe.err == nil && v == 0 {
+			probe.fail("a pattern is empty")
+		}
+		if probe.err != nil {
+			break
+		}
+		sum += v
+	}
+	if err := probe.end(); err != nil {
+		c.fail("lengths of patterns: %v", err)
+	}
+	return sum
+}
+
 // sized reads a column of exactly n bytes.
 func (d *frameDecoder) sized(c *cursor, n int, field string) []byte {
 	b := d.unpack.column(c, int64(n), field)
@@ -340,8 +443,15 @@ func checkText(id SectionID, b []byte) (rows int, err error) {
 	return len(vectors), err
 }
 
-// checkBlock proves that b is a canonical tail or record block, as far as it alone shows.
+// checkBlock proves that b is a canonical tail, record or pattern block, as far as it alone shows.
 func checkBlock(s *SectionHeader, index int, b []byte) error {
+	if s.ID.OfPatterns() {
+		v, err := ParsePatternBlock(b, s, index)
+		if err != nil {
+			return err
+		}
+		return v.Check()
+	}
 	if s.ID.Split() {
 		v, err := ParseTailBlock(b, s, index)
 		if err != nil {

@@ -73,7 +73,7 @@ func FuzzParseHeader(f *testing.F) {
 
 // A block is refused or can be read to its last row; what is built again is the same.
 func FuzzBlocks(f *testing.F) {
-	kinds := []string{"prefix", "tail", "record", "ignore", "selftest"}
+	kinds := []string{"prefix", "tail", "record", "ignore", "selftest", "pattern"}
 	seeds(f, kinds...)
 	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
 		_, err := decoders[kinds[int(kind)%len(kinds)]](t, b)
@@ -142,9 +142,9 @@ func FuzzReadBundle(f *testing.F) {
 
 // A delta is refused or leads to the layer that it names; nothing between.
 func FuzzApplyDelta(f *testing.F) {
-	seeds(f, "delta-light", "delta-rest")
+	seeds(f, deltaKinds...)
 	w := goldenWorld(f)
-	for kind, name := range []string{"delta-light", "delta-rest"} {
+	for kind, name := range deltaKinds {
 		for _, v := range fixtures.Vectors(f, name) {
 			if v.Expect != "ok" {
 				continue
@@ -160,11 +160,7 @@ func FuzzApplyDelta(f *testing.F) {
 		var h *dbformat.Header
 		var err error
 		within(t, 80<<20+100*len(b), func() {
-			if kind%2 == 0 {
-				h, err = dbformat.ApplyLightDelta(w.light1, bytes.NewReader(b), nowhere{})
-			} else {
-				h, err = dbformat.ApplyRestDelta(w.light1, w.light2, w.rest1, bytes.NewReader(w.delta), bytes.NewReader(b), nowhere{})
-			}
+			h, err = w.apply(deltaKinds[int(kind)%len(deltaKinds)], bytes.NewReader(b), nowhere{})
 		})
 		known(t, err)
 		if err != nil {
@@ -251,7 +247,7 @@ func FuzzChangedByte(f *testing.F) {
 
 // Whatever the bytes, Describe ends, with an error that readers may give.
 func FuzzDescribe(f *testing.F) {
-	seeds(f, "header", "bundle-light", "bundle-rest", "delta-light", "delta-rest")
+	seeds(f, append([]string{"header", "bundle-light", "bundle-rest"}, deltaKinds...)...)
 	f.Fuzz(func(t *testing.T, _ uint8, b []byte) {
 		known(t, dbformat.Describe(io.Discard, bytes.NewReader(b), int64(len(b))))
 	})

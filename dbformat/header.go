@@ -64,21 +64,21 @@ func (h *Header) Bytes() int64 {
 func (h *Header) Records() uint64 {
 	var n uint64
 	for i := range h.Sections {
-		if h.Sections[i].ID.Rows() {
+		if h.Sections[i].ID.Keyed() {
 			n += h.Sections[i].Rows()
 		}
 	}
 	return n
 }
 
-// EngineLevel is the least [EngineLevel] of an engine that can read the layer: what a release with it says as min_engine.
+// EngineLevel is the least [EngineLevel] of an engine that can use the layer: a release says the greater one of its two layers as
+// min_engine.
 func (h *Header) EngineLevel() int {
+	level := 1
 	for i := range h.Sections {
-		if h.Sections[i].ID.OfURLs() {
-			return 2
-		}
+		level = max(level, h.Sections[i].ID.EngineLevel())
 	}
-	return 1
+	return level
 }
 
 func (s *SectionHeader) appendParams(b []byte, l Layer) []byte {
@@ -99,7 +99,7 @@ func (s *SectionHeader) checkParams(l Layer) string {
 		return "has a prefix width that is no multiple of 4 from 8 to 60"
 	case !s.ID.Split() && s.P != 0:
 		return "has a prefix width, but the section is not split"
-	case !s.ID.Rows() && s.B != 0:
+	case !s.ID.Keyed() && s.B != 0:
 		return "is cut, but the section has one block only"
 	case s.B > MaxCut || s.ID.Split() && s.B >= s.P:
 		return "is cut into too many ranges"
@@ -107,6 +107,8 @@ func (s *SectionHeader) checkParams(l Layer) string {
 		return "groups its ranges in a way that is not defined"
 	case l == Light && !s.Pair.IsZero():
 		return "has a pair, but is part of light"
+	case s.ID.Placed() && !s.Pair.IsZero():
+		return "has a pair, but its rows stand whole in rest"
 	}
 	return ""
 }
@@ -120,6 +122,12 @@ func (s *SectionHeader) checkLeaf(l Layer, leaf Leaf) bool {
 	switch {
 	case s.ID.Split() && l == Light:
 		return size == 4<<s.K+(rows*int64(s.P-s.B)+7)/8
+	case s.ID.OfPatterns():
+		least, most := int64(patternHead), int64(patternHead)
+		if rows > 0 {
+			least, most = least+rows*leastPattern, most+rows*(1+patternWidth+MaxName+MaxPattern)
+		}
+		return size >= least && size <= most
 	case s.ID.Rows():
 		least := rowHead + (rows*int64(8*s.ID.Algorithm().Size()-int(s.P))+7)/8 + rows
 		return size >= least && size <= least+rows*(int64(sizeWidth(s.ID.maxSize()))+MaxName)
@@ -242,7 +250,8 @@ func ParseHeader(b []byte) (*Header, error) {
 }
 
 // CheckPair proves that rest belongs to light: the same split sections with the same
-// widths, cuts and rows, each naming the root of its light section.
+// widths, cuts and rows, each naming the root of its light section. Placed sections of rest belong to no section of light; that no row of
+// theirs stands in light too is the publisher's promise, which [Build] keeps.
 func CheckPair(light, rest *Header) error {
 	const what = "rest layer"
 	if light.Layer != Light || rest.Layer != Rest {
@@ -265,8 +274,14 @@ func CheckPair(light, rest *Header) error {
 			return corrupt(what, -1, "section %s has other parameters than in light", l.ID)
 		}
 	}
-	if split != len(rest.Sections) {
-		return corrupt(what, -1, "it has %d sections, light has %d split ones", len(rest.Sections), split)
+	tails := 0
+	for i := range rest.Sections {
+		if !rest.Sections[i].ID.Placed() {
+			tails++
+		}
+	}
+	if split != tails {
+		return corrupt(what, -1, "it has %d sections that are split, light has %d", tails, split)
 	}
 	return nil
 }

@@ -75,10 +75,37 @@ type rowScan struct {
 	b    rowBlock
 	i    int
 	name int // offset of the next name
+
+	// Of a block of patterns, where b has no rows.
+	patterns patternScan
+	hasher   patternHasher
 }
 
-// next fills r, whose name refers to the block; false at the end.
+// loadScan gives the rows of block i of a whole, rest or placed section.
+func loadScan(l LayerReader, section, i int) (rowScan, error) {
+	s := &l.Header().Sections[section]
+	if !s.ID.OfPatterns() {
+		b, _, err := loadRowBlock(l, section, i)
+		return rowScan{b: b}, err
+	}
+	data, err := l.Block(section, i)
+	if err != nil {
+		return rowScan{}, err
+	}
+	b, err := ParsePatternBlock(data, s, i)
+	if err == nil && uint32(b.Rows()) != s.Blocks[i].Rows {
+		err = corrupt(blockName(s.ID, i), 0, "%d rows, header says %d", b.Rows(), s.Blocks[i].Rows)
+	}
+	return rowScan{patterns: patternScan{b: b}}, err
+}
+
+// next fills r, whose name and pattern refer to the block; false at the end.
 func (s *rowScan) next(r *row) bool {
+	if s.patterns.next() {
+		r.name, r.pattern = s.patterns.name, s.patterns.masked
+		r.hash = s.hasher.key(r.name, r.pattern)
+		return true
+	}
 	if s.i == s.b.rows {
 		return false
 	}
@@ -91,7 +118,7 @@ func (s *rowScan) next(r *row) bool {
 	return true
 }
 
-// A rowIter gives the rows of a whole or rest section in order. A nil section has none.
+// A rowIter gives the rows of a whole, rest or placed section in order. A nil section has none.
 type rowIter struct {
 	l       LayerReader
 	section int
@@ -113,18 +140,19 @@ func (it *rowIter) next() bool {
 		if it.s == nil || it.block == len(it.s.Blocks) || it.err != nil {
 			return false
 		}
-		b, _, err := loadRowBlock(it.l, it.section, it.block)
+		scan, err := loadScan(it.l, it.section, it.block)
 		if err != nil {
 			it.err = err
 			return false
 		}
-		it.scan = rowScan{b: b}
+		scan.hasher = it.scan.hasher // with its buffer
+		it.scan = scan
 		it.block++
 	}
 	return true
 }
 
-// compareRows orders rows of a whole section.
+// compareRows orders rows of a whole or placed section.
 func compareRows(a, b *row) int {
 	if c := bytes.Compare(a.hash[:], b.hash[:]); c != 0 {
 		return c

@@ -90,18 +90,27 @@ func AllSections() []SectionID {
 			ids = append(ids, c.Section(a))
 		}
 	}
-	return append(ids, ClassIgnore.Section(0), ClassSelfTest.Section(0), ClassURL.Section(SHA256))
+	ids = append(ids, ClassIgnore.Section(0), ClassSelfTest.Section(0), ClassURL.Section(SHA256))
+	for c := ClassPESection; c <= ClassPESectionPUA; c++ {
+		for _, a := range Algorithms() {
+			ids = append(ids, c.Section(a))
+		}
+	}
+	return append(ids, ClassPattern.Section(SHA256), ClassPatternPUA.Section(SHA256))
 }
 
 // In tells whether layer l may have the section.
 func (id SectionID) In(l Layer) bool {
-	return id.Valid() && (l == Light || l == Rest && id.Split())
+	return id.Valid() && (l == Light || l == Rest && (id.Split() || id.Placed()))
 }
 
-// Rows tells whether the section's content is hash records (and not names or vectors).
+// Rows tells whether the section's content is hash records (and not patterns, names or vectors).
 func (id SectionID) Rows() bool {
-	return id.Class() >= ClassHash && id.Class() <= ClassAllow || id.Class() == ClassURL
+	return id.OfFiles() || id.OfURLs() || id.OfPESections()
 }
+
+// Keyed tells whether the section's content is rows in the order of their keys, cut into ranges: hash records or patterns.
+func (id SectionID) Keyed() bool { return id.Rows() || id.OfPatterns() }
 
 // MarshalText gives the section's name, so that JSON shows it as a key or value.
 func (id SectionID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }

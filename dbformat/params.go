@@ -14,7 +14,7 @@ func ChooseParams(c *Content, prev *Params) Params {
 		switch {
 		case id.OfURLs():
 			urls += uint64(len(records))
-		case id.Detects():
+		case id.Detects() && id.OfFiles():
 			files += uint64(len(records))
 		}
 	}
@@ -34,19 +34,56 @@ func ChooseParams(c *Content, prev *Params) Params {
 		}
 		width := p.prefix(id)
 		size := rowBytes(id, records, width)
-		cut := CutParams{B: cutFor(size, 0)}
-		if prev != nil {
-			if old, ok := prev.Cuts[id]; ok && keepCut(size, old.B) {
-				cut.B = old.B
-			}
-		}
+		cut := chooseCut(id, size, prevCuts(prev, Light))
 		if id.Split() {
 			cut.B = min(cut.B, width-1)
 			cut.K = groupFor(len(records), width, cut.B)
 		}
 		p.Cuts[id] = cut
 	}
+	for id, records := range c.RestSections {
+		if id.Placed() && id.Rows() && len(records) > 0 {
+			p.cutRest(id, rowBytes(id, records, 0), prev)
+		}
+	}
+	for id, records := range c.Patterns {
+		if id.OfPatterns() && len(records) > 0 {
+			p.Cuts[id] = chooseCut(id, patternBytes(records), prevCuts(prev, Light))
+		}
+	}
+	for id, records := range c.RestPatterns {
+		if id.OfPatterns() && len(records) > 0 {
+			p.cutRest(id, patternBytes(records), prev)
+		}
+	}
 	return p
+}
+
+// cutRest chooses the cut of a placed section in rest, whose rows have size bytes there.
+func (p *Params) cutRest(id SectionID, size int64, prev *Params) {
+	if p.RestCuts == nil {
+		p.RestCuts = map[SectionID]CutParams{}
+	}
+	p.RestCuts[id] = chooseCut(id, size, prevCuts(prev, Rest))
+}
+
+// prevCuts are the cuts of the release before; nil where there is none.
+func prevCuts(prev *Params, l Layer) map[SectionID]CutParams {
+	switch {
+	case prev == nil:
+		return nil
+	case l == Rest:
+		return prev.RestCuts
+	}
+	return prev.Cuts
+}
+
+// chooseCut is the cut of a section whose rows have size bytes: the old one while it is of use.
+func chooseCut(id SectionID, size int64, prev map[SectionID]CutParams) CutParams {
+	if old, ok := prev[id]; ok && keepCut(size, old.B) {
+		return CutParams{B: old.B}
+	}
+	return CutParams{B: cutFor(size, 0)}
 }
 
 // hashesOfURL is the most hashes that a look-up of one URL has: as many chances of a false hit.
@@ -79,6 +116,17 @@ func rowBytes(id SectionID, records []Record, p uint8) int64 {
 	}
 	rows := int64(len(records))
 	return (rows*int64(8*id.Algorithm().Size()-int(p))+7)/8 + rows*int64(sizeWidth(most)+1) + names
+}
+
+// patternBytes is the canonical length of rows of patterns.
+func patternBytes(records []PatternRecord) int64 {
+	var n int64
+	most := 0
+	for i := range records {
+		n += int64(len(records[i].Name) + len(records[i].Pattern))
+		most = max(most, len(records[i].Pattern))
+	}
+	return n + int64(len(records))*int64(1+sizeWidth(uint32(most)))
 }
 
 // cutFor is the least b >= least with size/2^b <= blockTarget.

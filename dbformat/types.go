@@ -160,17 +160,20 @@ type SectionID uint16
 // A Class says what the records of a section are.
 type Class uint8
 
-// The classes of format version 1. Values from 0x09 on are kept for the classes
-// to come: hashes of PE sections, patterns.
+// The classes of format version 1. Values from 0x0d on are kept for the classes to come.
 const (
-	ClassHash     Class = 0x01 // split: prefixes in light, the other bits, size and name in rest
-	ClassPUA      Class = 0x02 // as ClassHash, for potentially unwanted applications
-	ClassWhole    Class = 0x03 // whole in light
-	ClassWholePUA Class = 0x04 // as ClassWhole, for potentially unwanted applications
-	ClassAllow    Class = 0x05 // allow records, whole in light
-	ClassIgnore   Class = 0x06 // names of signatures that are not to be reported, light
-	ClassSelfTest Class = 0x07 // vectors with the expected verdict of each variant, light
-	ClassURL      Class = 0x08 // split: SHA-256 of Safe Browsing expressions (package urlhash), any size; needs EngineLevel 2
+	ClassHash         Class = 0x01 // split: prefixes in light, the other bits, size and name in rest
+	ClassPUA          Class = 0x02 // as ClassHash, for potentially unwanted applications
+	ClassWhole        Class = 0x03 // whole in light
+	ClassWholePUA     Class = 0x04 // as ClassWhole, for potentially unwanted applications
+	ClassAllow        Class = 0x05 // allow records, whole in light
+	ClassIgnore       Class = 0x06 // names of signatures that are not to be reported, light
+	ClassSelfTest     Class = 0x07 // vectors with the expected verdict of each variant, light
+	ClassURL          Class = 0x08 // split: SHA-256 of Safe Browsing expressions (package urlhash), any size; needs EngineLevel 2
+	ClassPESection    Class = 0x09 // placed: hashes of sections of PE files; needs EngineLevel 3, as the classes below
+	ClassPESectionPUA Class = 0x0a // as ClassPESection, for potentially unwanted applications
+	ClassPattern      Class = 0x0b // placed: body patterns
+	ClassPatternPUA   Class = 0x0c // as ClassPattern, for potentially unwanted applications
 )
 
 // Section makes the id of a class's section for an algorithm.
@@ -179,7 +182,8 @@ func (c Class) Section(a Algorithm) SectionID { return SectionID(c)<<8 | Section
 // Class is the high byte.
 func (id SectionID) Class() Class { return Class(id >> 8) }
 
-// Algorithm is the low byte; 0 for ignore and selftest.
+// Algorithm is the low byte: of the hashes by which the section's rows are keyed; 0 for ignore and selftest. That of patterns is
+// the hash of the record itself: no object is looked up by it.
 func (id SectionID) Algorithm() Algorithm { return Algorithm(id) }
 
 // Split tells whether the section has a part in each layer.
@@ -187,34 +191,60 @@ func (id SectionID) Split() bool {
 	return id.Class() == ClassHash || id.Class() == ClassPUA || id.Class() == ClassURL
 }
 
+// Placed tells whether each row of the section stands whole in one of the layers, as the publisher chose: the section may be part of
+// light, of rest, or of both with different rows.
+func (id SectionID) Placed() bool {
+	return id.Class() >= ClassPESection && id.Class() <= ClassPatternPUA
+}
+
 // PUA tells whether the section's signatures are reported only when potentially
 // unwanted applications are asked for.
-func (id SectionID) PUA() bool { return id.Class() == ClassPUA || id.Class() == ClassWholePUA }
+func (id SectionID) PUA() bool {
+	switch id.Class() {
+	case ClassPUA, ClassWholePUA, ClassPESectionPUA, ClassPatternPUA:
+		return true
+	}
+	return false
+}
 
 // Detects tells whether a record of the section is a signature (and not an allow
 // record, an ignored name or a vector).
 func (id SectionID) Detects() bool {
-	return id.Class() >= ClassHash && id.Class() <= ClassWholePUA || id.Class() == ClassURL
+	return id.Class() >= ClassHash && id.Class() <= ClassWholePUA || id.Class() == ClassURL || id.Placed()
 }
 
-// OfURLs tells whether the section's records are about URLs. All others with rows are about files.
+// OfFiles tells whether the section's records are about whole files, known by their hashes.
+func (id SectionID) OfFiles() bool { return id.Class() >= ClassHash && id.Class() <= ClassAllow }
+
+// OfURLs tells whether the section's records are about URLs.
 func (id SectionID) OfURLs() bool { return id.Class() == ClassURL }
+
+// OfPESections tells whether the section's records are about sections of PE files, known by their hashes.
+func (id SectionID) OfPESections() bool {
+	return id.Class() == ClassPESection || id.Class() == ClassPESectionPUA
+}
+
+// OfPatterns tells whether the section's rows are body patterns.
+func (id SectionID) OfPatterns() bool {
+	return id.Class() == ClassPattern || id.Class() == ClassPatternPUA
+}
 
 // Valid tells whether format version 1 defines the section.
 func (id SectionID) Valid() bool {
 	switch id.Class() {
-	case ClassHash, ClassPUA, ClassWhole, ClassWholePUA, ClassAllow:
+	case ClassHash, ClassPUA, ClassWhole, ClassWholePUA, ClassAllow, ClassPESection, ClassPESectionPUA:
 		return id.Algorithm().Size() != 0
 	case ClassIgnore, ClassSelfTest:
 		return id.Algorithm() == 0
-	case ClassURL:
+	case ClassURL, ClassPattern, ClassPatternPUA:
 		return id.Algorithm() == SHA256
 	}
 	return false
 }
 
 // String is the section's name: "hash/sha256", "pua/md5", "whole/sha1",
-// "wholepua/sha1", "allow/md5", "ignore", "selftest", "url/sha256".
+// "wholepua/sha1", "allow/md5", "ignore", "selftest", "url/sha256", "sections/sha256", "sectionspua/md5", "patterns",
+// "patternspua": without the algorithm where no object is looked up by a hash.
 func (id SectionID) String() string {
 	var class string
 	switch id.Class() {
@@ -234,8 +264,19 @@ func (id SectionID) String() string {
 		return "selftest"
 	case ClassURL:
 		class = "url"
+	case ClassPESection:
+		class = "sections"
+	case ClassPESectionPUA:
+		class = "sectionspua"
+	case ClassPattern:
+		class = "patterns"
+	case ClassPatternPUA:
+		class = "patternspua"
 	default:
 		return fmt.Sprintf("%#04x", uint16(id))
+	}
+	if id.OfPatterns() && id.Valid() {
+		return class
 	}
 	return class + "/" + id.Algorithm().String()
 }
@@ -261,18 +302,35 @@ const MaxName = 255
 // A Record is one signature or allow record. Its key is (Hash, Size).
 type Record struct {
 	Hash [32]byte // the first Algorithm.Size() bytes, the others zero
-	Size uint32   // exact size in bytes, or AnySize, which all records about URLs have
+	Size uint32   // exact size in bytes (of a section of a PE file: its own), or AnySize, which all records about URLs have
 	Name string   // printable UTF-8, at most MaxName bytes; "" means the section's DefaultName
 }
 
-// DefaultName is the name of a record of the section without one: that of [DefaultName], or of a URL "URL.SHA256." and
-// the first 16 hex digits of its hash. It is never stored.
+// A PatternRecord is one signature that is found by what is in an object. Its key is [PatternKey], of all of it.
+type PatternRecord struct {
+	Name    string // printable UTF-8, 1 to MaxName bytes: there is no default name
+	Pattern []byte // 1 to MaxPattern bytes in clear; how they say what to look for is no part of this format
+}
+
+// DefaultName is the name of a hash record of the section without one: that of [DefaultName], of a URL "URL.SHA256." and of a section of
+// a PE file "Section.SHA256." (or MD5, SHA1), each with the first 16 hex digits of its hash. It is never stored.
 func (id SectionID) DefaultName(hash []byte) string {
 	name := DefaultName(id.Algorithm(), hash)
-	if id.OfURLs() {
-		return "URL" + strings.TrimPrefix(name, "Hash")
+	return id.defaultWord() + strings.TrimPrefix(name, hashWord)
+}
+
+// hashWord begins the default names of signatures of files.
+const hashWord = "Hash."
+
+// defaultWord begins the section's default names.
+func (id SectionID) defaultWord() string {
+	switch {
+	case id.OfURLs():
+		return "URL."
+	case id.OfPESections():
+		return "Section."
 	}
-	return name
+	return hashWord
 }
 
 // DefaultName is the name of a record about files without one: "Hash.SHA256." and the first
@@ -285,7 +343,7 @@ func DefaultName(a Algorithm, hash []byte) string {
 	case SHA1:
 		word = "SHA1"
 	}
-	return "Hash." + word + "." + hex.EncodeToString(hash[:8])
+	return hashWord + word + "." + hex.EncodeToString(hash[:8])
 }
 
 // An Expectation is what matching a vector must yield.
@@ -302,18 +360,21 @@ const (
 // A Vector is content with the verdict that a generation must give it before it
 // becomes current. In layers, bundles and deltas the content is masked.
 type Vector struct {
-	Section string      // the section that it tests, "" for a benign one
+	Section string      // the section of rows that it tests, "" for a benign one
 	Content []byte      // at most MaxVector bytes, in clear
 	Light   Expectation // with the light layer alone
 	Full    Expectation // with both layers
 }
 
 // Content is everything that a release says, before it is cut into layers. Order
-// does not matter; Build sorts. Keys are unique within a section.
+// does not matter; Build sorts. Keys are unique within a section, of a placed one in both layers together.
 type Content struct {
-	Sections map[SectionID][]Record
-	Ignore   []string
-	Vectors  []Vector
+	Sections     map[SectionID][]Record        // hash records; of placed sections those that stand in light
+	RestSections map[SectionID][]Record        // hash records of placed sections that stand in rest
+	Patterns     map[SectionID][]PatternRecord // that stand in light
+	RestPatterns map[SectionID][]PatternRecord // that stand in rest
+	Ignore       []string
+	Vectors      []Vector
 }
 
 // Params are the choices that are part of a section's canonical bytes. A publisher keeps
@@ -324,6 +385,7 @@ type Params struct {
 	URLRows   uint64                  `json:"url_rows,omitempty"`   // that URLPrefix was chosen for: signatures of URLs
 	URLPrefix uint8                   `json:"url_prefix,omitempty"` // p of the url section, 0 where there is none
 	Cuts      map[SectionID]CutParams `json:"cuts"`
+	RestCuts  map[SectionID]CutParams `json:"rest_cuts,omitempty"` // of placed sections in rest
 }
 
 // prefix is p of a section.
@@ -354,7 +416,7 @@ type Header struct {
 type SectionHeader struct {
 	ID      SectionID
 	P, B, K uint8
-	Pair    Digest // rest only: the root of the light section that it belongs to
+	Pair    Digest // in rest, of a split section: the root of the light section that it belongs to; else zero
 	Blocks  []Leaf // in key order
 }
 
@@ -410,9 +472,21 @@ const MaxVersion = 1<<53 - 1
 
 // EngineLevel is what this engine understands; a release may ask for a least level, that of its [Header.EngineLevel]:
 //
-//	1  every class of sections but ClassURL
+//	1  every class of sections but those below
 //	2  ClassURL as well
-const EngineLevel = 2
+//	3  placed sections as well
+const EngineLevel = 3
+
+// EngineLevel is the least [EngineLevel] of an engine that knows sections of this kind.
+func (id SectionID) EngineLevel() int {
+	switch {
+	case id.Placed():
+		return 3
+	case id.OfURLs():
+		return 2
+	}
+	return 1
+}
 
 // FunctionalityLevel is the one level against which the FLEVEL ranges of ClamAV lines are
 // checked: that of the ClamAV release whose formats this engine follows (1.4).

@@ -12,9 +12,10 @@ import (
 
 // The sections that the vectors of blocks belong to.
 var (
-	prefixSection = &dbformat.SectionHeader{ID: dbformat.ClassHash.Section(dbformat.SHA256), P: 12, B: 2, K: 1}
-	tailSection   = &dbformat.SectionHeader{ID: dbformat.ClassHash.Section(dbformat.MD5), P: 28, B: 2}
-	recordSection = &dbformat.SectionHeader{ID: dbformat.ClassWhole.Section(dbformat.MD5), B: 1}
+	prefixSection  = &dbformat.SectionHeader{ID: dbformat.ClassHash.Section(dbformat.SHA256), P: 12, B: 2, K: 1}
+	tailSection    = &dbformat.SectionHeader{ID: dbformat.ClassHash.Section(dbformat.MD5), P: 28, B: 2}
+	recordSection  = &dbformat.SectionHeader{ID: dbformat.ClassWhole.Section(dbformat.MD5), B: 1}
+	patternSection = &dbformat.SectionHeader{ID: dbformat.ClassPattern.Section(dbformat.SHA256), B: 1}
 )
 
 // decoders says how each kind of vector is read. The digest is that of the result, "" where it has none.
@@ -32,6 +33,7 @@ var decoders = map[string]func(testing.TB, []byte) (digest string, err error){
 	"prefix":   decodePrefix,
 	"tail":     decodeTail,
 	"record":   decodeRecord,
+	"pattern":  decodePattern,
 	"ignore":   func(t testing.TB, b []byte) (string, error) { return "", decodeIgnore(t, b) },
 	"selftest": func(t testing.TB, b []byte) (string, error) { return "", decodeSelfTest(t, b) },
 	"bundle-light": func(t testing.TB, b []byte) (string, error) {
@@ -40,24 +42,41 @@ var decoders = map[string]func(testing.TB, []byte) (digest string, err error){
 	"bundle-rest": func(t testing.TB, b []byte) (string, error) {
 		return decodeBundle(t, b, dbformat.Rest)
 	},
-	"delta-light": func(t testing.TB, b []byte) (string, error) {
-		w := goldenWorld(t)
-		return decodeLayer(t, func(sink dbformat.Sink) (*dbformat.Header, error) {
-			return dbformat.ApplyLightDelta(w.light1, bytes.NewReader(b), sink)
-		})
-	},
-	"delta-rest": func(t testing.TB, b []byte) (string, error) {
-		w := goldenWorld(t)
-		return decodeLayer(t, func(sink dbformat.Sink) (*dbformat.Header, error) {
-			return dbformat.ApplyRestDelta(w.light1, w.light2, w.rest1, bytes.NewReader(w.delta), bytes.NewReader(b), sink)
-		})
-	},
+	"delta-light":        decodeDelta("delta-light"),
+	"delta-rest":         decodeDelta("delta-rest"),
+	"delta-light-placed": decodeDelta("delta-light-placed"),
+	"delta-rest-placed":  decodeDelta("delta-rest-placed"),
 }
 
 // A world is what deltas are applied to: the layers that the golden bundles carry.
 type world struct {
-	light1, light2, rest1 *dbformat.MemLayer
-	delta                 []byte // from light1 to light2
+	light1, light2, rest1   *dbformat.MemLayer
+	delta                   []byte // from light1 to light2
+	placedLight, placedRest *dbformat.MemLayer
+}
+
+// deltaKinds are the kinds of vectors that are deltas.
+var deltaKinds = []string{"delta-light", "delta-rest", "delta-light-placed", "delta-rest-placed"}
+
+// apply applies a delta of a kind of vectors to the layers that it is for.
+func (w world) apply(kind string, r io.Reader, sink dbformat.Sink) (*dbformat.Header, error) {
+	switch kind {
+	case "delta-light":
+		return dbformat.ApplyLightDelta(w.light1, r, sink)
+	case "delta-rest":
+		return dbformat.ApplyRestDelta(w.light1, w.light2, w.rest1, bytes.NewReader(w.delta), r, sink)
+	case "delta-light-placed":
+		return dbformat.ApplyLightDelta(w.placedLight, r, sink)
+	}
+	return dbformat.ApplyRestDelta(w.placedLight, w.placedLight, w.placedRest, nil, r, sink)
+}
+
+// decodeDelta is the decoder of a kind of deltas.
+func decodeDelta(kind string) func(testing.TB, []byte) (string, error) {
+	return func(t testing.TB, b []byte) (string, error) {
+		w := goldenWorld(t)
+		return decodeLayer(t, func(sink dbformat.Sink) (*dbformat.Header, error) { return w.apply(kind, bytes.NewReader(b), sink) })
+	}
 }
 
 func goldenWorld(t testing.TB) world {
@@ -65,6 +84,8 @@ func goldenWorld(t testing.TB) world {
 	w := world{delta: fixtures.VectorNamed(t, "delta-light", "release_1_to_2").Data}
 	w.light1 = readBundle(t, fixtures.VectorNamed(t, "bundle-light", "release_1").Data, dbformat.Light)
 	w.rest1 = readBundle(t, fixtures.VectorNamed(t, "bundle-rest", "release_1").Data, dbformat.Rest)
+	w.placedLight = readBundle(t, fixtures.VectorNamed(t, "bundle-light", "placed").Data, dbformat.Light)
+	w.placedRest = readBundle(t, fixtures.VectorNamed(t, "bundle-rest", "placed").Data, dbformat.Rest)
 	var sink dbformat.MemSink
 	h, err := dbformat.ApplyLightDelta(w.light1, bytes.NewReader(w.delta), &sink)
 	if err != nil {
@@ -123,6 +144,12 @@ func checkBlock(t testing.TB, l dbformat.Layer, s *dbformat.SectionHeader, j int
 		return b.Check(s.ID)
 	case s.ID.Split():
 		b, err := dbformat.ParseTailBlock(data, s, j)
+		if err != nil {
+			return err
+		}
+		return b.Check()
+	case s.ID.OfPatterns():
+		b, err := dbformat.ParsePatternBlock(data, s, j)
 		if err != nil {
 			return err
 		}
@@ -212,6 +239,27 @@ func decodeRecord(t testing.TB, b []byte) (string, error) {
 	return "", err
 }
 
+// decodePattern builds the section again from what it reads, its block being the first of two.
+func decodePattern(t testing.TB, b []byte) (string, error) {
+	v, err := dbformat.ParsePatternBlock(b, patternSection, 0)
+	if err == nil {
+		err = v.Check()
+	}
+	if err != nil || v.Rows() == 0 {
+		return "", err
+	}
+	var rows []dbformat.PatternRecord
+	for name, pattern := range v.All() {
+		rows = append(rows, dbformat.PatternRecord{Name: string(name), Pattern: bytes.Clone(pattern)})
+	}
+	c := &dbformat.Content{Patterns: map[dbformat.SectionID][]dbformat.PatternRecord{patterns: rows}}
+	light, _ := build(t, c, dbformat.Params{Cuts: map[dbformat.SectionID]dbformat.CutParams{patterns: {B: 1}}})
+	if got, err := light.Block(0, 0); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("encodes to %x, read from %x", got, b)
+	}
+	return "", nil
+}
+
 // decodeIgnore and decodeSelfTest build the section again from what they read.
 func decodeIgnore(t testing.TB, b []byte) error {
 	names, err := dbformat.IgnoreNames(b)
@@ -264,14 +312,14 @@ func TestVectors(t *testing.T) {
 func TestGoodFilesWithAnyByteChanged(t *testing.T) {
 	w := goldenWorld(t)
 	cells := 0
-	for kind, decode := range map[string]func(b io.Reader) (*dbformat.Header, error){
+	files := map[string]func(b io.Reader) (*dbformat.Header, error){
 		"bundle-light": func(b io.Reader) (*dbformat.Header, error) { return dbformat.ReadBundle(b, dbformat.Light, nowhere{}) },
 		"bundle-rest":  func(b io.Reader) (*dbformat.Header, error) { return dbformat.ReadBundle(b, dbformat.Rest, nowhere{}) },
-		"delta-light":  func(b io.Reader) (*dbformat.Header, error) { return dbformat.ApplyLightDelta(w.light1, b, nowhere{}) },
-		"delta-rest": func(b io.Reader) (*dbformat.Header, error) {
-			return dbformat.ApplyRestDelta(w.light1, w.light2, w.rest1, bytes.NewReader(w.delta), b, nowhere{})
-		},
-	} {
+	}
+	for _, kind := range deltaKinds {
+		files[kind] = func(b io.Reader) (*dbformat.Header, error) { return w.apply(kind, b, nowhere{}) }
+	}
+	for kind, decode := range files {
 		for _, v := range fixtures.Vectors(t, kind) {
 			if v.Expect != "ok" {
 				continue

@@ -1,0 +1,112 @@
+package archive
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+)
+
+// tarBlock is what everything in a tar file is a multiple of.
+const tarBlock = 512
+
+func (v *visit) tar() {
+	for at := int64(0); at >= 0 && !v.done; {
+		at = v.tarFrom(at)
+	}
+}
+
+// tarFrom visits members from a header on. Behind one that is broken it gives the position to go on at, else -1.
+func (v *visit) tarFrom(begin int64) int64 {
+	src := v.in.from(begin)
+	at := func() int64 {
+		n, _ := src.Seek(0, io.SeekCurrent) // cannot fail
+		return begin + n
+	}
+	r := tar.NewReader(src)
+	for {
+		h, err := contained(r.Next)
+		switch {
+		case v.b.stop != nil:
+			v.fail(v.b.check())
+			return -1
+		case err == io.EOF:
+			return -1
+		case errors.Is(err, tar.ErrInsecurePath) && h != nil: // by a setting of the process: a path is nothing but a name here
+		case err != nil:
+			end := at()
+			if !v.damage(end, err.Error()) {
+				return -1
+			}
+			if v.zeros(end - 2*tarBlock) {
+				end -= tarBlock // what a lone block of zeros stands before
+			}
+			return v.nextHeader(max(end, begin+tarBlock))
+		}
+		name := cleanName([]byte(h.Name))
+		if err := v.b.entry(name); err != nil {
+			v.fail(err)
+			return -1
+		}
+		switch h.Typeflag {
+		case tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+			continue
+		case tar.TypeDir:
+			if h.Size == 0 {
+				continue
+			}
+		}
+		m := &Member{Name: name, Size: h.Size}
+		m.start = func() (io.Reader, error) { return r, nil }
+		if !v.member(m) {
+			return -1
+		}
+	}
+}
+
+// zeros tells whether there is a block of zeros at a position.
+func (v *visit) zeros(at int64) bool {
+	var b [tarBlock]byte
+	n, _ := v.in.ReadAt(b[:], at)
+	return n == tarBlock && b == [tarBlock]byte{}
+}
+
+// nextHeader looks for a block that could be a header, from a position on; -1 when there is none.
+func (v *visit) nextHeader(from int64) int64 {
+	from = (from + tarBlock - 1) / tarBlock * tarBlock
+	r, done := v.b.u.decoder.buffered(v.in.from(min(from, v.in.size)))
+	defer done()
+	var block [tarBlock]byte
+	for at := from; ; at += tarBlock {
+		if _, err := io.ReadFull(r, block[:]); err != nil {
+			switch {
+			case v.in.err != nil:
+				v.fail(v.in.err)
+			case v.b.stop != nil:
+				v.fail(v.b.check())
+			}
+			return -1
+		}
+		if isHeader(&block) {
+			return at
+		}
+	}
+}
+
+// isHeader tells whether a block has the checksum of a header: the sum of its bytes, those of the checksum itself taken for spaces.
+func isHeader(b *[tarBlock]byte) bool {
+	const begin, end = 148, 156
+	want, err := strconv.ParseInt(string(bytes.Trim(b[begin:end], " \x00")), 8, 64)
+	if err != nil {
+		return false
+	}
+	unsigned, signed := int64((end-begin)*' '), int64((end-begin)*' ')
+	for i, c := range b {
+		if i < begin || i >= end {
+			unsigned += int64(c)
+			signed += int64(int8(c))
+		}
+	}
+	return want == unsigned || want == signed
+}

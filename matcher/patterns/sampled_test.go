@@ -1,0 +1,6 @@
+//go:build !check
+
+package patterns
+
+// rounds is how many sets are made up; the build tag check makes more.
+const rounds = 150
