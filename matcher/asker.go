@@ -20,11 +20,12 @@ type asker struct {
 	ended  chan callEnds // from the calls, never full
 	queue  []*task       // not yet asked about, oldest first
 	calls  int           // that have not returned
-	silent int           // of them, those that did not answer in time
+	silent int           // of them, those that gave up and did not end
 }
 
-// A callEnds is one of the two ends of a call: its tasks have their results, and the cloud's function has returned. Mostly they come together.
-type callEnds struct{ gaveUp, returned bool }
+// A callEnds is one of the two ends of a call: it gave up and its cloud is silent, and the cloud's function has returned. Mostly only the second
+// comes.
+type callEnds struct{ silent, returned bool }
 
 func newAsker(c Cloud) *asker {
 	// A scan has no more tasks at the same time: those of the window, the one that the walk made and the one that is waited for.
@@ -118,17 +119,31 @@ func (a *asker) call(ctx context.Context, batch []*task, limit time.Duration) {
 		t.settled(answers[:n])
 		answers = answers[n:]
 	}
-	if c.gaveUp {
-		a.ended <- callEnds{gaveUp: true}
+	silent := c.gaveUp && !within(grace, c.returned)
+	if silent {
+		a.ended <- callEnds{silent: true}
 	}
 	<-c.returned
-	a.ended <- callEnds{gaveUp: c.gaveUp, returned: true}
+	a.ended <- callEnds{silent: silent, returned: true}
+}
+
+// within tells whether the channel is closed in that time. A call that gave up mostly ends right after its context, and only one that does
+// not is silent: which of the two is heard of first must not decide over the next files.
+func within(d time.Duration, closed <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-closed:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 // end takes note of an end of a call.
 func (a *asker) end(e callEnds) {
 	switch {
-	case e.returned && e.gaveUp:
+	case e.returned && e.silent:
 		a.calls, a.silent = a.calls-1, a.silent-1
 	case e.returned:
 		a.calls--

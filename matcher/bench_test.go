@@ -52,7 +52,7 @@ func name(c *dbformat.Content, more string) string {
 // BenchmarkOpen: with the index stored as an update leaves it, and without one that can be stored.
 func BenchmarkOpen(b *testing.B) {
 	perCount(b, func(b *testing.B, d *device, c *dbformat.Content) {
-		if err := PrepareIndex(d.Store, d.current.Light.Digest); err != nil {
+		if err := prepareIndex(d, d.current.Generation); err != nil {
 			b.Fatal(err)
 		}
 		for index, from := range map[string]generations{"stored": d, "built": without{d}} {

@@ -48,7 +48,7 @@ const (
 	maxHits = 256
 	// patienceForCloud is how long after it was found a suspicion waits to be settled.
 	patienceForCloud = 30 * time.Second
-	// grace is how long the end of a scan waits for a call whose context has ended.
+	// grace is how long a call whose context has ended may take to return: the end of a scan waits for it so long, and then it is silent.
 	grace = time.Second
 )
 
@@ -65,8 +65,8 @@ type suspicion struct {
 // asked about.
 func (l *look) suspect(o *object, t *tally, path string) *suspicion {
 	s := &suspicion{tally: *t, ignore: l.e.ignore}
-	for a := dbformat.SHA256; a > t.allowed(); a-- {
-		if t.found[a].verdict != Suspected {
+	for a := dbformat.SHA256; a >= dbformat.MD5; a-- {
+		if t.found[a].verdict != Suspected || t.cancels(a) {
 			continue
 		}
 		h := Hit{Algorithm: a, Size: o.size, PUA: l.pua, Path: path, Release: l.release}
@@ -103,7 +103,7 @@ func (s *suspicion) settle(r *Result, answers []Settled) {
 	f := s.tally.decide()
 	r.Verdict, r.Name, r.Signature = f.verdict, f.name, ""
 	if f.verdict.Finding() {
-		r.Signature = f.section.String()
+		r.Signature = signatureOf(f.section)
 	}
 	switch f.verdict {
 	case Malicious:
@@ -128,12 +128,7 @@ func (s *suspicion) now(ctx context.Context, c Cloud, r *Result) {
 	}
 	call := ask(ctx, c, patienceForCloud, s)
 	s.settle(r, call.answers)
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
-	select {
-	case <-call.returned:
-	case <-timer.C:
-	}
+	within(grace, call.returned)
 }
 
 // An asked is a call of a cloud as far as it came.

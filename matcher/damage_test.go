@@ -20,11 +20,11 @@ func TestIndexIsStoredUsedAndTheSame(t *testing.T) {
 	d := newDevice(t)
 	light, rest := release(t, "one")
 	g := d.install(t, 1, light, rest)
-	if err := PrepareIndex(d.Store, g.Light.Digest); err != nil {
+	if err := prepareIndex(d, g); err != nil {
 		t.Fatal(err)
 	}
 	names := d.indexes(t)
-	if len(names) != 1 || !strings.Contains(names[0], g.Light.Digest.String()) {
+	if len(names) != 2 || !strings.Contains(names[0], "cl64-1-"+g.Light.Digest.String()+".idx") || !strings.Contains(names[1], generationKey(&g)+".idx") {
 		t.Fatalf("index files %q", names)
 	}
 	f, err := d.OpenIndex(indexKey(g.Light.Digest))

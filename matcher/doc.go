@@ -15,7 +15,10 @@
 //
 // # From an object to a verdict
 //
-//	file ─ 256 KiB at a time ─ hashes that the generation has records of, SHA-256 where there are overrides
+//	file ─ kind and layout by its first bytes, then 256 KiB at a time
+//	                             │
+//	         hashes that the generation has records of, SHA-256 where there are overrides; body patterns; then hashes of
+//	         the sections of a PE file whose size is listed
 //	                             │
 //	         an administrator's override: allowed or malicious, and nothing else is asked
 //	                             │
@@ -31,10 +34,11 @@
 //	                             │
 //	         suspected, and a cloud is there: it settles each prefix that was hit, then the same rules once more
 //
-// An allow record of SHA-256 cancels every detection; one of SHA-1 those by SHA-1 and MD5; one of
-// MD5 those by MD5. Records of MD5 and SHA-1 allow only objects of the size that they name. If
+// An allow record of SHA-256 cancels every detection; one of SHA-1 all but those by SHA-256; one of
+// MD5 all but those by SHA-256 and SHA-1. What knows an object by something in it, a body pattern or the hash of a section, is
+// the weakest evidence: any allow record of the file cancels it, as clamscan has it. Records of MD5 and SHA-1 allow only objects of the size that they name. If
 // something stronger remains it is reported, else the object is allowed, whether or not anything was detected. Of several
-// detections the exact one wins, then the one by the strongest algorithm, then the first name in
+// detections the exact one wins, then SHA-256, SHA-1, MD5, patterns and sections (one kind), then the first name in
 // byte order.
 //
 // A cloud is asked only where light alone leaves a suspicion: one hit for each algorithm whose detections no allow record cancels, and none
@@ -43,17 +47,31 @@
 // then where an exact one of light has decided. What is not settled, because the cloud cannot tell, fails or has not answered after 30 seconds,
 // stays suspected; [Result].Why says why.
 //
+// # Patterns and sections
+//
+// Body patterns and logical signatures (package patterns) and hashes of sections of PE files stand whole in light or in rest, and match what they
+// match in a variant that has them. They are about the bytes of the file as it is: nothing is unpacked, and HTML, mail and text are not normalised, so that a
+// pattern for targets 3, 4 and 7 finds what it says only where the file itself has it. Kind and layout are those of package filetype, which follows ClamAV: a file of
+// less than six bytes has no kind, and no pattern is looked for. Sections are hashed as clamscan 1.4 does it, of PE32+ files as well, other than its
+// documentation has it: of the rounded range that [filetype.Layout.Hashed] gives, with the size of that range.
+//
+// A file is read once, and its kind is told by its first bytes. Sections whose size is listed are read again, and so is a file of which one pass leaves a signature
+// open. Both have limits ([Options].MaxSteps; twice the file's size and 64 MiB of sections): what goes beyond is given up, and the result says so
+// with [ErrLimit], beside what was found. Such an object is never called clean, and neither is one on which the matching itself failed.
+//
 // # URLs
 //
 // A look-up of a URL ([Engine.LookupURL]) asks the section of URLs alone, by the hashes of the expressions that package urlhash makes of it, and no file is ever
 // asked about there. The way from tag line to rest block is the same. There are neither allow records nor sizes; the first expression that is listed decides,
 // the most specific one first. With light alone a prefix makes the URL suspected, and package ksn/reputation can settle it.
 //
-// # The index
+// # The indexes
 //
-// The index is derived from a light layer and holds nothing that is not in it. It can be lost, made anew by anyone, and is made the
-// same by everyone. It is stored in pieces, each with a checksum that package store checks
+// There are two, the index of a light layer and that of a generation. Both are derived and hold nothing that is not in the layers. They can be lost, made anew by
+// anyone, and are made the same by everyone. They are stored in pieces, each with a checksum that package store checks
 // when a process first reads it. All integers are little-endian.
+//
+// # The index of a light layer
 //
 // Piece 0, the header:
 //
@@ -79,4 +97,27 @@
 // neighbours. Its tag is 1 + ⌊t × 65534 / 65536⌋ of the last 16 bits t of the p. In a line with more
 // than 30 rows the last tag is 65535: rows from first+29 on have none and are searched for in the
 // layer.
+//
+// # The index of a generation
+//
+// It has the sizes of what is listed by hash, so that files and sections are only hashed by algorithms that may know them, and the set of all body patterns. A generation
+// without patterns, in which every algorithm has prefixes alone, has none; so have light layers mostly. All of it is checked when it is opened.
+//
+// Piece 0, the header, which is compared as above:
+//
+//	offset  size  field     meaning
+//	     0     8  magic     "AVDBsize"
+//	     8     4  version   1
+//	    12     4  patterns  of both layers, potentially unwanted applications among them
+//	    16    32  light     digest of the layer
+//	    48    32  rest      digest of the layer, zeros without one
+//	    80     4  sections  how many follow
+//
+// Each section of an algorithm whose sections about files all have sizes (whole ones, and split ones with rest), in the order of ids of each algorithm, then each section about
+// sections of PE files, those of light first: id (2), layer (1), 0 (1), number of its rows (4).
+//
+// Piece 1: for each of these sections how many different sizes it has, times 2, plus 1 if it has rows for any size (4 bytes); then for each its sizes, ascending (4 bytes
+// each); then the number of sections (4).
+//
+// Piece 2, only where there are patterns: the set that package patterns compiles of the patterns of light, then of rest, in the order of sections and rows.
 package matcher

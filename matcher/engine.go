@@ -3,11 +3,11 @@ package matcher
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/matcher/patterns"
 	"example.org/avdb/store"
 )
 
@@ -22,6 +22,10 @@ type Options struct {
 	// MaxSize is the size in bytes above which a file is not read but reported with
 	// Result.Skipped; 0 means that there is no limit.
 	MaxSize int64
+	// MaxSteps bounds the work of matching body patterns against one object, in steps of 10 to 100 ns (see package patterns): what takes
+	// more is given up, and the error of its result matches [ErrLimit]. 0 stands for 2^30, a minute of a processor more or less, which no object that is not
+	// made for it comes near. Who has less time gives a context that ends: that is noticed within milliseconds.
+	MaxSteps uint64
 	// Cloud settles what the light layer alone only suspects; nil for none. It is asked by ScanFile and ScanReader
 	// of an engine or a matcher, at once and for this object alone, and by Scan where ScanOptions names no other. Look-ups by
 	// hash never ask it.
@@ -42,7 +46,9 @@ type Engine struct {
 	o        Options
 	by       [dbformat.SHA256 + 1][]*section // of files, by algorithm, in the order of ids
 	urls     *section                        // of URLs, nil without any
-	sections []*section                      // all of them, in the order of ids
+	sections []*section                      // all of them that have lines, in the order of ids
+	parts    []*section                      // of sections of PE files, of both layers
+	bodies   *bodies                         // body patterns of both layers, nil without any
 	index    *index
 	ignore   ignoreSet
 	full     bool // both layers are there
@@ -71,8 +77,8 @@ func (s ignoreSet) has(name string) bool {
 }
 
 // OpenGeneration makes an engine of the layers of one generation; rest is nil for the light
-// variant. The index is built in memory, which reads all of light once: 3.2 bytes of memory for
-// each record. The layers must stay open, and belong to the caller. Errors match
+// variant. The index is built in memory, which reads all of light once, and the body patterns of rest: 3.2 bytes of memory for
+// each record of a hash, and some hundred for a pattern. The layers must stay open, and belong to the caller. Errors match
 // [dbformat.ErrCorrupt] (layers that do not fit together or are malformed),
 // [dbformat.ErrVersion] (a section that this engine cannot match), or are those of the readers.
 func OpenGeneration(light, rest dbformat.LayerReader, o Options) (e *Engine, err error) {
@@ -86,10 +92,26 @@ func OpenGeneration(light, rest dbformat.LayerReader, o Options) (e *Engine, err
 		return nil, err
 	}
 	e.index = newIndex(lines, cutPieces(all))
+	if e.bodies != nil {
+		set, err := e.bodies.compile(nil)
+		if err != nil {
+			return nil, err
+		}
+		if err := e.bodies.open(set); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range e.parts {
+		l, err := s.sizesOf()
+		if err != nil {
+			return nil, err
+		}
+		s.listed.Store(l)
+	}
 	return e, nil
 }
 
-// newEngine makes an engine that still lacks its index, and says how many lines that has.
+// newEngine makes an engine that still lacks its index and the set of its body patterns, and says how many lines the index has.
 func newEngine(light, rest dbformat.LayerReader, o Options) (*Engine, uint32, error) {
 	e := &Engine{o: o, full: rest != nil}
 	h := light.Header()
@@ -101,9 +123,13 @@ func newEngine(light, rest dbformat.LayerReader, o Options) (*Engine, uint32, er
 			return nil, 0, err
 		}
 	}
+	if err := e.placed(light, rest); err != nil {
+		return nil, 0, err
+	}
 	for i := range h.Sections {
 		id := h.Sections[i].ID
 		switch {
+		case id.Placed() && id.Valid():
 		case id.Valid() && id.Rows():
 			s, err := newSection(light, i)
 			if err != nil {
@@ -131,10 +157,39 @@ func newEngine(light, rest dbformat.LayerReader, o Options) (*Engine, uint32, er
 			}
 		case id == dbformat.ClassSelfTest.Section(0):
 		default:
-			return nil, 0, fmt.Errorf("section %s cannot be matched by this engine, install a newer one: %w", id, dbformat.ErrVersion)
+			return nil, 0, versionError(id)
 		}
 	}
 	return e, layout(e.sections), nil
+}
+
+// placed takes the sections whose rows stand whole in either layer.
+func (e *Engine) placed(layers ...dbformat.LayerReader) (err error) {
+	for _, l := range layers {
+		if l == nil {
+			continue
+		}
+		for i := range l.Header().Sections {
+			if !l.Header().Sections[i].ID.OfPESections() {
+				continue
+			}
+			s, err := newSection(l, i)
+			if err != nil {
+				return err
+			}
+			e.parts = append(e.parts, s)
+			e.records += s.rows
+		}
+	}
+	if e.bodies, err = listBodies(layers...); e.bodies != nil {
+		e.records += uint64(e.bodies.len())
+	}
+	return err
+}
+
+// versionError is that of a section which only a later engine can match.
+func versionError(id dbformat.SectionID) error {
+	return fmt.Errorf("section %s cannot be matched by this engine, install a newer one: %w", id, dbformat.ErrVersion)
 }
 
 func (e *Engine) readIgnore(light dbformat.LayerReader, at int) error {
@@ -190,15 +245,17 @@ func (e *Engine) lookup(a dbformat.Algorithm, sum []byte, size int64, r *Result)
 	return r.Err
 }
 
-// algorithms are those that have records to compare files with.
-func (e *Engine) algorithms(pua bool) algSet {
-	var set algSet
+// algorithms are those that have records to compare files of the given size with; it may be anySize. Here mapped bytes of the index are touched.
+func (e *Engine) algorithms(pua bool, size int64, t *tally) (set algSet) {
+	defer guardTally(debug.SetPanicOnFault(true), t)
 	if e.o.Overrides != nil {
 		set = set.with(dbformat.SHA256)
 	}
-	for _, s := range e.sections {
-		if (pua || !s.id.PUA()) && !s.id.OfURLs() {
-			set = set.with(s.id.Algorithm())
+	for a, sections := range e.by {
+		for _, s := range sections {
+			if (pua || !s.id.PUA()) && !set.has(dbformat.Algorithm(a)) && s.lists(size) {
+				set = set.with(dbformat.Algorithm(a))
+			}
 		}
 	}
 	return set
@@ -228,13 +285,13 @@ func (e *Engine) match(o *object, pua bool, t *tally) {
 	}
 }
 
-// verdict is match, decided: all of r but its path and SHA-256.
+// verdict is match, decided: all of r but its path and SHA-256, of an object of which only hashes are known.
 func (e *Engine) verdict(o *object, pua bool, r *Result) {
 	var t tally
 	e.judge(o, pua, &t, r)
 }
 
-// judge is verdict that leaves in t what the sections said.
+// judge is verdict that leaves in t what the sections said, and goes by what t has of the object's content.
 func (e *Engine) judge(o *object, pua bool, t *tally, r *Result) {
 	r.Verdict, r.Source, r.Size = Clean, SourceLocal, o.size
 	if e.o.Overrides != nil && e.overridden(o, r) {
@@ -247,7 +304,7 @@ func (e *Engine) judge(o *object, pua bool, t *tally, r *Result) {
 	f := t.decide()
 	r.Verdict, r.Name = f.verdict, f.name
 	if f.verdict.Finding() {
-		r.Signature = f.section.String()
+		r.Signature = signatureOf(f.section)
 	}
 	if t.err != nil {
 		err := t.err
@@ -301,12 +358,12 @@ func guardError(was bool, err *error) {
 	}
 }
 
-// fault makes an error of a panic of the Go runtime: a page of a mapped file that is not there
+// fault makes an error of a panic of the Go runtime, or of a prefilter: a page of a mapped file that is not there
 // any more, or damage that got past every check. A database must not be able to end the program
 // that it protects. Any other panic is passed on.
 func fault(p any) error {
-	err, ok := p.(runtime.Error)
-	if !ok {
+	err := patterns.Damage(p)
+	if err == nil {
 		panic(p)
 	}
 	return &store.Error{

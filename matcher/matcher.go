@@ -50,7 +50,8 @@ type Matcher struct {
 	o        Options
 	recheck  time.Duration
 	start    time.Time
-	checked  atomic.Int64 // when CURRENT was last looked at, in nanoseconds since start
+	due      atomic.Bool // it is time to look at CURRENT
+	timer    *time.Timer // sets due; it runs from one look on, and not while nobody asks anything of the matcher
 	now      atomic.Pointer[opened]
 	problem  atomic.Pointer[error]
 	scanners scanners
@@ -78,6 +79,8 @@ func open(from generations, o Options, recheck time.Duration) (*Matcher, error) 
 		return nil, err
 	}
 	m.now.Store(g)
+	m.due.Store(recheck <= 0)
+	m.timer = time.AfterFunc(recheck, func() { m.due.Store(true) })
 	return m, nil
 }
 
@@ -98,15 +101,26 @@ func (m *Matcher) openCurrent(c store.Current, careful bool) (*opened, error) {
 	}
 }
 
-// follow looks at CURRENT when it is time to. It is cheap when it is not, and of many calls
-// at the same time one looks.
+// follow looks at CURRENT when it is time to. When it is not it reads one flag and no clock: one would cost as much as a good part of a look-up.
 func (m *Matcher) follow() {
-	now := time.Since(m.start)
-	last := m.checked.Load()
-	if now-time.Duration(last) < m.recheck || !m.checked.CompareAndSwap(last, int64(now)) {
-		return
+	if m.due.Load() {
+		m.look()
 	}
-	done := m.check(now, false)
+}
+
+// look looks at CURRENT: of many calls at the same time, one, and with a recheck of no time each.
+func (m *Matcher) look() {
+	if m.recheck > 0 {
+		if !m.due.CompareAndSwap(true, false) {
+			return
+		}
+		m.mu.Lock()
+		if !m.closed {
+			m.timer.Reset(m.recheck)
+		}
+		m.mu.Unlock()
+	}
+	done := m.check(time.Since(m.start), false)
 	if done == nil {
 		return
 	}
@@ -234,6 +248,7 @@ func (m *Matcher) Generation() store.Generation {
 func (m *Matcher) Close() error {
 	m.mu.Lock()
 	m.closed = true
+	m.timer.Stop()
 	opening := m.opening
 	g := m.now.Swap(nil)
 	m.mu.Unlock()
@@ -277,8 +292,7 @@ func (m *Matcher) ScanFile(ctx context.Context, path string) Result {
 	return r
 }
 
-// ScanReader reads r to its end and matches what it held. SHA-256 is always computed, for
-// what was read cannot be read again. The generation is that of the beginning. Options.Cloud is asked at once.
+// ScanReader reads r to its end and matches what it held, as [Engine.ScanReader] does. The generation is that of the beginning.
 func (m *Matcher) ScanReader(ctx context.Context, r io.Reader) Result {
 	got, open := m.reader(ctx, r)
 	open.now(ctx, m.o.Cloud, &got)
@@ -293,6 +307,23 @@ func (m *Matcher) reader(ctx context.Context, r io.Reader) (Result, *suspicion) 
 	}
 	defer g.release()
 	return g.engine.reader(ctx, r, g.version())
+}
+
+// ScanBytes is [Engine.ScanBytes] over the generation in use.
+func (m *Matcher) ScanBytes(ctx context.Context, b []byte) Result {
+	got, open := m.bytes(ctx, b)
+	open.now(ctx, m.o.Cloud, &got)
+	return got
+}
+
+func (m *Matcher) bytes(ctx context.Context, b []byte) (Result, *suspicion) {
+	m.follow()
+	g := m.hold()
+	if g == nil {
+		return failed("", ErrClosed), nil
+	}
+	defer g.release()
+	return g.engine.bytes(ctx, b, g.version())
 }
 
 // Scan looks at every file in or under roots: files and folders by their paths, from a slice by

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.org/avdb/dbformat"
@@ -228,13 +229,60 @@ func TestMatcherLooksNowAndThen(t *testing.T) {
 	if nameOf(t, m, "one") != "Test.one" {
 		t.Fatal("CURRENT was read before its time")
 	}
-	m.checked.Store(int64(-2 * time.Hour))
+	m.due.Store(true)
 	for end := time.Now().Add(20 * time.Second); nameOf(t, m, "two") == ""; {
 		if time.Now().After(end) {
 			t.Fatal("CURRENT was not read when it was time")
 		}
-		m.checked.Store(int64(-2 * time.Hour))
+		m.due.Store(true)
 	}
+}
+
+// counting counts how often CURRENT is read.
+type counting struct {
+	*device
+	looks atomic.Int64
+}
+
+func (c *counting) Current() (store.Current, error) {
+	c.looks.Add(1)
+	return c.device.Current()
+}
+
+// A matcher in use reads CURRENT about ten times a second, one that nobody asks anything does not, and nothing of it is left after Close.
+func TestMatcherLooksWhileItIsInUse(t *testing.T) {
+	d := newDevice(t)
+	light, rest := release(t, "one")
+	d.install(t, 1, light, rest)
+	synctest.Test(t, func(t *testing.T) {
+		c := &counting{device: d}
+		m := openMatcher(t, c, Options{}, recheckDefault)
+		c.looks.Store(0)
+		for range 1000 {
+			time.Sleep(time.Millisecond)
+			nameOf(t, m, "one")
+		}
+		if n := c.looks.Load(); n < 9 || n > 10 {
+			t.Errorf("CURRENT was read %d times in a second, want about 10", n)
+		}
+		time.Sleep(time.Hour)
+		before := c.looks.Load()
+		time.Sleep(time.Hour)
+		if m.timer.Stop() || c.looks.Load() != before {
+			t.Errorf("nothing was asked in an hour: a timer was left, or CURRENT was read %d times", c.looks.Load()-before)
+		}
+		for range 3 {
+			nameOf(t, m, "one")
+		}
+		if n := c.looks.Load() - before; n != 1 {
+			t.Errorf("after an idle hour CURRENT was read %d times by three look-ups, want once", n)
+		}
+		m.Close()
+		m.due.Store(true)
+		if _, err := m.Lookup(dbformat.SHA256, make([]byte, 32), 1); !errors.Is(err, ErrClosed) || m.timer.Stop() {
+			t.Errorf("a timer is left after Close, or %v", err)
+		}
+	})
 }
 
 // While a generation takes its time to open, look-ups go on with the old one.

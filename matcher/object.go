@@ -1,6 +1,7 @@
 package matcher
 
 import (
+	"bytes"
 	"context"
 	"crypto/md5"
 	"crypto/sha1"
@@ -55,9 +56,16 @@ const bufferSize = 256 << 10
 // A hasher turns content into objects. It is reused from file to file and belongs to one
 // goroutine at a time.
 type hasher struct {
-	buf  []byte
-	by   [dbformat.SHA256 + 1]hash.Hash
-	sums [dbformat.SHA256 + 1][32]byte
+	buf   []byte
+	by    [dbformat.SHA256 + 1]hash.Hash
+	sums  [dbformat.SHA256 + 1][32]byte // of the object
+	part  [dbformat.SHA256 + 1][32]byte // of a section of it
+	spool spool
+
+	// Of the object that is looked at.
+	content content
+	again   stoppable
+	bytes   bytes.Reader
 }
 
 func newHasher() *hasher {
@@ -89,11 +97,11 @@ func (h *hasher) write(algs algSet, b []byte) {
 	}
 }
 
-// finish adds the sums to o, as long as h is not started for the next one.
-func (h *hasher) finish(algs algSet, o *object) {
+// finish writes the sums to room, which o refers to from then on.
+func (h *hasher) finish(algs algSet, room *[dbformat.SHA256 + 1][32]byte, o *object) {
 	for a := dbformat.MD5; a <= dbformat.SHA256; a++ {
 		if algs.has(a) {
-			o.sums[a] = h.by[a].Sum(h.sums[a][:0])
+			o.sums[a] = h.by[a].Sum(room[a][:0])
 			o.have = o.have.with(a)
 		}
 	}
@@ -113,7 +121,7 @@ func (h *hasher) reader(ctx context.Context, r io.Reader, algs algSet, max int64
 		}
 		h.write(algs, h.buf[:n])
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			h.finish(algs, &o)
+			h.finish(algs, &h.sums, &o)
 			return o, false, nil
 		}
 		if err != nil {
@@ -122,34 +130,34 @@ func (h *hasher) reader(ctx context.Context, r io.Reader, algs algSet, max int64
 	}
 }
 
-// file hashes the size bytes that was says f has, and then looks whether f is still what was
-// says. It reads by position and never maps: a file that shrinks is an
-// error and no fault. A writer that is quicker than the file system's clock goes unnoticed,
-// as it does for every reader.
-func (h *hasher) file(ctx context.Context, f *os.File, was fs.FileInfo, algs algSet, o *object) error {
+// whole hashes a content.
+func (h *hasher) whole(ctx context.Context, c *content, algs algSet, o *object) error {
 	h.start(algs)
-	size := was.Size()
-	for off := int64(0); off < size; {
+	for off := int64(0); off < c.size; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := f.ReadAt(h.buf[:min(int64(len(h.buf)), size-off)], off)
-		h.write(algs, h.buf[:n])
-		off += int64(n)
-		if err == io.EOF && off < size {
-			return fmt.Errorf("%s ended at byte %d of %d: %w", f.Name(), off, size, ErrChanged)
-		}
-		if err != nil && err != io.EOF {
+		b, err := c.block(h.buf, off)
+		if err != nil {
 			return err
 		}
+		h.write(algs, b)
+		off += int64(len(b))
 	}
-	h.finish(algs, o)
-	o.size = size
+	h.finish(algs, &h.sums, o)
+	o.size = c.size
+	return nil
+}
+
+// unchanged looks whether f is still what was says, once it has been read by position: it is never mapped, so that a file that shrinks is an
+// error and no fault. A writer that is quicker than the file system's clock goes unnoticed,
+// as it does for every reader.
+func unchanged(f *os.File, was fs.FileInfo) error {
 	is, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	if is.Size() != size || !is.ModTime().Equal(was.ModTime()) {
+	if is.Size() != was.Size() || !is.ModTime().Equal(was.ModTime()) {
 		return fmt.Errorf("%s: %w, scan it again when nothing writes to it", f.Name(), ErrChanged)
 	}
 	return nil

@@ -19,6 +19,7 @@ type opened struct {
 	light  *store.LayerFile
 	rest   *store.LayerFile // nil for the light variant
 	index  *store.IndexFile // nil when it is in memory
+	gen    *store.IndexFile // the index of the generation; nil when there is none, or when it is in memory
 	holds  atomic.Int64
 }
 
@@ -43,8 +44,10 @@ func (g *opened) release() {
 	if g.holds.Add(-1) != 0 {
 		return
 	}
-	if g.index != nil {
-		g.index.Release()
+	for _, f := range []*store.IndexFile{g.index, g.gen} {
+		if f != nil {
+			f.Release()
+		}
 	}
 	if g.rest != nil {
 		g.rest.Release()
@@ -81,7 +84,7 @@ func openFiles(from layerSource, info store.Generation, o Options, careful bool)
 	return g, nil
 }
 
-// attach makes the engine and finds or builds its index.
+// attach makes the engine and finds or builds its indexes.
 func (g *opened) attach(from layerSource, rest dbformat.LayerReader, o Options, careful bool) (err error) {
 	defer guardError(debug.SetPanicOnFault(true), &err)
 	e, lines, err := newEngine(g.light, rest, o)
@@ -107,6 +110,33 @@ func (g *opened) attach(from layerSource, rest dbformat.LayerReader, o Options, 
 		}
 	}
 	g.engine = e
+	return g.attachGeneration(from)
+}
+
+// attachGeneration does the same for the index of the generation: without one the set of patterns is in memory, and files are hashed by every algorithm.
+func (g *opened) attachGeneration(from layerSource) (err error) {
+	e := g.engine
+	x, ok := e.generationIndex(g.info.Load())
+	if !ok {
+		return nil
+	}
+	if g.gen, err = e.use(from, &x); err == nil {
+		return nil
+	}
+	var set []byte
+	if e.bodies != nil {
+		if set, err = e.bodies.compile(nil); err != nil {
+			return err
+		}
+	}
+	if from.PutIndex(x.key, x.pieces(set)) == nil {
+		if g.gen, err = e.use(from, &x); err == nil {
+			return nil
+		}
+	}
+	if set != nil {
+		return e.bodies.open(set)
+	}
 	return nil
 }
 
@@ -127,31 +157,68 @@ func openIndex(from layerSource, key string, header []byte, lines uint32) (*inde
 	return x, f
 }
 
-// PrepareIndex makes sure that the index of a light layer is in the store and whole, and builds it anew if
-// not, so that the first [Open] after an update need not. The layer must be there; it need not be current yet.
-// Any error means no more than that: matchers then build the index in memory.
-func PrepareIndex(s *store.Store, light dbformat.Digest) error { return prepareIndex(s, light) }
+// PrepareIndex makes sure that the indexes of a generation are in the store and whole, and builds them anew if
+// not, so that the first [Open] after an update need not. The layers must be there; the generation need not be current yet. If another one is, what
+// its index says of patterns that are in both is used again.
+// Any error means no more than that: matchers then build the indexes in memory.
+func PrepareIndex(s *store.Store, g store.Generation) error { return prepareIndex(s, g) }
 
-func prepareIndex(from layerSource, light dbformat.Digest) (err error) {
+func prepareIndex(from generations, info store.Generation) (err error) {
 	defer guardError(debug.SetPanicOnFault(true), &err)
-	f, err := from.OpenLayer(light, dbformat.Light)
+	light, err := from.OpenLayer(info.Light.Digest, dbformat.Light)
 	if err != nil {
 		return err
 	}
-	defer f.Release()
-	e, lines, err := newEngine(f, nil, Options{})
+	defer light.Release()
+	var rest dbformat.LayerReader
+	if info.Rest != nil {
+		f, err := from.OpenLayer(info.Rest.Digest, dbformat.Rest)
+		if err != nil {
+			return err
+		}
+		defer f.Release()
+		rest = f
+	}
+	e, lines, err := newEngine(light, rest, Options{})
 	if err != nil {
 		return err
 	}
-	key, header := indexKey(light), indexHeader(light, e.sections, lines)
+	return errors.Join(prepareLines(from, info.Light.Digest, e.sections, lines), prepareGeneration(from, &info, e))
+}
+
+func prepareLines(from layerSource, light dbformat.Digest, sections []*section, lines uint32) error {
+	key, header := indexKey(light), indexHeader(light, sections, lines)
 	if checkIndex(from, key, header, lines) == nil {
 		return nil
 	}
-	all, err := buildLines(e.sections, lines)
+	all, err := buildLines(sections, lines)
 	if err != nil {
 		return err
 	}
 	return from.PutIndex(key, slices.Values(append([][]byte{header}, cutPieces(all)...)))
+}
+
+func prepareGeneration(from generations, g *store.Generation, e *Engine) error {
+	x, ok := e.generationIndex(g)
+	if !ok {
+		return nil
+	}
+	if f, err := e.use(from, &x); err == nil {
+		f.Release()
+		return nil
+	}
+	var set []byte
+	if e.bodies != nil {
+		previous, f := previousSet(from)
+		if f != nil {
+			defer f.Release()
+		}
+		var err error
+		if set, err = e.bodies.compile(previous); err != nil {
+			return err
+		}
+	}
+	return from.PutIndex(x.key, x.pieces(set))
 }
 
 // checkIndex reads all of a stored index.

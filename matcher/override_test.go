@@ -91,7 +91,7 @@ func TestNoOverridesNoHash(t *testing.T) {
 		algSet(0).with(dbformat.MD5):                       full(t, Options{}, s),
 		algSet(0).with(dbformat.MD5).with(dbformat.SHA256): full(t, Options{Overrides: none}, s),
 	} {
-		if got := e.algorithms(false); got != algs {
+		if got := e.algorithms(false, anySize, &tally{}); got != algs {
 			t.Errorf("algorithms %b, want %b", got, algs)
 		}
 	}

@@ -55,6 +55,7 @@ type look struct {
 	cloud   Cloud      // nil: none
 	release uint64     // of the generation, 0 if unknown
 	open    *suspicion // what is left to the cloud once the result is there, nil for nothing
+	trouble error      // the first thing that could not be matched, though it was read
 }
 
 // ScanFile reads and matches one regular file; a symbolic link is followed. Whatever goes wrong
@@ -66,9 +67,22 @@ func (e *Engine) ScanFile(ctx context.Context, path string) Result {
 }
 
 // ScanReader reads r to its end and matches what it held. SHA-256 is always computed, for
-// what was read cannot be read again. Options.Cloud is asked at once.
+// what was read may not be readable again. Options.Cloud is asked at once.
+//
+// Body patterns and hashes of sections need an object's size before its first byte, and may need to read it twice. If the generation has any, r is read by
+// position where it is an [io.ReaderAt] and an [io.Seeker], from where it stands to its end: a regular file, or bytes in memory. What any other reader holds is kept
+// meanwhile: 4 MiB of it in memory and the rest in a file without a name in [os.TempDir], each byte changed, so that nothing that
+// watches files finds there what the object holds. (On Windows the file has a name as long as it is needed.)
 func (e *Engine) ScanReader(ctx context.Context, r io.Reader) Result {
 	got, open := e.reader(ctx, r, 0)
+	open.now(ctx, e.o.Cloud, &got)
+	return got
+}
+
+// ScanBytes matches b as the content of a file. It keeps nothing of b, and a clean object costs no memory but the text of its SHA-256 where the
+// generation has records of that. Options.Cloud is asked at once.
+func (e *Engine) ScanBytes(ctx context.Context, b []byte) Result {
+	got, open := e.bytes(ctx, b, 0)
 	open.now(ctx, e.o.Cloud, &got)
 	return got
 }
@@ -92,12 +106,24 @@ func (e *Engine) reader(ctx context.Context, r io.Reader, release uint64) (Resul
 	return got, l.open
 }
 
+// bytes does the same for b.
+func (e *Engine) bytes(ctx context.Context, b []byte, release uint64) (Result, *suspicion) {
+	h := e.scanners.get()
+	defer e.scanners.put(h)
+	l := ScanOptions{}.look(e, h)
+	l.release = release
+	got := l.bytes(ctx, b)
+	return got, l.open
+}
+
 // verdict is the engine's, and keeps what a cloud can settle. It is called once r has its path.
-func (l *look) verdict(o *object, r *Result) {
-	var t tally
-	l.e.judge(o, l.pua, &t, r)
+func (l *look) verdict(o *object, t *tally, r *Result) {
+	l.e.judge(o, l.pua, t, r)
+	if l.trouble != nil && r.Source != SourceOverride {
+		r.fail(l.trouble)
+	}
 	if l.cloud != nil && r.Verdict == Suspected && !l.e.full {
-		l.open = l.suspect(o, &t, r.Path)
+		l.open = l.suspect(o, t, r.Path)
 	}
 }
 
@@ -122,23 +148,38 @@ func (l *look) file(ctx context.Context, path string, follow bool) Result {
 			return failed(path, err)
 		}
 	}
-	var o object
-	algs := l.e.algorithms(l.pua)
-	readErr := l.h.file(ctx, f, fi, algs, &o)
-	if readErr != nil && o.have == 0 {
-		r := failed(path, readErr)
-		r.Size = size
+	return l.content(ctx, content{r: f, size: size, name: path}, path, 0, func() error { return unchanged(f, fi) })
+}
+
+// content looks at a content. It computes the hashes that may be listed, and more if the caller wants more. changed tells afterwards why it is not what it
+// was, nil for one that holds still.
+func (l *look) content(ctx context.Context, is content, path string, more algSet, changed func() error) Result {
+	c := &l.h.content // where it costs nothing
+	*c = is
+	defer func() { *c = content{} }()
+	o, t := object{size: anySize}, tally{}
+	err := l.inspect(ctx, c, l.e.algorithms(l.pua, c.size, &t)|more, &o, &t)
+	if err == nil && changed != nil {
+		err = changed()
+	}
+	if err != nil && o.size == anySize {
+		r := failed(path, err)
+		r.Size = c.size
 		return r
 	}
 	// What was read to its end is matched even if the file has changed meanwhile: a hit on
 	// these bytes is no less true.
 	r := Result{Path: path}
-	l.verdict(&o, &r)
-	if readErr != nil {
-		r.fail(readErr)
+	l.verdict(&o, &t, &r)
+	if err != nil {
+		r.fail(err)
 	}
 	if r.Verdict.Finding() && !o.have.has(dbformat.SHA256) {
-		if err := l.h.file(ctx, f, fi, algSet(0).with(dbformat.SHA256), &o); err != nil {
+		err := l.h.whole(ctx, c, algSet(0).with(dbformat.SHA256), &o)
+		if err == nil && changed != nil {
+			err = changed()
+		}
+		if err != nil {
 			o.have = o.have.without(dbformat.SHA256)
 			r.fail(err)
 		}
@@ -147,9 +188,47 @@ func (l *look) file(ctx context.Context, path string, follow bool) Result {
 	return r
 }
 
+// bytes looks at b.
+func (l *look) bytes(ctx context.Context, b []byte) Result {
+	if l.max > 0 && int64(len(b)) > l.max {
+		return skipped("", int64(len(b)), tooLarge(l.max))
+	}
+	l.h.bytes.Reset(b)
+	defer l.h.bytes.Reset(nil)
+	return l.content(ctx, content{r: &l.h.bytes, all: b, size: int64(len(b))}, "", 0, nil)
+}
+
 // reader looks at what r holds.
 func (l *look) reader(ctx context.Context, rd io.Reader) Result {
-	o, more, err := l.h.reader(ctx, rd, l.e.algorithms(l.pua).with(dbformat.SHA256), l.max)
+	if !l.e.inside(l.pua) {
+		return l.stream(ctx, rd)
+	}
+	at, size, ok, err := seekable(rd)
+	if err != nil {
+		return failed("", err)
+	}
+	if !ok {
+		s := &l.h.spool
+		defer s.empty()
+		more, err := s.fill(ctx, rd, l.h.buf, l.max)
+		switch {
+		case err != nil:
+			return failed("", err)
+		case more:
+			return skipped("", anySize, tooLarge(l.max))
+		}
+		at, size = s, s.size
+	}
+	if l.max > 0 && size > l.max {
+		return skipped("", size, tooLarge(l.max))
+	}
+	return l.content(ctx, content{r: at, size: size, name: "the object"}, "", algSet(0).with(dbformat.SHA256), nil)
+}
+
+// stream looks at what r holds as it comes, where only its hashes are needed.
+func (l *look) stream(ctx context.Context, rd io.Reader) Result {
+	var t tally
+	o, more, err := l.h.reader(ctx, rd, l.e.algorithms(l.pua, anySize, &t).with(dbformat.SHA256), l.max)
 	switch {
 	case err != nil:
 		return failed("", err)
@@ -157,7 +236,7 @@ func (l *look) reader(ctx context.Context, rd io.Reader) Result {
 		return skipped("", anySize, tooLarge(l.max))
 	}
 	r := Result{SHA256: o.sha256()}
-	l.verdict(&o, &r)
+	l.verdict(&o, &t, &r)
 	return r
 }
 

@@ -322,11 +322,11 @@ func TestFilesThatChangeWhileRead(t *testing.T) {
 		if err := change(path); err != nil {
 			t.Fatal(err)
 		}
-		var o object
-		err = newHasher().file(t.Context(), f, fi, e.algorithms(false), &o)
+		l := ScanOptions{}.look(e, newHasher())
+		r := l.content(t.Context(), content{r: f, size: fi.Size(), name: path}, path, 0, func() error { return unchanged(f, fi) })
 		f.Close()
-		if !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), path) {
-			t.Errorf("a file that %s: error %v, want ErrChanged with the path", name, err)
+		if r.Verdict != Failed || !errors.Is(r.Err, ErrChanged) || !strings.Contains(r.Error, path) {
+			t.Errorf("a file that %s: %+v, want ErrChanged with the path", name, r)
 		}
 	}
 }

@@ -9,21 +9,22 @@ import (
 	"example.org/avdb/dbformat"
 )
 
-// A section answers for one section of signatures or allow records of a generation. What it
+// A section answers for one section of signatures or allow records of a generation, whichever layer it begins in. What it
 // has parsed of a block it keeps, so that a block is checked once.
 type section struct {
 	id    dbformat.SectionID
 	p     uint8 // bits of the keys of its lines
 	b, k  uint8
-	at    int // its number in the light layer
+	at    int // its number in the layer
 	head  *dbformat.SectionHeader
-	light dbformat.LayerReader
+	light dbformat.LayerReader // the layer; of rows that are placed it may be rest
 	rows  uint64
 	first []uint32 // first row of each light block, ascending
 	lines span     // where its tag lines stand
 
 	prefixes []atomic.Pointer[dbformat.PrefixBlock] // split: by light block
-	records  []atomic.Pointer[dbformat.RecordBlock] // whole and allow: by light block
+	records  []atomic.Pointer[dbformat.RecordBlock] // whole, allow and of PE sections: by block
+	listed   atomic.Pointer[sizeList]               // nil where it is not known
 
 	// Of the rest layer; rest is nil without one.
 	rest     dbformat.LayerReader
@@ -32,7 +33,7 @@ type section struct {
 	tails    []atomic.Pointer[dbformat.TailBlock] // split: by key range
 }
 
-// newSection takes section at of a light layer. Its shape is checked against itself: the row
+// newSection takes section at of a layer. Its shape is checked against itself: the row
 // numbers that lines give lead into blocks by it.
 func newSection(light dbformat.LayerReader, at int) (*section, error) {
 	h := &light.Header().Sections[at]

@@ -1,7 +1,6 @@
 package matcher
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +16,7 @@ var ErrSelfTest = errors.New("self-test failed")
 // A SelfTestError says which vector a generation got wrong. It matches [ErrSelfTest].
 type SelfTestError struct {
 	Vector  int                  // its number among the layer's vectors, -1 if they are missing
-	Section string               // the section that it tests, "" for a benign one
+	Section string               // the section that it tests, "" for a benign file
 	Variant dbformat.Variant     // of the generation
 	Want    dbformat.Expectation // what the vector demands
 	Got     Verdict              // what matching gave
@@ -106,15 +105,24 @@ func (e *Engine) selfTest(light dbformat.LayerReader) error {
 }
 
 // tryVector matches content and keeps the tally, which tells what each section knew.
-func (e *Engine) tryVector(content []byte) (Verdict, *tally, error) {
+func (e *Engine) tryVector(b []byte) (Verdict, *tally, error) {
 	h := e.scanners.get()
 	defer e.scanners.put(h)
-	o, _, err := h.reader(context.Background(), bytes.NewReader(content), e.algorithms(true), 0)
-	if err != nil {
+	h.bytes.Reset(b)
+	defer h.bytes.Reset(nil)
+	var (
+		o object
+		t tally
+	)
+	l := look{e: e, h: h, pua: true}
+	c := &content{r: &h.bytes, all: b, size: int64(len(b))}
+	if err := l.inspect(context.Background(), c, e.algorithms(true, c.size, &t), &o, &t); err != nil {
 		return Failed, nil, err
 	}
-	var t tally
 	e.match(&o, true, &t)
+	if t.err == nil {
+		t.err = l.trouble
+	}
 	return t.decide().verdict, &t, t.err
 }
 

@@ -24,6 +24,7 @@ func goodGeneration() (sections, []dbformat.Vector) {
 		{Section: "pua/sha1", Content: []byte(pua), Light: dbformat.ExpectSuspected, Full: dbformat.ExpectMalicious},
 		{Section: "allow/sha256", Content: []byte(allow), Light: dbformat.ExpectAllowed, Full: dbformat.ExpectAllowed},
 		{Section: "url/sha256", Content: []byte("http://self-test.invalid/page"), Light: dbformat.ExpectSuspected, Full: dbformat.ExpectMalicious},
+		{Section: "url/sha256", Content: []byte("http://benign.invalid/")},
 	}
 }
 
@@ -69,6 +70,10 @@ func TestSelfTestStopsPoison(t *testing.T) {
 			s["url/sha256"] = []dbformat.Record{listedURL("other.invalid/", "")}
 			return v
 		}, SelfTestError{Section: "url/sha256", Want: dbformat.ExpectMalicious, Got: Clean}},
+		"detects a benign URL": {func(s sections, v []dbformat.Vector) []dbformat.Vector {
+			s["url/sha256"] = append(s["url/sha256"], listedURL("benign.invalid/", ""))
+			return v
+		}, SelfTestError{Section: "url/sha256", Want: dbformat.ExpectClean, Got: Malicious}},
 		"knows the URL as a file": {func(s sections, v []dbformat.Vector) []dbformat.Vector {
 			s["hash/sha256"] = append(s["hash/sha256"], s["url/sha256"]...)
 			s["hash/sha256"] = append(s["hash/sha256"], listed(dbformat.SHA256, "http://self-test.invalid/page", false, ""))
@@ -76,7 +81,7 @@ func TestSelfTestStopsPoison(t *testing.T) {
 			return v
 		}, SelfTestError{Section: "url/sha256", Want: dbformat.ExpectMalicious, Got: Clean}},
 		"tests with what is no URL": {func(s sections, v []dbformat.Vector) []dbformat.Vector {
-			v[len(v)-1].Content = []byte("self-test://page")
+			v[len(v)-2].Content = []byte("self-test://page")
 			return v
 		}, SelfTestError{Section: "url/sha256", Want: dbformat.ExpectMalicious, Got: Failed}},
 		"has no vectors": {func(sections, []dbformat.Vector) []dbformat.Vector { return nil },

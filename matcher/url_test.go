@@ -218,7 +218,7 @@ func TestLookupURLOfNothing(t *testing.T) {
 // URLs cost files nothing: they bring no hash function that is not needed otherwise.
 func TestURLsAreNoReasonToHashFiles(t *testing.T) {
 	e := full(t, Options{}, sections{"url/sha256": {listedURL("evil.example/", "")}, "hash/md5": {listed(dbformat.MD5, "bad", true, "")}})
-	if got := e.algorithms(true); got != algSet(0).with(dbformat.MD5) {
+	if got := e.algorithms(true, anySize, &tally{}); got != algSet(0).with(dbformat.MD5) {
 		t.Errorf("algorithms %b, want MD5 alone", got)
 	}
 	if r := e.ScanReader(t.Context(), strings.NewReader("evil.example/")); r.Verdict != Clean { // the very text whose hash is listed

@@ -51,7 +51,7 @@ type Result struct {
 	Path      string  `json:"path"`      // as it was asked for or walked to; "" for a look-up by hash or URL
 	Verdict   Verdict `json:"verdict"`   //
 	Name      string  `json:"name"`      // of the signature or allow record, "" without a finding
-	Signature string  `json:"signature"` // the section that it stands in: "hash/sha256"; after a cloud's answer that of the prefix; "" by override
+	Signature string  `json:"signature"` // the section that it stands in: "hash/sha256", of patterns "pattern" and "patternpua"; after a cloud's answer that of the prefix; "" by override
 	Source    string  `json:"source"`    // who says so: SourceLocal or another
 	SHA256    string  `json:"sha256"`    // lower-case hex, when it was computed; always with a finding; of a URL that of the expression that was found
 	Size      int64   `json:"size"`      // in bytes, -1 when unknown
@@ -92,7 +92,33 @@ type finding struct {
 	name    string
 }
 
-// better is the order among findings of one algorithm: verdict, name, and at the
+// A kind is how strong the evidence of a record is: the algorithm by which it knows whole objects, or kindContent.
+type kind = dbformat.Algorithm
+
+// kindContent is weaker than every algorithm. It is that of records which know an object by something in it: body patterns, and hashes of sections of
+// a PE file, whichever their algorithm is.
+const kindContent kind = 0
+
+// kindOf is the kind of a section's records; ok is false for a section that detects and allows nothing.
+func kindOf(id dbformat.SectionID) (k kind, ok bool) {
+	if id.OfPatterns() || id.OfPESections() {
+		return kindContent, true
+	}
+	return id.Algorithm(), id.Algorithm().Size() != 0
+}
+
+// signatureOf is what Result.Signature calls a section.
+func signatureOf(id dbformat.SectionID) string {
+	switch id.Class() {
+	case dbformat.ClassPattern:
+		return "pattern"
+	case dbformat.ClassPatternPUA:
+		return "patternpua"
+	}
+	return id.String()
+}
+
+// better is the order among findings of one kind: verdict, name, and at the
 // last the section, so that the winner never depends on the order of look-ups.
 func (f finding) better(g finding) bool {
 	if f.verdict != g.verdict {
@@ -105,25 +131,25 @@ func (f finding) better(g finding) bool {
 }
 
 // A tally collects what the sections say of one object and decides at the end. It
-// keeps the best detection of each algorithm apart because an allow record that
+// keeps the best detection of each kind apart because an allow record that
 // is met later can cancel some of them and not others. The zero value is empty.
 type tally struct {
-	found [dbformat.SHA256 + 1]finding // best detection by algorithm, index 0 unused
+	found [dbformat.SHA256 + 1]finding // best detection by kind
 	allow finding                      // the strongest allow record
-	met   uint32                       // sections that had a record for the object, by sectionBit
+	met   uint64                       // sections that had a record for the object, by sectionBit
 	err   error                        // the first section that could not be read
 }
 
 // sectionBit gives each section of format version 1 its own bit.
-func sectionBit(id dbformat.SectionID) uint32 {
-	return 1 << (uint(id.Class()&7)<<2 | uint(id.Algorithm()&3))
+func sectionBit(id dbformat.SectionID) uint64 {
+	return 1 << (uint(id.Class()&15)<<2 | uint(id.Algorithm()&3))
 }
 
-// add takes one finding. A finding without an algorithm cannot be ranked and is a
+// add takes one finding. A finding without a kind cannot be ranked and is a
 // mistake of the caller, so it is not silently dropped but counted as an error.
 func (t *tally) add(f finding) {
-	a := f.section.Algorithm()
-	if a.Size() == 0 {
+	a, ok := kindOf(f.section)
+	if !ok {
 		t.fail(&dbformat.FormatError{What: "section " + f.section.String(), Offset: -1, Reason: "has no algorithm"})
 		return
 	}
@@ -140,8 +166,10 @@ func (t *tally) add(f finding) {
 	}
 }
 
-// allowed is the strongest algorithm whose detections are cancelled, with those of all weaker ones; 0 for none.
-func (t *tally) allowed() dbformat.Algorithm { return t.allow.section.Algorithm() }
+// cancels tells whether an allow record cancels the detections of a kind: it does those of its own and of all weaker ones.
+func (t *tally) cancels(k kind) bool {
+	return t.allow.verdict == Allowed && k <= t.allow.section.Algorithm()
+}
 
 // empty tells whether no section had anything to say.
 func (t *tally) empty() bool { return t.met == 0 && t.err == nil }
@@ -154,13 +182,13 @@ func (t *tally) fail(err error) {
 }
 
 // decide is the verdict algebra. An allow record cancels the detections of its own
-// and of weaker algorithms. What is left wins by verdict, then by the strength of its
-// algorithm; if nothing is left, the allow record itself is the answer. An error
+// and of weaker kinds. What is left wins by verdict, then by the strength of its
+// kind; if nothing is left, the allow record itself is the answer. An error
 // stands behind every finding and before Clean.
 func (t *tally) decide() finding {
 	var best finding
-	for a := dbformat.SHA256; a > t.allowed(); a-- {
-		if f := t.found[a]; f.verdict.Rank() > best.verdict.Rank() {
+	for k := len(t.found) - 1; k >= 0; k-- {
+		if f := t.found[k]; f.verdict.Rank() > best.verdict.Rank() && !t.cancels(kind(k)) {
 			best = f
 		}
 	}

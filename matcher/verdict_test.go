@@ -85,7 +85,7 @@ func TestAnErrorBesideAFindingIsNotLost(t *testing.T) {
 }
 
 func TestEverySectionHasItsBit(t *testing.T) {
-	seen := map[uint32]dbformat.SectionID{}
+	seen := map[uint64]dbformat.SectionID{}
 	for _, id := range dbformat.AllSections() {
 		if other, ok := seen[sectionBit(id)]; ok {
 			t.Errorf("sections %s and %s share a bit", id, other)

@@ -12,11 +12,15 @@ import (
 	"example.org/avdb/dbformat"
 )
 
+// layers lists both layers.
+var layers = []dbformat.Layer{dbformat.Light, dbformat.Rest}
+
 // Compiled is what sources say under a policy: the content of a release, and what became of their lines.
 type Compiled struct {
 	Counts
-	Rejects []Reject // by file in the order of reading, then by line
-	Content *dbformat.Content
+	Rejects    []Reject          // by file in the order of reading, then by line
+	RejectedBy map[string]uint64 // how many there are of each kind; of most kinds that is the reason
+	Content    *dbformat.Content
 }
 
 // Compile reads the sources (files and folders), judges every line, and puts the valid ones together under the policy. A
@@ -40,12 +44,16 @@ func compile(ctx context.Context, sources []string, policy *Policy, held map[who
 	if err != nil {
 		return nil, err
 	}
-	in := &intake{rejects: rejects, ignore: map[string]*ignoreRule{}, reserved: reservedKeys()}
+	in := &intake{rejects: rejects, rejectedBy: map[string]uint64{}, ignore: map[string]*ignoreRule{},
+		reserved: reservedKeys(), reservedPE: reservedSections(), reservedURLs: reservedURLs()}
 	in.Rejected = uint64(len(rejects))
+	for _, r := range rejects {
+		in.rejectedBy[r.Reason]++
+	}
 	if err := in.read(ctx, files, progress); err != nil {
 		return nil, err
 	}
-	out := &Compiled{Counts: in.Counts, Rejects: in.rejects}
+	out := &Compiled{Counts: in.Counts, Rejects: in.rejects, RejectedBy: in.rejectedBy}
 	if in.Accepted == 0 {
 		return out, &SourceError{Reason: "no line was accepted" + firstReject(in.rejects)}
 	}
@@ -72,7 +80,8 @@ func (r Reject) String() string {
 
 // content puts the tables together, which it uses up.
 func (in *intake) content(policy *Policy, held map[wholeKey]bool) (c *dbformat.Content, duplicates uint64) {
-	c = &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{}}
+	c = &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{}, RestSections: map[dbformat.SectionID][]dbformat.Record{},
+		Patterns: map[dbformat.SectionID][]dbformat.PatternRecord{}, RestPatterns: map[dbformat.SectionID][]dbformat.PatternRecord{}}
 	put := func(class dbformat.Class, a dbformat.Algorithm, records []dbformat.Record) {
 		if len(records) > 0 {
 			c.Sections[class.Section(a)] = records
@@ -89,7 +98,7 @@ func (in *intake) content(policy *Policy, held map[wholeKey]bool) (c *dbformat.C
 			}
 			var isWhole func(*dbformat.Record) bool
 			if f != familyAllow {
-				isWhole = policy.wholeFunc(a, held)
+				isWhole = policy.wholeFunc(dbformat.ClassHash, a, held)
 			}
 			kept[f], whole[f] = unique(records, isWhole)
 			duplicates += uint64(before - len(kept[f]) - len(whole[f]))
@@ -99,7 +108,9 @@ func (in *intake) content(policy *Policy, held map[wholeKey]bool) (c *dbformat.C
 		put(dbformat.ClassWhole, a, whole[familyNormal])
 		put(dbformat.ClassWholePUA, a, whole[familyPUA])
 		put(dbformat.ClassAllow, a, kept[familyAllow])
+		duplicates += in.placeSections(c, a, policy.wholeFunc(dbformat.ClassPESection, a, held))
 	}
+	duplicates += in.placePatterns(c, policy, held)
 	urls := in.urls.sorted()
 	kept, _ := unique(urls, nil)
 	duplicates += uint64(len(urls) - len(kept))
@@ -110,6 +121,27 @@ func (in *intake) content(policy *Policy, held map[wholeKey]bool) (c *dbformat.C
 		}
 	}
 	return c, duplicates
+}
+
+// placeSections puts the hashes of sections of PE files into c: those of which isWhole holds into light, all others, which are whole as well, into rest.
+func (in *intake) placeSections(c *dbformat.Content, a dbformat.Algorithm, isWhole func(*dbformat.Record) bool) (duplicates uint64) {
+	var rest, light [familyPUA + 1][]dbformat.Record
+	for f, class := range []dbformat.Class{dbformat.ClassPESection, dbformat.ClassPESectionPUA} {
+		records := in.sections[f][a].sorted()
+		before := len(records)
+		if f == int(familyPUA) {
+			records = without(without(records, rest[familyNormal]), light[familyNormal])
+		}
+		rest[f], light[f] = unique(records, isWhole)
+		duplicates += uint64(before - len(rest[f]) - len(light[f]))
+		if len(light[f]) > 0 {
+			c.Sections[class.Section(a)] = light[f]
+		}
+		if len(rest[f]) > 0 {
+			c.RestSections[class.Section(a)] = rest[f]
+		}
+	}
+	return duplicates
 }
 
 // unique keeps the first of the records that have one key, in place, and puts those aside of which isWhole holds

@@ -87,12 +87,16 @@ func TestEachLineIsCountedOnce(t *testing.T) {
 		rejects = append(rejects, filepath.Base(r.File)+fmt.Sprintf(":%d: %s", r.Line, r.Reason))
 	}
 	slices.Sort(rejects)
+	const noBody = "line: malformed (want NAME:TARGET:OFFSET:HEX[:minFL[:maxFL]])"
 	wantRejects := []string{
-		"a.hsb:7: " + reasonFields, "c.fp:3: " + reasonAllowSize, "f.ndb:1: " + reasonUnsupported, "f.ndb:4: " + reasonUnsupported,
+		"a.hsb:7: " + reasonFields, "c.fp:3: " + reasonAllowSize, "f.ndb:1: " + noBody, "f.ndb:4: " + noBody,
 		"readme:0: " + reasonExtension,
 	}
 	if !slices.Equal(rejects, wantRejects) {
 		t.Errorf("rejects %q, want %q", rejects, wantRejects)
+	}
+	if want := map[string]uint64{reasonFields: 1, reasonAllowSize: 1, "malformed": 2, reasonExtension: 1}; !maps.Equal(c.RejectedBy, want) {
+		t.Errorf("rejects by kind %v, want %v", c.RejectedBy, want)
 	}
 	if got, want := section(c.Content, hashSHA256), []string{fmt.Sprintf("%064x:10:A", 1), fmt.Sprintf("%064x:11:A", 1)}; !slices.Equal(got, want) {
 		t.Errorf("signatures %q, want %q", got, want)
@@ -214,7 +218,7 @@ func TestWholeIsWhatThePolicySaysAndStaysSo(t *testing.T) {
 	if got := section(c.Content, wholeSHA256); !slices.Equal(got, want) {
 		t.Errorf("whole %q, want %q: any of a key's names counts", got, want)
 	}
-	held := map[wholeKey]bool{{dbformat.SHA256, [32]byte{31: 1}, 1}: true}
+	held := map[wholeKey]bool{{dbformat.ClassHash, dbformat.SHA256, [32]byte{31: 1}, 1}: true}
 	src = folder(t, map[string]string{"a.hsb": line(1, 1, "Renamed") + line(2, 1, "B")})
 	again, err := compile(context.Background(), []string{src}, p, held, func(int, int) {})
 	if err != nil {
@@ -233,13 +237,20 @@ func TestContentDoesNotDependOnOrder(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "lines") {
 			hash := fmt.Sprintf("%064x", rapid.IntRange(1, 6).Draw(t, "hash"))
 			name := rapid.SampledFrom(names).Draw(t, "name")
-			ext := rapid.SampledFrom([]string{".hsb", ".hsu", ".sfp", ".hashes", ".ign2"}).Draw(t, "ext")
+			ext := rapid.SampledFrom([]string{".hsb", ".hsu", ".sfp", ".hashes", ".ign2", ".ndb", ".ndu", ".ldb", ".msb", ".msu"}).Draw(t, "ext")
 			var text string
 			switch ext {
 			case ".hashes":
 				text = hash + "," + name
 			case ".ign2":
 				text = "Gone"
+			case ".ndb", ".ndu":
+				text = name + ":" + rapid.SampledFrom([]string{"0", "*"}).Draw(t, "target") + ":*:a1b2c3" + hash[62:]
+			case ".ldb":
+				text = name + ";Target:0;0;a1b2c3" + hash[62:]
+			case ".msb", ".msu":
+				size := rapid.SampledFrom([]string{"1", "2", "*"}).Draw(t, "size")
+				text = size + ":" + hash + ":" + name + ":73"
 			default:
 				size := rapid.SampledFrom([]string{"1", "2", "*"}).Draw(t, "size")
 				text = hash + ":" + size + ":" + name + ":73"

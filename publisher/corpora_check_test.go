@@ -44,6 +44,7 @@ func TestRealHistoriesPublish(t *testing.T) {
 				before = r
 			}
 			t.Logf("%d releases, the last with %d records; steps move %d bytes, bundles %d", before.Version, before.Layers.Rest.Records, moved, whole)
+			t.Logf("of the last %d lines %.2f %% are accepted, rejects: %v", before.Accepted+before.Rejected, 100*float64(before.Accepted)/float64(before.Accepted+before.Rejected), before.RejectedBy)
 			limit := whole / 10
 			if corpus.Additive { // random MD5s have no fewer bytes than these
 				limit = int64(before.Layers.Rest.Records) * 16 * 6 / 5

@@ -177,3 +177,34 @@ func (r *run) warnOfLight(next *dbformat.Release) error {
 		next.Version, approval(r.o.Dir, next.Version))
 	return nil
 }
+
+// warnOfLevel tells that engines which took the release before will not take this one, and which of its sections they do not know.
+func (r *run) warnOfLevel(next *dbformat.Release, layers ...*dbformat.Header) {
+	p := r.previous()
+	if p == nil || next.MinEngine <= p.MinEngine {
+		return
+	}
+	var features []string
+	for _, h := range layers {
+		for i := range h.Sections {
+			if f := feature(h.Sections[i].ID); h.Sections[i].ID.EngineLevel() > p.MinEngine && !slices.Contains(features, f) {
+				features = append(features, f)
+			}
+		}
+	}
+	r.warn("release %d needs engine level %d, release %d needed level %d: the new one has %s; endpoints with an engine below level %d end each update with exit code 17 "+
+		"and keep what they have, until avdb is updated there or a release is without", next.Version, next.MinEngine, p.Version, p.MinEngine, strings.Join(features, " and "), next.MinEngine)
+}
+
+// feature names what a section came with, as those know it who write sources.
+func feature(id dbformat.SectionID) string {
+	switch {
+	case id.OfURLs():
+		return "signatures of URLs (.urls sources, section " + id.String() + ")"
+	case id.OfPatterns():
+		return "body patterns (.ndb .ndu .ldb .ldu sources, section " + id.String() + ")"
+	case id.OfPESections():
+		return "hashes of sections of PE files (.mdb .msb .mdu .msu sources, section " + id.String() + ")"
+	}
+	return "section " + id.String()
+}

@@ -46,8 +46,8 @@ func TestWhatIsWholeCanBeToldFromTheLayer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := c.Content.Sections[id][n]; compareKeys(&r, &want) != 0 {
-			t.Fatalf("row %d: %x size %d, want %x size %d", n, r.Hash, r.Size, want.Hash, want.Size)
+		if want := c.Content.Sections[id][n]; r != (wholeKey{dbformat.ClassHash, dbformat.SHA256, want.Hash, want.Size}) {
+			t.Fatalf("row %d: %+v, want %x size %d", n, r, want.Hash, want.Size)
 		}
 		n++
 	}

@@ -41,13 +41,19 @@ type Counts struct {
 // An intake collects the valid lines of all sources.
 type intake struct {
 	Counts
-	rejects  []Reject
-	tables   [families][dbformat.SHA256 + 1]table
-	urls     table
-	ignore   map[string]*ignoreRule
-	defaults bool // some rule may name a record without a name
-	names    arena
-	reserved map[reservedKey]bool // content that only the publisher makes records of
+	rejects      []Reject
+	rejectedBy   map[string]uint64
+	tables       [families][dbformat.SHA256 + 1]table
+	sections     [familyPUA + 1][dbformat.SHA256 + 1]table // of PE files
+	patterns     [familyPUA + 1]patternTable
+	patternLine  patternReader
+	urls         table
+	ignore       map[string]*ignoreRule
+	defaults     bool // some rule may name a record without a name
+	names        arena
+	reserved     map[reservedKey]bool  // content that only the publisher makes records of
+	reservedPE   map[reservedKey]bool  // and its sections of PE files
+	reservedURLs map[urlhash.Hash]bool // and URLs
 }
 
 // An ignoreRule says which lines with a name are ignored.
@@ -93,7 +99,8 @@ func (in *intake) readFile(ctx context.Context, f sourceFile) error {
 	}
 	defer r.Close()
 	err = eachLine(r, func(n int, line []byte) error {
-		if n&0xffff == 0 && ctx.Err() != nil {
+		// A line of a hostile pattern may take a second.
+		if (n&0xffff == 0 || f.kind >= kindBody) && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		in.line(f, n, line)
@@ -149,7 +156,7 @@ func (in *intake) line(f sourceFile, n int, line []byte) {
 	if text == nil {
 		return
 	}
-	reason := reasonUnsupported
+	var reason string
 	switch f.kind {
 	case kindSignature, kindPUA, kindAllow, kindHashes:
 		reason = in.hashLine(f.kind, text)
@@ -157,6 +164,13 @@ func (in *intake) line(f sourceFile, n int, line []byte) {
 		reason = in.urlLine(text)
 	case kindIgnore, kindIgnoreOld:
 		reason = in.ignoreLine(f.kind, text)
+	case kindSection, kindSectionPUA:
+		reason = in.sectionLine(f.kind, text)
+	case kindBody, kindBodyPUA, kindLogical, kindLogicalPUA:
+		if fault := in.pattern(f.kind, text); fault.reason != "" {
+			in.rejectBy(f, n, fault.reason, fault.kind)
+			return
+		}
 	}
 	if reason != "" {
 		in.reject(f, n, reason)
@@ -165,8 +179,12 @@ func (in *intake) line(f sourceFile, n int, line []byte) {
 	in.Accepted++
 }
 
-func (in *intake) reject(f sourceFile, n int, reason string) {
+func (in *intake) reject(f sourceFile, n int, reason string) { in.rejectBy(f, n, reason, reason) }
+
+// rejectBy lists a reject whose reason says more than the kind by which it is counted.
+func (in *intake) rejectBy(f sourceFile, n int, reason, kind string) {
 	in.rejects = append(in.rejects, Reject{File: f.path, Line: n, Reason: reason})
+	in.rejectedBy[kind]++
 	in.Rejected++
 }
 
@@ -194,7 +212,27 @@ func (in *intake) hashLine(k kind, text []byte) (reason string) {
 	case kindAllow:
 		to = familyAllow
 	}
-	in.tables[to][e.alg].add(dbformat.Record{Hash: e.hash, Size: e.size, Name: in.name(&e)})
+	in.tables[to][e.alg].add(dbformat.Record{Hash: e.hash, Size: e.size, Name: in.name(dbformat.ClassHash, &e)})
+	return ""
+}
+
+// sectionLine takes in the hash of a section of a PE file.
+func (in *intake) sectionLine(k kind, text []byte) (reason string) {
+	e, reason := parseSection(text)
+	switch {
+	case reason != "":
+		return reason
+	case in.reservedPE[reservedKey{e.alg, e.hash}]:
+		return reasonSelfTest
+	case in.ignores(&e, text):
+		in.Ignored++
+		return ""
+	}
+	to := familyNormal
+	if k == kindSectionPUA {
+		to = familyPUA
+	}
+	in.sections[to][e.alg].add(dbformat.Record{Hash: e.hash, Size: e.size, Name: in.name(dbformat.ClassPESection, &e)})
 	return ""
 }
 
@@ -204,7 +242,7 @@ func (in *intake) urlLine(text []byte) (reason string) {
 	switch {
 	case reason != "":
 		return reason
-	case hash == urlhash.HashOf(selfTestExpression):
+	case in.reservedURLs[hash]:
 		return reasonSelfTest
 	case len(in.ignore) > 0 && in.ignore[urlSection.DefaultName(hash[:])].covers(text):
 		in.Ignored++
@@ -215,18 +253,22 @@ func (in *intake) urlLine(text []byte) (reason string) {
 }
 
 // name keeps the name of e; one that says no more than the hash is kept as none.
-func (in *intake) name(e *entry) string {
-	if isDefault(e) {
+func (in *intake) name(of dbformat.Class, e *entry) string {
+	if isDefault(of, e) {
 		return ""
 	}
 	return in.names.keep(e.name)
 }
 
-// defaultPrefix begins every name that dbformat makes for a record without one.
-const defaultPrefix = "Hash."
+// defaultPrefix begins every name that dbformat makes for a record of a file without one, defaultSection that of a section of a PE file.
+const (
+	defaultPrefix  = "Hash."
+	defaultSection = "Section."
+)
 
-func isDefault(e *entry) bool {
-	return bytes.HasPrefix(e.name, []byte(defaultPrefix)) && string(e.name) == dbformat.DefaultName(e.alg, e.hash[:])
+func isDefault(of dbformat.Class, e *entry) bool {
+	return (bytes.HasPrefix(e.name, []byte(defaultPrefix)) || bytes.HasPrefix(e.name, []byte(defaultSection))) &&
+		string(e.name) == of.Section(e.alg).DefaultName(e.hash[:])
 }
 
 func (in *intake) ignoreLine(k kind, text []byte) (reason string) {

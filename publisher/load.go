@@ -145,7 +145,7 @@ func (r *run) dropPending() error {
 	return r.disk.remove(name)
 }
 
-// previousParams are the parameters of the newest release: as they are remembered, else as its light layer shows them.
+// previousParams are the parameters of the newest release: as they are remembered, else as its layers show them.
 func (r *run) previousParams() *dbformat.Params {
 	if r.previous() == nil {
 		return nil
@@ -167,11 +167,24 @@ func (r *run) previousParams() *dbformat.Params {
 		case s.ID.Split():
 			p.Prefix = s.P
 		}
-		if s.ID.Detects() && !s.ID.OfURLs() {
+		if s.ID.Detects() && s.ID.OfFiles() {
 			p.Rows += s.Rows()
 		}
-		if s.ID.Rows() {
+		if s.ID.Keyed() {
 			p.Cuts[s.ID] = dbformat.CutParams{B: s.B, K: s.K}
+		}
+	}
+	rest, err := r.layer(dbformat.Rest, r.previous().Rest.Digest)
+	if err != nil {
+		r.warn("how the rest layer of release %d was cut is unknown, so that endpoints may rewrite it: %v", r.previous().Version, err)
+		return p
+	}
+	for i := range rest.Header().Sections {
+		if s := &rest.Header().Sections[i]; s.ID.Placed() {
+			if p.RestCuts == nil {
+				p.RestCuts = map[dbformat.SectionID]dbformat.CutParams{}
+			}
+			p.RestCuts[s.ID] = dbformat.CutParams{B: s.B, K: s.K}
 		}
 	}
 	return p
@@ -227,40 +240,61 @@ func (r *run) heldWhole() map[wholeKey]bool {
 	}
 	held := map[wholeKey]bool{}
 	for i := range light.Header().Sections {
-		id := light.Header().Sections[i].ID
-		if id.Class() != dbformat.ClassWhole && id.Class() != dbformat.ClassWholePUA {
-			continue
-		}
-		for rec, err := range wholeKeys(light, i) {
+		for key, err := range wholeKeys(light, i) {
 			if err != nil {
 				r.warn("which signatures release %d had whole is not wholly known: %v", r.previous().Version, err)
 				break
 			}
-			held[wholeKey{id.Algorithm(), rec.Hash, rec.Size}] = true
+			held[key] = true
 		}
 	}
 	return held
 }
 
-// wholeKeys gives the keys of section i of light, which is not split, in their order.
-func wholeKeys(light dbformat.LayerReader, i int) iter.Seq2[dbformat.Record, error] {
+// wholeKeys gives the keys of section i of light, in the order of its rows; none if its signatures are not whole.
+func wholeKeys(light dbformat.LayerReader, i int) iter.Seq2[wholeKey, error] {
 	s := &light.Header().Sections[i]
-	return func(yield func(dbformat.Record, error) bool) {
+	key := wholeKey{alg: s.ID.Algorithm()}
+	switch c := s.ID.Class(); {
+	case c == dbformat.ClassWhole, c == dbformat.ClassWholePUA:
+		key.of = dbformat.ClassHash
+	case s.ID.OfPESections():
+		key.of = dbformat.ClassPESection
+	case s.ID.OfPatterns():
+		key.of = dbformat.ClassPattern
+	}
+	return func(yield func(wholeKey, error) bool) {
+		if key.of == 0 {
+			return
+		}
 		for n := range s.Blocks {
 			data, err := light.Block(i, n)
 			if err != nil {
-				yield(dbformat.Record{}, err)
+				yield(wholeKey{}, err)
 				return
+			}
+			if key.of == dbformat.ClassPattern {
+				b, err := dbformat.ParsePatternBlock(data, s, n)
+				if err != nil {
+					yield(wholeKey{}, err)
+					return
+				}
+				for _, record := range b.All() {
+					if key.hash = sha256.Sum256(record); !yield(key, nil) {
+						return
+					}
+				}
+				continue
 			}
 			b, err := dbformat.ParseRecordBlock(data, s, n)
 			if err != nil {
-				yield(dbformat.Record{}, err)
+				yield(wholeKey{}, err)
 				return
 			}
 			for row := range b.Rows() {
-				r := dbformat.Record{Size: b.Size(row)}
-				b.Hash(row, &r.Hash)
-				if !yield(r, nil) {
+				key.size = b.Size(row)
+				b.Hash(row, &key.hash)
+				if !yield(key, nil) {
 					return
 				}
 			}

@@ -16,14 +16,19 @@ import (
 type kind uint8
 
 const (
-	kindSignature   kind = iota + 1 // HASH:SIZE:NAME[:minFL[:maxFL]]
-	kindPUA                         // the same, potentially unwanted applications
-	kindAllow                       // the same, files that are never reported
-	kindIgnore                      // NAME or NAME:MD5
-	kindIgnoreOld                   // DATABASE:LINE:NAME
-	kindHashes                      // HASH, optional name
-	kindURLs                        // a URL, or a host with or without a path
-	kindUnsupported                 // known, and not matched by this engine yet
+	kindSignature  kind = iota + 1 // HASH:SIZE:NAME[:minFL[:maxFL]]
+	kindPUA                        // the same, potentially unwanted applications
+	kindAllow                      // the same, files that are never reported
+	kindIgnore                     // NAME or NAME:MD5
+	kindIgnoreOld                  // DATABASE:LINE:NAME
+	kindHashes                     // HASH, optional name
+	kindURLs                       // a URL, or a host with or without a path
+	kindSection                    // SIZE:HASH:NAME[:minFL[:maxFL]], of sections of PE files
+	kindSectionPUA                 // the same, potentially unwanted applications
+	kindBody                       // NAME:TARGET:OFFSET:HEX[:minFL[:maxFL]]
+	kindBodyPUA                    // the same, potentially unwanted applications
+	kindLogical                    // NAME;ATTRIBUTES;EXPRESSION;SUBSIGNATURE…
+	kindLogicalPUA                 // the same, potentially unwanted applications
 )
 
 // kinds holds every extension that is known.
@@ -34,9 +39,10 @@ var kinds = map[string]kind{
 	".ign": kindIgnoreOld, ".ign2": kindIgnore,
 	".hashes": kindHashes,
 	".urls":   kindURLs,
-	".mdb":    kindUnsupported, ".msb": kindUnsupported,
-	".ndb": kindUnsupported, ".ndu": kindUnsupported,
-	".ldb": kindUnsupported, ".ldu": kindUnsupported,
+	".mdb":    kindSection, ".msb": kindSection,
+	".mdu": kindSectionPUA, ".msu": kindSectionPUA,
+	".ndb": kindBody, ".ndu": kindBodyPUA,
+	".ldb": kindLogical, ".ldu": kindLogicalPUA,
 }
 
 // kindOf tells what a file holds by its name. Case does not matter, and .gz and .zst are looked through.
@@ -56,11 +62,13 @@ func kindOf(name string) (kind, bool) {
 	return k, ok
 }
 
-// Reasons of rejects; those of URLs are urlhash's. They are few and constant, so that a list of ten million rejects holds no text of its own.
+// Reasons of rejects; those of URLs are urlhash's, those of patterns are made of pattern's kinds and places. They are few and constant, so that a
+// list of ten million rejects holds no text of its own.
 const (
-	reasonUnsupported  = "not supported yet"
 	reasonLong         = "line is longer than 65536 bytes"
 	reasonFields       = "want HASH:SIZE:NAME[:minFL[:maxFL]]"
+	reasonSectionLine  = "want SIZE:HASH:NAME[:minFL[:maxFL]]"
+	reasonSectionSize  = "sections of more than 1073741824 bytes are never hashed"
 	reasonHashLength   = "hash has not 32, 40 or 64 hex digits"
 	reasonHashDigit    = "hash holds something else than hex digits"
 	reasonSize         = "size is neither * nor 1 to 4294967294"
@@ -79,6 +87,8 @@ const (
 	reasonIgnoreOld    = "want DATABASE:LINE:NAME"
 	reasonSelfTestName = "the self-test cannot be ignored"
 	reasonSelfTest     = "this is the self-test's own content: a record of it would make every endpoint refuse the release"
+	reasonPattern      = "cannot be read"
+	reasonSelfTestHit  = "it matches the self-test's own content: every endpoint would refuse the release"
 )
 
 // An entry is one valid line about a hash. Name points into the line.
@@ -107,31 +117,65 @@ func content(line []byte) []byte {
 
 // parseHash reads HASH:SIZE:NAME[:minFL[:maxFL]]. The reason is "" for a valid line.
 func parseHash(line []byte, allow bool) (e entry, reason string) {
-	var field [5][]byte
-	n := 0
-	for rest, more := line, true; more; n++ {
-		if n == len(field) {
-			return entry{}, reasonFields
-		}
-		field[n], rest, more = bytes.Cut(rest, []byte{':'})
-	}
-	if n < 3 {
+	field, ok := hashFields(line)
+	if !ok {
 		return entry{}, reasonFields
 	}
-	if reason = e.setHash(field[0]); reason != "" {
+	if e, reason = parseHashFields(field, field[0], field[1]); reason != "" {
 		return entry{}, reason
 	}
-	low, high, reason := levels(field[3:n])
+	if allow && e.size == dbformat.AnySize && e.alg != dbformat.SHA256 {
+		// Colliding files of one MD5 or SHA-1 are cheap to make; one of a wanted size is less so.
+		return entry{}, reasonAllowSize
+	}
+	return e, ""
+}
+
+// maxSection is the greatest size of a section that matchers, ClamAV's as well, hash: package filetype has it.
+const maxSection = 1 << 30
+
+// parseSection reads SIZE:HASH:NAME[:minFL[:maxFL]], of a section of a PE file: its own raw size, and the hash of its raw bytes.
+func parseSection(line []byte) (e entry, reason string) {
+	field, ok := hashFields(line)
+	if !ok {
+		return entry{}, reasonSectionLine
+	}
+	if e, reason = parseHashFields(field, field[1], field[0]); reason == "" && e.size > maxSection {
+		return entry{}, reasonSectionSize
+	}
+	return e, reason
+}
+
+// hashFields cuts a line into its 3 to 5 fields.
+func hashFields(line []byte) (field [][]byte, ok bool) {
+	field = make([][]byte, 0, 5)
+	for rest, more := line, true; more; {
+		if len(field) == cap(field) {
+			return nil, false
+		}
+		var f []byte
+		f, rest, more = bytes.Cut(rest, []byte{':'})
+		field = append(field, f)
+	}
+	return field, len(field) >= 3
+}
+
+// parseHashFields reads what lines of hashes have in common: the name is the third field, and levels follow.
+func parseHashFields(field [][]byte, hash, length []byte) (e entry, reason string) {
+	if reason = e.setHash(hash); reason != "" {
+		return entry{}, reason
+	}
+	low, high, reason := levels(field[3:])
 	if reason != "" {
 		return entry{}, reason
 	}
-	if string(field[1]) == "*" {
+	if string(length) == "*" {
 		if low < 73 {
 			return entry{}, reasonSizeAny
 		}
 		e.size = dbformat.AnySize
 	} else {
-		size, ok := decimal(field[1])
+		size, ok := decimal(length)
 		if !ok || size < 1 || size > dbformat.MaxSize {
 			return entry{}, reasonSize
 		}
@@ -144,12 +188,8 @@ func parseHash(line []byte, allow bool) (e entry, reason string) {
 		return entry{}, reason
 	}
 	e.name = field[2]
-	switch {
-	case dbformat.FunctionalityLevel < low || dbformat.FunctionalityLevel > high:
+	if dbformat.FunctionalityLevel < low || dbformat.FunctionalityLevel > high {
 		return entry{}, reasonLevelRange
-	case allow && e.size == dbformat.AnySize && e.alg != dbformat.SHA256:
-		// Colliding files of one MD5 or SHA-1 are cheap to make; one of a wanted size is less so.
-		return entry{}, reasonAllowSize
 	}
 	return e, ""
 }

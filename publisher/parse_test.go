@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/filetype"
 	"example.org/avdb/urlhash"
 )
 
@@ -74,6 +75,39 @@ func TestHashLines(t *testing.T) {
 		if reason == "" && !strings.EqualFold(hex.EncodeToString(e.hash[:e.alg.Size()]), strings.Split(c.line, ":")[0]) {
 			t.Errorf("%s: hash %x of %s", c.promise, e.hash, c.line)
 		}
+	}
+}
+
+func TestSectionLines(t *testing.T) {
+	for _, c := range []struct {
+		promise string
+		line    string
+		reason  string
+		alg     dbformat.Algorithm
+		size    uint32
+	}{
+		{"the size stands first", "512:" + hexMD5 + ":N", "", dbformat.MD5, 512},
+		{"a SHA-1", "512:" + hexSHA1 + ":N", "", dbformat.SHA1, 512},
+		{"a SHA-256 in capitals", "512:" + strings.ToUpper(hexSHA256) + ":N:73:255", "", dbformat.SHA256, 512},
+		{"any size from level 73 on", "*:" + hexMD5 + ":N:73", "", dbformat.MD5, dbformat.AnySize},
+		{"any size without a level", "*:" + hexMD5 + ":N", reasonSizeAny, 0, 0},
+		{"the greatest section", "1073741824:" + hexMD5 + ":N", "", dbformat.MD5, 1 << 30},
+		{"a section that nobody hashes", "1073741825:" + hexMD5 + ":N", reasonSectionSize, 0, 0},
+		{"no size is 0", "0:" + hexMD5 + ":N", reasonSize, 0, 0},
+		{"the order of files' lines", hexMD5 + ":512:N", reasonHashLength, 0, 0},
+		{"too few fields", "512:" + hexMD5, reasonSectionLine, 0, 0},
+		{"too many fields", "512:" + hexMD5 + ":N:1:2:3", reasonSectionLine, 0, 0},
+		{"for later engines", "512:" + hexMD5 + ":N:211", reasonLevelRange, 0, 0},
+		{"an empty name", "512:" + hexMD5 + ":", reasonNoName, 0, 0},
+		{"a name with an escape sequence", "512:" + hexMD5 + ":\x1b[m", reasonNameControl, 0, 0},
+	} {
+		e, reason := parseSection([]byte(c.line))
+		if reason != c.reason || e.alg != c.alg || e.size != c.size || reason == "" && string(e.name) != "N" {
+			t.Errorf("%s: %s gives %v size %d name %q reason %q", c.promise, c.line, e.alg, e.size, e.name, reason)
+		}
+	}
+	if maxSection != filetype.MaxHashed || reasonSectionSize != fmt.Sprintf("sections of more than %d bytes are never hashed", filetype.MaxHashed) {
+		t.Errorf("limit %d, reason %q: matchers hash sections of up to %d bytes", maxSection, reasonSectionSize, filetype.MaxHashed)
 	}
 }
 
@@ -153,8 +187,8 @@ func TestKindsByExtension(t *testing.T) {
 	for name, want := range map[string]kind{
 		"a.hdb": kindSignature, "a.HSB": kindSignature, "a.hdu": kindPUA, "a.hsu.gz": kindPUA, "x/a.fp": kindAllow,
 		"a.sfp.zst": kindAllow, "a.ign": kindIgnoreOld, "a.ign2": kindIgnore, "a.hashes.GZ": kindHashes,
-		"a.mdb": kindUnsupported, "a.msb": kindUnsupported, "a.ndb": kindUnsupported, "a.ndu": kindUnsupported,
-		"a.ldb": kindUnsupported, "a.ldu": kindUnsupported, "a.urls": kindURLs, "a.URLS.zst": kindURLs,
+		"a.mdb": kindSection, "a.msb": kindSection, "a.mdu": kindSectionPUA, "a.msu.zst": kindSectionPUA, "a.ndb": kindBody, "a.ndu": kindBodyPUA,
+		"a.ldb": kindLogical, "a.LDU.gz": kindLogicalPUA, "a.urls": kindURLs, "a.URLS.zst": kindURLs,
 	} {
 		if k, ok := kindOf(name); !ok || k != want {
 			t.Errorf("%s: kind %d, %v; want %d", name, k, ok, want)
@@ -267,7 +301,7 @@ func FuzzParseHashLine(f *testing.F) {
 // FuzzParseURL: an accepted line is found by a look-up of what it says, and a reason is one of those that urlhash has.
 func FuzzParseURL(f *testing.F) {
 	for _, s := range []string{"evil.example", "http://evil.example/a/b?x=1", "co.uk", "github.io/", "*.evil.example", "1.2.3.4", "a\tb", "0.0.0.0 evil.example",
-		"evil.example#", "\xff", "https://b\u00fccher.example/\u00fc", selfTestURL} {
+		"\tevil.example", "evil.example\t", " \v evil.example", "evil.example:65536", "http://evil.example:65535/", "http://evil.example:99999/a", "evil.example#", "\xff", "https://b\u00fccher.example/\u00fc", selfTestURL} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {

@@ -251,19 +251,20 @@ func readHashes(file string) (map[reservedKey]bool, error) {
 
 // A wholeKey is the key of a signature whatever its family.
 type wholeKey struct {
+	of   dbformat.Class // ClassHash, ClassPESection or ClassPattern: what it is found in
 	alg  dbformat.Algorithm
-	hash [32]byte
+	hash [32]byte // of a pattern that of its record
 	size uint32
 }
 
-// wholeFunc tells of records with hashes of a whether they are whole; nil if none is. What held holds was whole under this
+// wholeFunc tells of records of that class with hashes of a whether they are whole in light; nil if none is. What held holds was whole under this
 // very policy and stays so, even where its name has changed since.
-func (p *Policy) wholeFunc(a dbformat.Algorithm, held map[wholeKey]bool) func(*dbformat.Record) bool {
+func (p *Policy) wholeFunc(of dbformat.Class, a dbformat.Algorithm, held map[wholeKey]bool) func(*dbformat.Record) bool {
 	if len(p.names) == 0 && len(p.hashes) == 0 {
 		return nil
 	}
 	return func(r *dbformat.Record) bool {
-		if p.hashes[reservedKey{a, r.Hash}] || held[wholeKey{a, r.Hash, r.Size}] {
+		if p.hashes[reservedKey{a, r.Hash}] || held[wholeKey{of, a, r.Hash, r.Size}] {
 			return true
 		}
 		if len(p.names) == 0 {
@@ -271,10 +272,15 @@ func (p *Policy) wholeFunc(a dbformat.Algorithm, held map[wholeKey]bool) func(*d
 		}
 		name := r.Name
 		if name == "" {
-			name = dbformat.DefaultName(a, r.Hash[:])
+			name = of.Section(a).DefaultName(r.Hash[:])
 		}
-		return slices.ContainsFunc(p.names, func(glob string) bool { return matchGlob(glob, name) })
+		return p.namesWhole(name)
 	}
+}
+
+// namesWhole tells whether a glob of the policy matches the name.
+func (p *Policy) namesWhole(name string) bool {
+	return slices.ContainsFunc(p.names, func(glob string) bool { return matchGlob(glob, name) })
 }
 
 // matchGlob tells whether name matches the glob: * is any run of characters, ? is any one character, and everything else

@@ -210,6 +210,7 @@ func (r *run) publish(ctx context.Context, report *Report) error {
 	if err := r.warnOfLight(next); err != nil {
 		return err
 	}
+	r.warnOfLevel(next, light.Header(), rest.Header())
 	targets, err := r.layerTargets(ctx, next, light, rest)
 	if err != nil {
 		return err
@@ -236,8 +237,9 @@ func (r *run) release(light, rest *dbformat.MemLayer) *dbformat.Release {
 		d := h.Digest()
 		return dbformat.LayerInfo{Digest: d, Since: r.state.since(h.Layer, d, r.version), Records: h.Records(), Bytes: uint64(h.Bytes())}
 	}
+	level := max(light.Header().EngineLevel(), rest.Header().EngineLevel())
 	return &dbformat.Release{
-		Version: r.version, Created: dbformat.At(r.now), MinEngine: light.Header().EngineLevel(), Variants: r.policy.Variants,
+		Version: r.version, Created: dbformat.At(r.now), MinEngine: level, Variants: r.policy.Variants,
 		Light: info(light), Rest: info(rest),
 	}
 }

@@ -153,11 +153,11 @@ func TestReportIsTheContract(t *testing.T) {
 		want string
 	}{
 		{first, `{"version":1,"previous":0,"created":"2026-03-01T12:01:00Z","published":true,"pending":false,"accepted":4,"rejected":1,` +
-			`"rejects":[{"file":"SRC/a.hsb","line":4,"reason":"want HASH:SIZE:NAME[:minFL[:maxFL]]"}],"duplicates":1,"ignored":1,` +
+			`"rejects":[{"file":"SRC/a.hsb","line":4,"reason":"want HASH:SIZE:NAME[:minFL[:maxFL]]"}],"rejected_by":{"want HASH:SIZE:NAME[:minFL[:maxFL]]":1},"duplicates":1,"ignored":1,` +
 			`"layers":{"light":{"digest":"LIGHT","records":2,"bundle_bytes":LB,"deltas":[]},"rest":{"digest":"REST","records":2,"bundle_bytes":RB,"deltas":[]}},` +
 			`"variants":["light","full"],"restrictions_epoch":0,"warnings":[]}`},
 		{r, `{"version":7,"previous":2,"created":"2026-03-01T12:03:00Z","published":true,"pending":false,"accepted":2002,"rejected":0,` +
-			`"rejects":[],"duplicates":0,"ignored":0,` +
+			`"rejects":[],"rejected_by":{},"duplicates":0,"ignored":0,` +
 			`"layers":{"light":{"digest":"LIGHT","records":2002,"bundle_bytes":LB,"deltas":[{"from":2,"bytes":LD}]},"rest":{"digest":"REST","records":2002,"bundle_bytes":RB,"deltas":[{"from":2,"bytes":RD}]}},` +
 			`"variants":["light","full"],"restrictions_epoch":0,"warnings":[]}`},
 	} {

@@ -20,6 +20,9 @@ const selfTestPrefix = "Avdb.SelfTest."
 // urlSection is the section of URLs.
 const urlSection = dbformat.SectionID(dbformat.ClassURL)<<8 | dbformat.SectionID(dbformat.SHA256)
 
+// placed lists the sections whose rows stand in one of both layers each.
+var placed = slices.DeleteFunc(dbformat.AllSections(), func(id dbformat.SectionID) bool { return !id.Placed() })
+
 // The URL that the self-test signature of urlSection detects, and its expression. Nobody can own a host in .invalid. It must never
 // change, as little as selfTestContent.
 const (
@@ -36,7 +39,7 @@ func selfTestContent(section string) []byte {
 	return []byte("This is no virus. avdb tests its section " + section + " with this text: a database that does not detect it is broken.\n")
 }
 
-// benignWanted is the number of contents in a release that it must not report, benignSpares how many there are to choose from.
+// benignWanted is the number of contents in a release that it must not report, benignSpares how many there are to choose from, and as many URLs.
 const (
 	benignWanted = 2
 	benignSpares = 16
@@ -50,24 +53,53 @@ func benignContent(i int) []byte {
 // benignContents picks contents that no prefix in light hits. A hit needs a hash that agrees with a signature's in as
 // many bits as there are rows, and 20 more, which is at most the width of prefixes: one chance in a million for each.
 func benignContents(c *dbformat.Content) (picked [][]byte) {
-	var rows uint64
-	for id, records := range c.Sections {
-		if id.Detects() && !id.OfURLs() {
-			rows += uint64(len(records))
-		}
-	}
-	width := bits.Len64(rows) + 20
+	suspected := suspects(c)
 	for i := 0; i < benignSpares && len(picked) < benignWanted; i++ {
-		content := benignContent(i)
-		hit := false
-		for id, records := range c.Sections {
-			hit = hit || id.Detects() && !id.OfURLs() && prefixHit(records, sum(id.Algorithm(), content), width)
-		}
-		if !hit {
+		if content := benignContent(i); !suspected(content) {
 			picked = append(picked, content)
 		}
 	}
 	return picked
+}
+
+// suspects gives a function that tells whether a prefix in light may hit content.
+func suspects(c *dbformat.Content) func(content []byte) bool {
+	var rows uint64
+	ofFiles := map[dbformat.SectionID][]dbformat.Record{}
+	for id, records := range c.Sections {
+		if id.Detects() && id.OfFiles() {
+			rows += uint64(len(records))
+			ofFiles[id] = records
+		}
+	}
+	width := bits.Len64(max(rows, 1)-1) + 20 // ceil(log2 rows), as prefixes are chosen
+	return func(content []byte) bool {
+		for id, records := range ofFiles {
+			if prefixHit(records, sum(id.Algorithm(), content), width) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// benignURL is the i-th URL that no generation may report, as it is looked up and as its only expression. Each has a domain of its own, so that
+// nothing that a source may list stands for all of them.
+func benignURL(i int) (url, expression string) {
+	expression = fmt.Sprintf("avdb-no-threat-%d.invalid/", i)
+	return "http://" + expression, expression
+}
+
+// benignURLContent picks the first benign URL that no prefix in light hits, nil if there is none. As with files the width is at most that of
+// prefixes, whichever release it was chosen for: the choice depends on the records alone.
+func benignURLContent(records []dbformat.Record) []byte {
+	width := bits.Len64(uint64(len(records))*urlhash.MaxExpressions-1) + 20
+	for i := range benignSpares {
+		if url, expression := benignURL(i); !prefixHit(records, urlhash.HashOf(expression), width) {
+			return []byte(url)
+		}
+	}
+	return nil
 }
 
 // prefixHit tells whether the first width bits (at most 64) of hash are those of one of the sorted records.
@@ -96,21 +128,65 @@ func sum(a dbformat.Algorithm, b []byte) (h [32]byte) {
 // reservedKeys are the hashes of all self-test content, whether this release uses it or not. A record of
 // one in a source would make a vector fail, so that no endpoint would take the release.
 func reservedKeys() map[reservedKey]bool {
+	return keysOf(append(selfTestTexts(), selfTestPrograms()...))
+}
+
+// reservedSections are the hashes of the sections of all self-test programs.
+func reservedSections() map[reservedKey]bool {
+	var data [][]byte
+	for _, p := range selfTestPrograms() {
+		data = append(data, programSection(p))
+	}
+	return keysOf(data)
+}
+
+// keysOf are the hashes of each of the contents.
+func keysOf(contents [][]byte) map[reservedKey]bool {
 	keys := map[reservedKey]bool{}
-	reserve := func(b []byte) {
+	for _, b := range contents {
 		for _, a := range dbformat.Algorithms() {
 			keys[reservedKey{a, sum(a, b)}] = true
 		}
 	}
+	return keys
+}
+
+// selfTestTexts are the contents of all vectors that are text.
+func selfTestTexts() (all [][]byte) {
 	for i := range benignSpares {
-		reserve(benignContent(i))
+		all = append(all, benignContent(i))
 	}
 	for _, c := range slices.Concat(detecting, []dbformat.Class{dbformat.ClassAllow}) {
 		for _, a := range dbformat.Algorithms() {
-			reserve(selfTestContent(c.Section(a).String()))
+			all = append(all, selfTestContent(c.Section(a).String()))
 		}
 	}
-	return keys
+	for _, id := range placed {
+		for _, l := range layers {
+			if id.OfPatterns() {
+				all = append(all, placedContent(id, l))
+			}
+		}
+	}
+	return all
+}
+
+// selfTestPrograms are the contents of all vectors that are programs.
+func selfTestPrograms() (all [][]byte) {
+	for _, l := range layers {
+		all = append(all, placedContent(dbformat.ClassPESection.Section(dbformat.SHA256), l))
+	}
+	return append(all, benignProgram())
+}
+
+// reservedURLs are the hashes of all self-test URLs, for the same reason.
+func reservedURLs() map[urlhash.Hash]bool {
+	hashes := map[urlhash.Hash]bool{urlhash.HashOf(selfTestExpression): true}
+	for i := range benignSpares {
+		_, expression := benignURL(i)
+		hashes[urlhash.HashOf(expression)] = true
+	}
+	return hashes
 }
 
 // addSelfTest adds to each section with signatures one over its own fixed content, and to each section
@@ -121,7 +197,7 @@ func reservedKeys() map[reservedKey]bool {
 func addSelfTest(c *dbformat.Content) {
 	var ids []dbformat.SectionID
 	for id, records := range c.Sections {
-		if id.Detects() && len(records) > 0 {
+		if id.Detects() && !id.Placed() && len(records) > 0 {
 			ids = append(ids, id)
 		}
 	}
@@ -154,15 +230,21 @@ func addSelfTest(c *dbformat.Content) {
 		c.Vectors = append(c.Vectors, dbformat.Vector{Section: allow.String(), Content: content,
 			Light: dbformat.ExpectAllowed, Full: dbformat.ExpectAllowed})
 	}
+	addPlacedTests(c)
 	for _, b := range benignContents(c) {
 		c.Vectors = append(c.Vectors, dbformat.Vector{Content: b, Light: dbformat.ExpectClean, Full: dbformat.ExpectClean})
+	}
+	if urls := c.Sections[urlSection]; len(urls) > 0 {
+		if b := benignURLContent(urls); b != nil {
+			c.Vectors = append(c.Vectors, dbformat.Vector{Section: urlSection.String(), Content: b, Light: dbformat.ExpectClean, Full: dbformat.ExpectClean})
+		}
 	}
 }
 
 // strongest is the section with signatures of files whose algorithm is the strongest that is not above a.
 func strongest(ids []dbformat.SectionID, a dbformat.Algorithm) (best dbformat.SectionID, ok bool) {
 	for _, id := range ids {
-		if !id.OfURLs() && id.Algorithm() <= a && (!ok || id.Algorithm() > best.Algorithm()) {
+		if id.OfFiles() && id.Algorithm() <= a && (!ok || id.Algorithm() > best.Algorithm()) {
 			best, ok = id, true
 		}
 	}

@@ -2,6 +2,7 @@ package publisher_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"example.org/avdb/fixtures"
 	"example.org/avdb/matcher"
 	"example.org/avdb/publisher"
+	"example.org/avdb/urlhash"
 )
 
 // every source kind with every algorithm: all sections that format version 1 has.
@@ -57,6 +59,75 @@ func TestTheMatcherPassesTheSelfTestOfEachMixOfSections(t *testing.T) {
 			t.Errorf("mix %06b, full: %v", mix, err)
 		}
 	}
+}
+
+// urlContent is what a list of one URL compiles to, and its benign URL.
+func urlContent(t *testing.T) (c *dbformat.Content, benign string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.urls"), []byte("evil.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := publisher.Compile(t.Context(), []string{dir}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range compiled.Content.Vectors {
+		if v.Section == "url/sha256" && v.Full == dbformat.ExpectClean {
+			benign = string(v.Content)
+		}
+	}
+	return compiled.Content, benign
+}
+
+// A database that detects every URL passes all vectors that it must detect; the benign one stops it.
+func TestTheSelfTestStopsADatabaseThatDetectsEveryURL(t *testing.T) {
+	urls := dbformat.ClassURL.Section(dbformat.SHA256)
+	stopped := func(name string, err error, got matcher.Verdict) {
+		t.Helper()
+		e, ok := errors.AsType[*matcher.SelfTestError](err)
+		if !ok || e.Section != "url/sha256" || e.Want != dbformat.ExpectClean || e.Got != got {
+			t.Errorf("%s: %v, want a SelfTestError about a URL that is %s", name, err, got)
+		}
+	}
+
+	// Light of prefixes so short that all of them are listed suspects whatever it is asked.
+	c, _ := urlContent(t)
+	have := map[byte]bool{}
+	for _, r := range c.Sections[urls] {
+		have[r.Hash[0]] = true
+	}
+	for b := range 256 {
+		if !have[byte(b)] {
+			c.Sections[urls] = append(c.Sections[urls], dbformat.Record{Hash: [32]byte{0: byte(b), 31: 1}, Size: dbformat.AnySize})
+		}
+	}
+	p := dbformat.ChooseParams(c, nil)
+	p.URLPrefix = dbformat.MinPrefix
+	p.Cuts[urls] = dbformat.CutParams{}
+	light, rest, err := dbformat.Build(c, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped("light with every prefix", matcher.SelfTest(light, nil), matcher.Suspected)
+	if err := matcher.SelfTest(light, rest); err != nil {
+		t.Errorf("its rest makes the prefixes exact: %v", err)
+	}
+
+	// With rest a signature of the URL itself does.
+	c, benign := urlContent(t)
+	u, err := urlhash.Canonicalize(benign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range u.Hashes() {
+		c.Sections[urls] = append(c.Sections[urls], dbformat.Record{Hash: h, Size: dbformat.AnySize})
+	}
+	if light, rest, err = dbformat.Build(c, dbformat.ChooseParams(c, nil)); err != nil {
+		t.Fatal(err)
+	}
+	stopped("light that lists it", matcher.SelfTest(light, nil), matcher.Suspected)
+	stopped("rest that lists it", matcher.SelfTest(light, rest), matcher.Malicious)
 }
 
 func TestAllSectionsAreCoveredByVectors(t *testing.T) {

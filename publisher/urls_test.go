@@ -49,6 +49,29 @@ func TestEachLineOfURLsIsCountedOnce(t *testing.T) {
 	}
 }
 
+// A line that is rejected for what stands around its URL, or for its port, is one reject: the lines around it are read as they are without it.
+func TestRejectedURLsChangeNothingAroundThem(t *testing.T) {
+	good := []string{"a.example", "  b.example ", "c.example:65535", "http://d.example:1/x"}
+	bad := []string{"\tevil.example", "evil.example\t", " \v evil.example", "\x00evil.example", "evil.example:65536", "http://evil.example:99999/a"}
+	var with strings.Builder
+	for i := range bad {
+		fmt.Fprintf(&with, "%s\n%s\r\n", bad[i], good[i%len(good)])
+	}
+	a := mustCompile(t, map[string]string{"a.urls": with.String()}, nil)
+	b := mustCompile(t, map[string]string{"a.urls": strings.Join(good, "\n")}, nil)
+	if int(a.Rejected) != len(bad) || int(a.Accepted) != len(bad) || b.Rejected != 0 || int(b.Accepted) != len(good) {
+		t.Errorf("counts %+v with, %+v without", a.Counts, b.Counts)
+	}
+	for i, r := range a.Rejects {
+		if r.Line != 2*i+1 || r.Reason == "" {
+			t.Errorf("reject %s, want one of line %d", r, 2*i+1)
+		}
+	}
+	if with, without := section(a.Content, urlSection), section(b.Content, urlSection); !slices.Equal(with, without) {
+		t.Errorf("URLs %q with, %q without", with, without)
+	}
+}
+
 // An ignore line with the MD5 of a line holds as long as that line is spelled like that.
 func TestAURLIsIgnoredByItsLine(t *testing.T) {
 	h := urlhash.HashOf("evil.example/")
@@ -67,8 +90,8 @@ func md5Of(s string) []byte { h := sum(dbformat.MD5, []byte(s)); return h[:16] }
 func TestTheSelfTestOfURLs(t *testing.T) {
 	c := mustCompile(t, map[string]string{"a.urls": "evil.example\n", "b.sfp": strings.Repeat("0a", 32) + ":5:ok\n"}, nil)
 	v := c.Content.Vectors
-	if len(v) != 3 || v[0].Section != "url/sha256" || string(v[0].Content) != selfTestURL || v[0].Light != dbformat.ExpectSuspected || v[0].Full != dbformat.ExpectMalicious {
-		t.Errorf("vectors %+v", v)
+	if len(v) != 4 || v[0].Section != "url/sha256" || string(v[0].Content) != selfTestURL || v[0].Light != dbformat.ExpectSuspected || v[0].Full != dbformat.ExpectMalicious {
+		t.Fatalf("vectors %+v", v)
 	}
 	if records := c.Content.Sections[urlSection]; len(records) != 2 || !slices.ContainsFunc(records, func(r dbformat.Record) bool {
 		return r.Name == "Avdb.SelfTest.url/sha256" && r.Hash == urlhash.HashOf(selfTestExpression) && r.Size == dbformat.AnySize
@@ -78,9 +101,48 @@ func TestTheSelfTestOfURLs(t *testing.T) {
 	if u, err := urlhash.Canonicalize(selfTestURL); err != nil || u.String() != selfTestURL || u.Expressions()[0] != selfTestExpression {
 		t.Errorf("%q, %v", u, err)
 	}
-	for _, line := range []string{selfTestURL, "ftp://Self-Test.avdb.invalid:1/no-threat"} {
+	if last := v[3]; last.Section != "url/sha256" || string(last.Content) != "http://avdb-no-threat-0.invalid/" || last.Light != dbformat.ExpectClean || last.Full != dbformat.ExpectClean {
+		t.Errorf("benign URL %+v", last)
+	}
+	for i := range benignSpares {
+		url, expression := benignURL(i)
+		if u, err := urlhash.Canonicalize(url); err != nil || u.String() != url || !slices.Equal(u.Expressions(), []string{expression}) {
+			t.Errorf("%q has the expressions %q, %v", url, u.Expressions(), err)
+		}
+	}
+	for _, line := range []string{selfTestURL, "ftp://Self-Test.avdb.invalid:1/no-threat", "avdb-no-threat-0.invalid", "https://avdb-no-threat-15.invalid"} {
 		if c := mustCompile(t, map[string]string{"a.urls": line + "\nevil.example\n"}, nil); c.Rejected != 1 || c.Rejects[0].Reason != reasonSelfTest {
 			t.Errorf("%q: %+v", line, c.Rejects)
+		}
+	}
+}
+
+// A benign URL whose hash begins as that of a signature is passed over, whatever width of prefixes the release before left; when all are hit
+// there is none, which is better than a release that every endpoint refuses.
+func TestTheBenignURLIsOneThatNoPrefixHits(t *testing.T) {
+	for hits := range benignSpares + 1 {
+		// Prefixes chosen for a fourth of the records are the narrowest that may be left.
+		n := uint64(hits + 1)
+		few := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{urlSection: make([]dbformat.Record, (n+3)/4)}}
+		p := dbformat.ChooseParams(few, nil).URLPrefix
+		records := []dbformat.Record{{Hash: urlhash.HashOf("evil.example/"), Size: dbformat.AnySize}}
+		for i := range hits {
+			_, expression := benignURL(i)
+			near := dbformat.Record{Hash: urlhash.HashOf(expression), Size: dbformat.AnySize}
+			near.Hash[p/8] ^= 0x80 >> (p % 8) // the first bit behind the prefix
+			records = append(records, near)
+		}
+		slices.SortFunc(records, func(a, b dbformat.Record) int { return compareKeys(&a, &b) })
+		c := &dbformat.Content{Sections: map[dbformat.SectionID][]dbformat.Record{urlSection: records}}
+		if got := dbformat.ChooseParams(c, &dbformat.Params{URLRows: (n + 3) / 4, URLPrefix: p}).URLPrefix; got != p {
+			t.Fatalf("%d records have prefixes of %d bits, want %d", n, got, p)
+		}
+		want := ""
+		if hits < benignSpares {
+			want, _ = benignURL(hits)
+		}
+		if got := string(benignURLContent(records)); got != want {
+			t.Errorf("%d are hit: %q is chosen, want %q", hits, got, want)
 		}
 	}
 }
@@ -162,9 +224,52 @@ func TestAStateWithoutURLsIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.put("u.urls", domains(0, 10))
-	if r := s.publish(); len(r.Warnings) != 0 || len(r.Layers.Light.Deltas) != 1 {
+	if r := s.publish(); len(levelWarnings(r)) != len(r.Warnings) || len(r.Layers.Light.Deltas) != 1 {
 		t.Errorf("report %+v", r)
 	}
+}
+
+// levelWarnings are those about engines that are too old for a release.
+func levelWarnings(r *Report) []string {
+	return slices.DeleteFunc(slices.Clone(r.Warnings), func(w string) bool { return !strings.Contains(w, "needs engine level") })
+}
+
+// The first list of URLs after a release without one ends the updates of engines from before URLs: who publishes it is told so, once for each time.
+func TestPublishWarnsOfAHigherEngineLevel(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	quiet := func(what string, o ...func(*Options)) {
+		t.Helper()
+		if r := s.publish(o...); len(levelWarnings(r)) != 0 {
+			t.Errorf("%s: warnings %q", what, r.Warnings)
+		}
+	}
+	warned := func(what, want string, o ...func(*Options)) {
+		t.Helper()
+		if w := levelWarnings(s.publish(o...)); len(w) != 1 || w[0] != want {
+			t.Errorf("%s: warnings %q, want %q", what, w, want)
+		}
+	}
+	const text = "release %d needs engine level 2, release %d needed level 1: the new one has signatures of URLs (.urls sources, section url/sha256); " +
+		"endpoints with an engine below level 2 end each update with exit code 17 and keep what they have, until avdb is updated there or a release is without"
+	s.put("a.hsb", lines(0, 50, "A"))
+	quiet("the first release")
+	s.put("u.urls", domains(0, 4))
+	warned("prepared for other hosts to sign", fmt.Sprintf(text, 2, 1), func(o *Options) { o.Unsigned = true })
+	warned("the first URLs", fmt.Sprintf(text, 3, 1))
+	quiet("the same content")
+	s.put("u.urls", domains(0, 5))
+	quiet("more URLs")
+	if err := os.Remove(filepath.Join(s.src, "u.urls")); err != nil {
+		t.Fatal(err)
+	}
+	quiet("no URLs any more")
+	s.put("u.urls", domains(0, 5))
+	warned("URLs again", fmt.Sprintf(text, 6, 5))
+
+	s = newShop(t)
+	s.put("u.urls", domains(0, 4))
+	quiet("a first release with URLs, which no endpoint has another one before")
 }
 
 // URLs count in the guards like other records.

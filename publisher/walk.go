@@ -91,7 +91,7 @@ func findSources(arguments []string) (files []sourceFile, rejects []Reject, err 
 }
 
 // extensions names every known extension, for messages.
-const extensions = ".hdb .hsb .hdu .hsu .mdb .msb .ndb .ndu .ldb .ldu .fp .sfp .ign .ign2 .hashes .urls"
+const extensions = ".hdb .hsb .hdu .hsu .mdb .msb .mdu .msu .ndb .ndu .ldb .ldu .fp .sfp .ign .ign2 .hashes .urls"
 
 func findInFolder(root string) (files []sourceFile, rejects []Reject, err error) {
 	// An argument may be a link to a folder; WalkDir follows that only behind a separator.

@@ -120,8 +120,12 @@ func parseFloors(b []byte) (*floors, error) {
 }
 
 // credible tells whether the keys that vouched for a floor still may: when a later root or targets took them away, the
-// floor may be a thief's fast-forward and counts no longer.
+// floor may be a thief's fast-forward and counts no longer. A floor that no set was accepted for stands for the stored set alone, whoever signed
+// that: no new key takes it away, or an old mirror would lower the epoch in two steps.
 func (v floor) credible(a authority) bool {
+	if v.SHA256 == noSet.String() {
+		return true
+	}
 	n := 0
 	for _, id := range v.Keys {
 		if slices.Contains(a.keyids, id) {
@@ -138,10 +142,14 @@ func (f *floors) judge(name string, value uint64, a authority) error {
 	if ok && name != RoleRoot && !v.credible(a) {
 		v = floor{}
 	}
+	remedy := "the source lags behind or replays: try another one"
+	if v.SHA256 == noSet.String() {
+		remedy += "; if all say the same, the stored restriction set was forged while its floor was lost: remove it, move the trust folder away and run init with the root that is trusted"
+	}
 	switch {
 	case value < v.Value:
 		return &UntrustedError{Role: name, Version: value, Floor: v.Value, Reason: ReasonRollback,
-			Detail: fmt.Sprintf("%d was seen before", v.Value), Remedy: "the source lags behind or replays: try another one"}
+			Detail: fmt.Sprintf("%d was seen before", v.Value), Remedy: remedy}
 	case value-v.Value > maxStep:
 		return &UntrustedError{Role: name, Version: value, Floor: v.Value, Reason: ReasonFastForward,
 			Detail: fmt.Sprintf("a step of more than 2^32 from %d", v.Value), Remedy: "ask the publisher whether a key was stolen"}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -157,7 +158,7 @@ func (s *Store) Rollback(hold bool) (Current, error) {
 			Remedy: "update.keep says how many are, from the next update on; \"avdb rollback\" goes back once for each"}
 	}
 	next := old.rollback(hold, dbformat.At(s.o.Now()))
-	if err := s.verifyGeneration(&next.Generation, nil); err != nil {
+	if err := s.verifyGeneration(context.Background(), &next.Generation, map[dbformat.Digest]bool{}); err != nil {
 		return Current{}, err
 	}
 	// Its layers became durable before the CURRENT that named them first, so nothing but CURRENT changes here: a crash
@@ -217,8 +218,10 @@ func (s *Store) changeHold(change func(*Hold)) error {
 }
 
 // DropDamaged proves every block of the generations that are kept beside the current one, and lets go, durably, of those that are damaged or missing: no
-// rollback could return to them, and no update brings them back. It gives what it let go of. The caller must hold the update lock.
-func (s *Store) DropDamaged() (dropped []Generation, err error) {
+// rollback could return to them, and no update brings them back. It gives what it let go of. The blocks of layers that the current generation has, too, are not
+// read: the caller has just proved that one. A layer that several generations have is read once. When ctx ends, its cause is the error, and nothing is let go of. The
+// caller must hold the update lock.
+func (s *Store) DropDamaged(ctx context.Context) (dropped []Generation, err error) {
 	if err := s.needLock(); err != nil {
 		return nil, err
 	}
@@ -226,9 +229,16 @@ func (s *Store) DropDamaged() (dropped []Generation, err error) {
 	if err != nil {
 		return nil, err
 	}
+	proved := map[dbformat.Digest]bool{}
+	for _, r := range c.refs() {
+		proved[r.Digest] = true
+	}
 	var kept []Generation
 	for _, o := range c.Others {
-		switch err := s.verifyGeneration(&o, nil); {
+		err := s.verifyGeneration(ctx, &o, proved)
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
 		case err == nil:
 			kept = append(kept, o)
 		case errors.Is(err, ErrDamaged) || errors.Is(err, ErrDigestMismatch):
@@ -250,18 +260,23 @@ func (s *Store) DropDamaged() (dropped []Generation, err error) {
 	return dropped, nil
 }
 
-// verifyGeneration proves every block of g and that its layers belong together.
-func (s *Store) verifyGeneration(g *Generation, progress func(int64)) error {
+// verifyGeneration proves every block of g, but for layers that are proved already, and that its layers belong together. It adds what it proves.
+func (s *Store) verifyGeneration(ctx context.Context, g *Generation, proved map[dbformat.Digest]bool) error {
 	for _, l := range g.Variant().Layers() {
-		f, err := s.OpenLayer(g.Layer(l).Digest, l)
+		d := g.Layer(l).Digest
+		if proved[d] {
+			continue
+		}
+		f, err := s.OpenLayer(d, l)
 		if err != nil {
 			return err
 		}
-		err = f.Verify(progress)
+		err = f.verify(ctx, nil)
 		f.Close()
 		if err != nil {
 			return err
 		}
+		proved[d] = true
 	}
 	return s.checkPair(g)
 }

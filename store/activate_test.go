@@ -103,3 +103,88 @@ func TestActivateTakesWhatIsSigned(t *testing.T) {
 	requireCurrent(t, s, candidate, dbformat.VariantFull)
 	requireNoLeftovers(t, s)
 }
+
+// A countedContext ends when it was asked often enough. Each block is asked for once before it is proved.
+type countedContext struct {
+	context.Context
+	asked, end int
+}
+
+func (c *countedContext) Err() error {
+	if c.asked++; c.end != 0 && c.asked >= c.end {
+		return context.Canceled
+	}
+	return nil
+}
+
+func blocksOf(layers ...*dbformat.MemLayer) (n int) {
+	for _, l := range layers {
+		for i := range l.Header().Sections {
+			n += len(l.Header().Sections[i].Blocks)
+		}
+	}
+	return n
+}
+
+// TestDropDamagedReadsWhatIsNotProved: what is kept beside the current generation is proved block by block, but for the layers that the current generation
+// has, too, and each of the others once.
+func TestDropDamagedReadsWhatIsNotProved(t *testing.T) {
+	older, newer := newRelease(t, 1, 3000, 1), newRelease(t, 2, 3001, 2)
+	for _, c := range []struct {
+		name      string
+		installed []*release
+		variants  []dbformat.Variant
+		kept      int
+		read      []*dbformat.MemLayer
+	}{
+		{"two releases", []*release{older, newer}, []dbformat.Variant{dbformat.VariantFull, dbformat.VariantFull}, 1,
+			[]*dbformat.MemLayer{older.light, older.rest}},
+		{"full beside light of one release", []*release{older, older}, []dbformat.Variant{dbformat.VariantFull, dbformat.VariantLight}, 1,
+			[]*dbformat.MemLayer{older.rest}},
+		{"light beside full of one release", []*release{older, older}, []dbformat.Variant{dbformat.VariantLight, dbformat.VariantFull}, 1, nil},
+		{"both of the release before", []*release{older, older, newer}, []dbformat.Variant{dbformat.VariantFull, dbformat.VariantLight, dbformat.VariantFull}, 2,
+			[]*dbformat.MemLayer{older.light, older.rest}},
+	} {
+		s := newStore(t)
+		for i, r := range c.installed {
+			must(t, install(s, r, c.variants[i]))
+		}
+		cur, err := s.current()
+		must(t, err)
+		if c.kept == 2 { // install keeps one
+			cur.Others = append(cur.Others, older.generation(dbformat.VariantFull))
+			must(t, s.putCurrent(cur))
+			_, err := writeLayer(s, older.rest)
+			must(t, err)
+		}
+		ctx := &countedContext{Context: t.Context()}
+		dropped, err := s.DropDamaged(ctx)
+		must(t, err)
+		if blocks := blocksOf(c.read...); len(cur.Others) != c.kept || len(dropped) > 0 || ctx.asked != blocks+c.kept {
+			t.Errorf("%s: %d kept, %d let go of, %d questions to the context, want %d of blocks and one for each that is kept",
+				c.name, len(cur.Others), len(dropped), ctx.asked, blocks)
+		}
+	}
+}
+
+// TestDropDamagedEndsWithItsContext: whoever ends the context waits for one block at most, and everything stays as it was, also what is damaged.
+func TestDropDamagedEndsWithItsContext(t *testing.T) {
+	older, newer := newRelease(t, 1, 3000, 1), newRelease(t, 2, 3001, 2)
+	s := newStore(t)
+	must(t, install(s, older, dbformat.VariantFull))
+	must(t, install(s, newer, dbformat.VariantFull))
+	must(t, os.Remove(s.layerPath(older.rest.Header().Digest())))
+	before, err := os.ReadFile(s.currentPath())
+	must(t, err)
+	for end := 1; end <= blocksOf(older.light)+1; end++ {
+		ctx := &countedContext{Context: t.Context(), end: end}
+		dropped, err := s.DropDamaged(ctx)
+		if after, e := os.ReadFile(s.currentPath()); err == nil || len(dropped) > 0 || e != nil || string(after) != string(before) || ctx.asked > end+3 {
+			t.Fatalf("ended at question %d: %d let go of, %v, asked %d times, CURRENT changed: %v", end, len(dropped), err, ctx.asked, string(after) != string(before))
+		}
+	}
+	dropped, err := s.DropDamaged(t.Context())
+	if err != nil || len(dropped) != 1 || dropped[0].Version != 1 {
+		t.Errorf("let go of %v, %v, want release 1", dropped, err)
+	}
+}

@@ -66,6 +66,25 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
+// BenchmarkDropDamaged proves the one generation that is kept beside the current one and shares no layer with it.
+func BenchmarkDropDamaged(b *testing.B) {
+	for _, n := range benchSizes {
+		b.Run(fmt.Sprintf("records=%d", n), func(b *testing.B) {
+			s, kept := newStore(b), newRelease(b, 1, n, 1)
+			must(b, install(s, kept, dbformat.VariantFull))
+			must(b, install(s, newRelease(b, 2, 1000, 2), dbformat.VariantFull))
+			b.SetBytes(kept.light.Header().Bytes() + kept.rest.Header().Bytes())
+			for b.Loop() {
+				dropped, err := s.DropDamaged(b.Context())
+				must(b, err)
+				if len(dropped) > 0 {
+					b.Fatal("a sound generation was let go of")
+				}
+			}
+		})
+	}
+}
+
 func diskBytes(b *testing.B, s *Store, r *release) (size int64) {
 	for _, m := range []*dbformat.MemLayer{r.light, r.rest} {
 		i, err := os.Stat(s.layerPath(m.Header().Digest()))

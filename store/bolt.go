@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -169,15 +170,22 @@ type batch struct {
 
 const batchBytes = 4 << 20
 
-// put copies key and value.
+// put copies key and value. A value larger than a batch is committed with what follows it: a commit of its own would write it twice, since
+// bbolt writes the last page of a bucket anew for each key behind it.
 func (b *batch) put(bucket string, key, value []byte) error {
 	need := len(key) + len(value)
+	if need > batchBytes {
+		b.pairs = append(b.pairs, pair{bucket, bytes.Clone(key), bytes.Clone(value)})
+		return nil
+	}
 	if len(b.arena)+need > cap(b.arena) {
-		if err := b.flush(); err != nil {
-			return err
+		if len(b.arena) > 0 {
+			if err := b.flush(); err != nil {
+				return err
+			}
 		}
 		if need > cap(b.arena) {
-			b.arena = make([]byte, 0, max(need, batchBytes))
+			b.arena = make([]byte, 0, batchBytes)
 		}
 	}
 	at := len(b.arena)

@@ -9,7 +9,7 @@
 //	STATE/db/CURRENT             0644  the current generation and those kept beside it; replaced by rename
 //	STATE/db/layers/DIGEST.db    0644  one immutable layer file per layer digest
 //	STATE/db/index/KEY.idx       0644  compiled index of a generation, derived from its layers
-//	STATE/db/restrictions.json   0644  the restriction set in force, highest epoch
+//	STATE/db/restrictions.json   0644  the restriction set of the last good update; package signing proves it at each reading
 //	STATE/trust/                 0700  for package signing
 //	STATE/downloads/             0700  partial files of the updater
 //	STATE/ksn/                   0755

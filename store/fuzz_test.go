@@ -100,7 +100,7 @@ func FuzzOverrides(f *testing.F) {
 		}
 		for i, o := range list {
 			k, err := protocol.ParseTypedKey(o.Key)
-			if err != nil || k.String() != o.Key || i > 0 && o.Key <= list[i-1].Key || o.Verdict.Rank() < 2 || len(o.Note) > dbformat.MaxName || !utf8.ValidString(o.Note) || len(o.Signer) > dbformat.MaxName || len(o.Regions) > maxRegions {
+			if err != nil || k.String() != o.Key || i > 0 && o.Key <= list[i-1].Key || o.Verdict.Rank() < 2 || len(o.Note) > dbformat.MaxName || !utf8.ValidString(o.Note) || len(o.Signer) > dbformat.MaxName || len(o.Regions) > protocol.MaxRegions {
 				t.Fatalf("override %d is %+v", i, o)
 			}
 		}

@@ -13,8 +13,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// MaxPiece is the greatest length of a piece of an index, in bytes.
-const MaxPiece = 64 << 10
+// MaxPiece is the greatest length of a piece of an index, in bytes. A piece lies in one go in the mapped file and is checked whole when it is first
+// touched: what is read here and there belongs into pieces of some 64 KiB, what is needed as a whole into one.
+const MaxPiece = 1 << 30
 
 const (
 	piecesBucket = "pieces"
@@ -239,17 +240,26 @@ func (f *IndexFile) Piece(i int) ([]byte, error) {
 	if f.proved[i/32].Load()&(1<<(i%32)) != 0 {
 		return p, nil
 	}
+	if err := f.Recheck(i); err != nil {
+		return nil, err
+	}
+	f.proved[i/32].Or(1 << (i % 32))
+	return p, nil
+}
+
+// Recheck reads piece i, of those that there are, and checks its CRC-32C, whether or not that was done before: for who has met something in it that
+// cannot be. An error matches [ErrNoIndex].
+func (f *IndexFile) Recheck(i int) error {
 	err := Guard(f.path, func() error {
-		if castagnoli(p) != f.sums[i] {
+		if castagnoli(f.pieces[i]) != f.sums[i] {
 			return damaged(f.path, "piece %d is damaged", i)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, &Error{Kind: ErrNoIndex, Damaged: true, Path: f.path, What: fmt.Sprintf("piece %d cannot be used", i), Err: err, Remedy: "build it again"}
+		return &Error{Kind: ErrNoIndex, Damaged: true, Path: f.path, What: fmt.Sprintf("piece %d cannot be used", i), Err: err, Remedy: "build it again"}
 	}
-	f.proved[i/32].Or(1 << (i % 32))
-	return p, nil
+	return nil
 }
 
 // Retain adds a holder and tells whether there still was one.

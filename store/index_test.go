@@ -17,7 +17,7 @@ import (
 func somePieces(n int) [][]byte {
 	pieces := [][]byte{[]byte("a header of odd length")}
 	for i := 1; i < n; i++ {
-		pieces = append(pieces, bytes.Repeat([]byte{byte(i), byte(i >> 8), 7, 9}, MaxPiece/4))
+		pieces = append(pieces, bytes.Repeat([]byte{byte(i), byte(i >> 8), 7, 9}, 16<<10))
 	}
 	return pieces
 }
@@ -52,6 +52,35 @@ func TestIndexRoundTrip(t *testing.T) {
 		if strings.HasSuffix(name, tempSuffix) {
 			t.Errorf("leftover %s", name)
 		}
+	}
+}
+
+// TestLongPiecesLieInOneGo: what a matcher maps as a whole is one slice of the file, on a boundary, beside short pieces and long ones.
+func TestLongPiecesLieInOneGo(t *testing.T) {
+	s := newMemoryStore(t)
+	long := bytes.Repeat([]byte("a piece of some MiB."), batchBytes/8)
+	for _, pieces := range [][][]byte{{[]byte("short"), long}, {[]byte("short"), []byte("another"), long}, {long}, {[]byte("short"), long, long[1:], []byte("short")}} {
+		must(t, s.PutIndex("k", slices.Values(pieces)))
+		fi, err := os.Stat(s.indexPath("k"))
+		must(t, err)
+		f, err := s.OpenIndex("k")
+		must(t, err)
+		size := int64(0)
+		for i := range pieces {
+			p, err := f.Piece(i)
+			must(t, err)
+			if !bytes.Equal(p, pieces[i]) {
+				t.Errorf("piece %d of %d differs", i, len(pieces))
+			}
+			size += int64(len(p))
+			if at := uintptr(unsafe.Pointer(&p[0])) % lineSize; at != 0 {
+				t.Errorf("piece %d of %d lies %d bytes behind a boundary of %d", i, len(pieces), at, lineSize)
+			}
+		}
+		if fi.Size() > size+1<<20 {
+			t.Errorf("the file has %d bytes for %d", fi.Size(), size)
+		}
+		must(t, f.Close())
 	}
 }
 

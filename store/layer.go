@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -203,8 +204,16 @@ func (f *LayerFile) prove(section, i int, b []byte) error {
 // Verify compares every block with its leaf, also those that were compared before. It stops at the first error.
 // progress, which may be nil, is told the bytes of each block.
 func (f *LayerFile) Verify(progress func(bytes int64)) error {
+	return f.verify(context.Background(), progress)
+}
+
+// verify is Verify that ends, with the cause as its error, before the block at which ctx has ended.
+func (f *LayerFile) verify(ctx context.Context, progress func(bytes int64)) error {
 	for i := range f.blocks {
 		for j, b := range f.blocks[i] {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			if err := f.prove(i, j, b); err != nil {
 				return err
 			}

@@ -10,7 +10,11 @@ import (
 	"example.org/avdb/ksn/protocol"
 )
 
-// PutNetwork keeps the provider file of a kind of network (protocol.Global or protocol.Private), durably, in place of the one before; at most
+// NetworkRefused is the kind under which the provider file of the global network is kept that the repository names and that the engine could not use. The
+// file that is in use stays beside it.
+const NetworkRefused = "global.refused"
+
+// PutNetwork keeps the provider file of a kind of network (protocol.Global, protocol.Private or [NetworkRefused]), durably, in place of the one before; at most
 // protocol.MaxProvider bytes. What it says is not looked at: whoever reads it verifies it. Of several writers the last wins; each waits for at
 // most two seconds.
 func (s *Store) PutNetwork(kind string, b []byte) error {
@@ -88,8 +92,8 @@ func (s *Store) RemoveNetwork(kind string) error {
 }
 
 func (s *Store) networkPath(kind string) (string, error) {
-	if kind != protocol.Global && kind != protocol.Private {
-		return "", fmt.Errorf("store: network %.40q, want %s or %s", kind, protocol.Global, protocol.Private)
+	if kind != protocol.Global && kind != protocol.Private && kind != NetworkRefused {
+		return "", fmt.Errorf("store: network %.40q, want %s, %s or %s", kind, protocol.Global, protocol.Private, NetworkRefused)
 	}
 	return s.NetworkFile(kind), nil
 }

@@ -38,10 +38,7 @@ type OverrideAbout struct {
 	Regions    []string       `json:"regions,omitempty"`    // where it is seen most: at most 16 different ISO 3166 codes of two capitals
 }
 
-const (
-	maxRegions    = 16
-	maxPopularity = 1<<53 - 1
-)
+const maxPopularity = 1<<53 - 1 // what every JSON reader keeps exact
 
 var (
 	categoryForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
@@ -58,8 +55,8 @@ func (a *OverrideAbout) check() error {
 		return fmt.Errorf("popularity %d, the limit is %d", a.Popularity, uint64(maxPopularity))
 	case a.Regions != nil && len(a.Regions) == 0:
 		return errors.New("an empty list of regions: leave it out")
-	case len(a.Regions) > maxRegions:
-		return fmt.Errorf("%d regions, the limit is %d", len(a.Regions), maxRegions)
+	case len(a.Regions) > protocol.MaxRegions:
+		return fmt.Errorf("%d regions, the limit is %d", len(a.Regions), protocol.MaxRegions)
 	}
 	for i, r := range a.Regions {
 		if !regionForm.MatchString(r) || slices.Contains(a.Regions[:i], r) {

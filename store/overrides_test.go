@@ -93,7 +93,7 @@ func TestOverridesRefused(t *testing.T) {
 		"a long ago":     change(func(o *Override) { t := dbformat.At(day(0).AddDate(-100, 0, 0)); o.FirstSeen = &t }),
 		"a region":       change(func(o *Override) { o.Regions = []string{"de"} }),
 		"a region twice": change(func(o *Override) { o.Regions = []string{"DE", "DE"} }),
-		"regions":        change(func(o *Override) { o.Regions = regions(maxRegions + 1) }),
+		"regions":        change(func(o *Override) { o.Regions = regions(protocol.MaxRegions + 1) }),
 		"one key twice":  change(func(o *Override) { o.Key = objectKey(1) }),
 		"before its day": change(func(o *Override) { o.Since.Time = day(0).AddDate(-100, 0, 0) }),
 		"too many":       many,
@@ -111,7 +111,7 @@ func TestOverridesRefused(t *testing.T) {
 // aboutMost is as much as can be known of an object besides.
 func aboutMost(text string) OverrideAbout {
 	seen := dbformat.At(day(1))
-	return OverrideAbout{Name: text, Category: strings.Repeat("x", 32), FirstSeen: &seen, Popularity: maxPopularity, Signer: text, Regions: regions(maxRegions)}
+	return OverrideAbout{Name: text, Category: strings.Repeat("x", 32), FirstSeen: &seen, Popularity: maxPopularity, Signer: text, Regions: regions(protocol.MaxRegions)}
 }
 
 // regions are n different ones.

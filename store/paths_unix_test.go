@@ -134,20 +134,21 @@ func TestPathsThatAreNotOurs(t *testing.T) {
 	}
 	r := newRelease(t, 1, 50, 1)
 	paths := map[string]func(s *Store) string{
-		"CURRENT":           (*Store).currentPath,
-		"layer":             func(s *Store) string { return s.layerPath(r.light.Header().Digest()) },
-		"index":             func(s *Store) string { return s.indexPath("k") },
-		"restrictions.json": (*Store).restrictionsPath,
-		"settings.json":     (*Store).settingsPath,
-		"settings.lock":     (*Store).settingsLock,
-		"state.db":          (*Store).statePath,
-		"update.lock":       (*Store).lockPath,
-		"layers":            (*Store).layersDir,
-		"trust":             (*Store).TrustDir,
-		"ksn":               (*Store).ksnDir,
-		"private.json":      func(s *Store) string { return filepath.Join(s.ksnDir(), "private.json") },
-		"overrides.json":    (*Store).overridesPath,
-		"cache.db":          (*Store).cachePath,
+		"CURRENT":             (*Store).currentPath,
+		"layer":               func(s *Store) string { return s.layerPath(r.light.Header().Digest()) },
+		"index":               func(s *Store) string { return s.indexPath("k") },
+		"restrictions.json":   (*Store).restrictionsPath,
+		"settings.json":       (*Store).settingsPath,
+		"settings.lock":       (*Store).settingsLock,
+		"state.db":            (*Store).statePath,
+		"update.lock":         (*Store).lockPath,
+		"layers":              (*Store).layersDir,
+		"trust":               (*Store).TrustDir,
+		"ksn":                 (*Store).ksnDir,
+		"private.json":        func(s *Store) string { return filepath.Join(s.ksnDir(), "private.json") },
+		"global.refused.json": func(s *Store) string { return filepath.Join(s.ksnDir(), NetworkRefused+".json") },
+		"overrides.json":      (*Store).overridesPath,
+		"cache.db":            (*Store).cachePath,
 	}
 	for what, put := range plant {
 		for where, path := range paths {
@@ -201,6 +202,8 @@ func everything(s *Store, r *release) {
 	_, _ = s.Verify(true, nil)
 	_ = putNetwork("x")(s)
 	_, _, _ = s.Network("private")
+	_ = s.PutNetwork(NetworkRefused, []byte("x"))
+	_, _, _ = s.Network(NetworkRefused)
 	_ = putOverrides(1)(s)
 	_, _ = s.Overrides()
 	_ = remember("x")(s)
@@ -211,6 +214,7 @@ func everything(s *Store, r *release) {
 	_ = s.Clean()
 	_ = s.ClearSpool()
 	_ = s.RemoveNetwork("private")
+	_ = s.RemoveNetwork(NetworkRefused)
 	_ = s.ClearCache()
 	_, _ = Create(s.dir, Options{})
 }

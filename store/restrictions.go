@@ -63,6 +63,10 @@ func (s *Store) restrictions() (*restrictionsFile, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if e, ok := errors.AsType[*Error](err); ok && !e.Damaged {
+		// A link or a folder is somebody's who put it there. No update takes it away, nor does any go on: what is asked of KSN waits for it.
+		e.Remedy = "remove " + path + " by hand, which no update does, and update again"
+	}
 	if err != nil {
 		return nil, failed(path, "cannot be read", err)
 	}

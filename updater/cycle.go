@@ -3,7 +3,6 @@ package updater
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,6 +33,7 @@ type cycle struct {
 	spare     *spare                    // a light layer whose rest could not be had
 	installed bool                      // a generation is current, which may be damaged
 	behind    bool                      // the source whose turn it is has a release below the installed one
+	missed    bool                      // a source named a release above the installed one, which is not in use yet
 }
 
 // A spare is a light layer of a release, ready on disk, whose rest no source has given so far.
@@ -73,7 +73,7 @@ func (c *cycle) locked(ctx context.Context) error {
 		return err
 	}
 	if err = c.sources(ctx); err == nil && !c.looking() {
-		c.dropDamaged()
+		c.dropDamaged(ctx)
 	}
 	c.report.Bytes, c.report.Requests = c.traffic.bytes.Load(), c.traffic.requests.Load()
 	c.sum(err)
@@ -86,14 +86,19 @@ func (c *cycle) locked(ctx context.Context) error {
 	return err
 }
 
-// dropDamaged lets go of kept generations that a rollback could not return to: they must not be promised. That fails no update.
-func (c *cycle) dropDamaged() {
-	dropped, err := c.u.c.Store.DropDamaged()
+// dropDamaged lets go of kept generations that a rollback could not return to: they must not be promised. That fails no update, and whoever ends the
+// cycle does not wait for it: the next one looks again. The current generation needs no second look, for every cycle that is good has proved it: as what
+// it planned with, as what it keeps, or as what it wrote.
+func (c *cycle) dropDamaged(ctx context.Context) {
+	dropped, err := c.u.c.Store.DropDamaged(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return
+	}
 	for _, g := range dropped {
 		c.note(NoteDamaged+": release %d, which was kept for a rollback, could not have been returned to: it is kept no more", g.Version)
 	}
 	if err != nil && !errors.Is(err, store.ErrNoDatabase) {
-		c.note(NoteStateNotKept+": %v", err)
+		c.note(NoteStateNotKept+": the look at what is kept for a rollback: %v", err)
 	}
 }
 
@@ -182,11 +187,12 @@ func (c *cycle) sources(ctx context.Context) error {
 			behind = cmp.Or(behind, s.Name())
 			continue
 		}
-		causes = append(causes, err)
-		if behind != "" && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			break // the time is over, and a source was good
+		late := behind != "" && errors.Is(ctx.Err(), context.DeadlineExceeded) // the time is over, and a source was good
+		if late && kindOf(err) == nil {
+			err = &SourceError{Source: s.Name(), Reason: "the time was over in its turn"}
 		}
-		if ctx.Err() != nil {
+		causes = append(causes, err)
+		if ctx.Err() != nil && !late {
 			return c.worst(append(causes, context.Cause(ctx)), c.report.From)
 		}
 		if kindOf(err) == nil || kindOf(err) == store.ErrStorage {
@@ -198,9 +204,15 @@ func (c *cycle) sources(ctx context.Context) error {
 			code = NoteSourceStale
 		}
 		c.note("%s: %s", code, firstLine(err))
+		if late {
+			for _, s := range c.list[i+1:] {
+				c.note(NoteSourceFailed+": %s: the time was over before its turn", s.Name())
+			}
+			break
+		}
 	}
-	// A spare tells of a newer release that could be had in part only: that is said, whoever else is good.
-	if behind != "" && c.spare == nil {
+	// A newer release that was offered, and could not be had or only in part, is said, whoever else is good.
+	if behind != "" && c.spare == nil && !c.missed {
 		c.report.Source = behind
 		if !c.looking() {
 			cleanDownloads(c.u.c.Store.DownloadsDir(), nil)
@@ -317,335 +329,9 @@ func (c *cycle) trustError(err error, what string) error {
 	return storageError(c.u.c.Store.TrustDir(), what, nil)
 }
 
-// restrictions takes a newer restriction set into use at once: no hold, cohort or missing layer keeps it back. What is stored is held against what was
-// signed each time: a set that is missing, or that nobody signed, is replaced, whatever epoch it claims.
-func (c *cycle) restrictions(ctx context.Context, src source, v *signing.Verified) error {
-	old, err := c.restrictionsInForce()
-	if err != nil {
-		return err
-	}
-	t, ok := v.Target(dbformat.RestrictionsTarget)
-	if !ok {
-		return c.noRestrictions(v, old)
-	}
-	same := old.bytes != nil && sha256.Sum256(old.bytes) == t.SHA256
-	b := old.bytes
-	if !same {
-		if b, err = src.small(ctx, t, dbformat.MaxRestrictionSet); err != nil {
-			return err
-		}
-	}
-	// By the floor alone: these metadata may name another set than the ones before them.
-	before, why := v.RestrictionProof().BeforeRefresh().Check(old.bytes)
-	set, err := v.Restrictions(b)
-	switch {
-	case errors.Is(err, signing.ErrUntrusted):
-		return err
-	case err != nil: // signed as it should be, and still no set: the old one stays in force
-		c.note(NoteRestrictionsRefused+": %v", err)
-		if before == "" {
-			return &signing.UntrustedError{Role: "epoch", Reason: signing.ReasonMalformed, Err: err,
-				Detail: "the stored restriction set " + why + ", and the one that is signed cannot be used",
-				Remedy: "nothing is asked of KSN until a set can be proved; tell who publishes the database"}
-		}
-		return nil
-	case same && c.looking():
-		return nil
-	case same: // a run that died after it had stored the set left the floor as it was
-		return c.accept(set)
-	}
-	put := c.u.c.Store.PutRestrictions
-	switch epoch := set.Set().Epoch; {
-	case before == "":
-		put = c.u.c.Store.ReplaceRestrictions
-		if !old.damaged { // that is told already
-			c.note(NoteRestrictionsReplaced+": the stored restriction set %s: the signed one, of epoch %d, takes its place", why, epoch)
-		}
-	case before == signing.ProofFloor && epoch == old.epoch:
-		put = c.u.c.Store.ReplaceRestrictions
-		c.note(NoteRestrictionsReplaced+": another set is signed under the epoch %d that is in force: it takes its place", epoch)
-	}
-	st := ReportStep{Layer: "restrictions", How: HowSet, From: old.epoch, To: set.Set().Epoch, Bytes: t.Length,
-		Why: fmt.Sprintf("the set of epoch %d takes the place of epoch %d", set.Set().Epoch, old.epoch)}
-	if c.looking() {
-		c.putStep(st)
-		c.report.Result = ResultAvailable
-		return nil
-	}
-	// A crash after this leaves the signed set with the floor of the one before it: it is proved by the metadata that were stored before it, and the next run
-	// accepts it.
-	if err := put(b, set.Set().Epoch); err != nil {
-		return err
-	}
-	c.putStep(st)
-	c.report.Result = ResultUpdated
-	return c.accept(set)
-}
-
-// noRestrictions is about a repository that names no set. One that was in use is never taken back: as long as it is there, it stays in force. One for which
-// nothing vouches is removed.
-func (c *cycle) noRestrictions(v *signing.Verified, old inForce) error {
-	by, why := v.RestrictionProof().Check(old.bytes)
-	switch {
-	case by != "" && !old.damaged:
-		return nil
-	case v.RestrictionProof().Epoch != 0: // it is gone, and nothing here brings it back
-		_, err := v.Restrictions(nil)
-		return err
-	}
-	if !old.damaged {
-		c.note(NoteRestrictionsReplaced+": the stored restriction set %s, and the repository names none: it is removed", why)
-	}
-	st := ReportStep{Layer: "restrictions", How: HowSet, From: old.epoch, Why: "nothing vouches for the stored set"}
-	if c.looking() {
-		c.putStep(st)
-		c.report.Result = ResultAvailable
-		return nil
-	}
-	if err := c.u.c.Store.RemoveRestrictions(); err != nil {
-		return err
-	}
-	c.putStep(st)
-	c.report.Result = ResultUpdated
-	return nil
-}
-
 // accept raises the floor of what is in use now.
 func (c *cycle) accept(a signing.Accepted) error {
 	return c.trustError(c.trust.Accept(a), "the floor of what was accepted cannot be kept")
-}
-
-// layers plans and carries out what is to be done for the layers.
-func (c *cycle) layers(ctx context.Context, src source, name string, v *signing.Verified) error {
-	c.step(stepRelease)
-	t, ok := v.Target(dbformat.ReleaseTarget)
-	if !ok {
-		return c.noRelease(name, v)
-	}
-	b, err := src.small(ctx, t, dbformat.MaxReleaseRecord)
-	if err != nil {
-		return err
-	}
-	rel, err := v.Release(b)
-	if err != nil {
-		return &MetadataError{Source: name, Err: err}
-	}
-	c.step(stepPlan)
-	c.approved = v.Approved
-	plan := MakePlan(c.planInput(rel, v))
-	c.planNotes(plan)
-	if plan.Change && plan.Err == nil {
-		if err := c.refusedBefore(plan); err != nil {
-			if c.looking() {
-				return err
-			}
-			return errors.Join(err, c.discard())
-		}
-	}
-	if plan.Err == nil && plan.Release == nil {
-		if err := c.provesKept(name, rel.Record()); err != nil {
-			return err
-		}
-		c.behind = plan.Behind
-	}
-	switch {
-	case plan.Err != nil:
-		return plan.Err
-	case c.looking():
-		c.foresee(plan)
-		return nil
-	case plan.Change:
-		in := &installation{cycle: c, src: src, source: name, targets: v, rel: rel, plan: plan}
-		return in.install(ctx)
-	}
-	c.reportSteps(plan)
-	c.step(stepClean)
-	if !plan.Behind { // the next source may go on with what is there
-		cleanDownloads(c.u.c.Store.DownloadsDir(), nil)
-	}
-	if err := c.clearLayers(); err != nil {
-		return err
-	}
-	if plan.Release == nil { // what is not in use is not accepted
-		return nil
-	}
-	c.step(stepAccept)
-	return c.accept(rel)
-}
-
-// provesKept is the error of a plan that keeps what is installed, where that cannot be used: "current" would say that it protects. What a hold keeps no
-// source may replace; what is newer than this source has, another source may have.
-func (c *cycle) provesKept(source string, offered dbformat.ReleaseRecord) error {
-	cur := c.current
-	if cur == nil {
-		return nil
-	}
-	good := c.usable(dbformat.Light, cur.Light.Digest, true)
-	if good && cur.Rest != nil {
-		good = c.usable(dbformat.Rest, cur.Rest.Digest, true)
-	}
-	if good {
-		return nil
-	}
-	c.unusable = fmt.Errorf("release %d is installed and damaged", cur.Version)
-	if cur.Hold.All || cur.Version <= offered.Version() {
-		return &store.Error{Kind: store.ErrStorage, Damaged: true, Path: c.u.c.Store.Dir(), What: fmt.Sprintf("release %d is installed, damaged and held", cur.Version),
-			Remedy: "run \"avdb release-hold\", then update: what is damaged is fetched again"}
-	}
-	return &SourceError{Source: source, File: dbformat.ReleaseTarget,
-		Reason: fmt.Sprintf("release %d is installed and damaged, and this source has release %d", cur.Version, offered.Version()),
-		Remedy: "update from a source that has what is installed"}
-}
-
-// noRelease is the error about a repository without a release. Where one was seen before, none is older: no publisher takes it back.
-func (c *cycle) noRelease(name string, v *signing.Verified) error {
-	_, err := v.Release(nil)
-	switch {
-	case errors.Is(err, signing.ErrStale):
-		return &MetadataError{Source: name, Err: err}
-	case c.current != nil: // its floor was lost
-		return &MetadataError{Source: name, Err: &signing.UntrustedError{Role: "release", Floor: c.current.Version, Reason: signing.ReasonRollback,
-			Detail: fmt.Sprintf("the repository names none, and release %d is installed", c.current.Version)}}
-	}
-	return &SourceError{Source: name, File: dbformat.ReleaseTarget, Reason: "the repository has no release yet"}
-}
-
-// planInput gathers what the plan looks at.
-func (c *cycle) planInput(rel signing.Release, v *signing.Verified) PlanInput {
-	in := PlanInput{
-		Record: rel.Record(),
-		Targets: func(path string) (int64, bool) {
-			t, ok := v.Target(path)
-			return t.Length, ok
-		},
-		Wanted: c.wanted,
-		Engine: dbformat.EngineLevel,
-	}
-	if cand := in.Record.Candidate; cand != nil {
-		in.Cohort = dbformat.Cohort(c.settings.Install, cand.Release.Version)
-	}
-	seen, results := map[dbformat.Digest]bool{}, map[dbformat.Digest]bool{}
-	for _, r := range releases(in.Record) {
-		results[r.Light.Digest], results[r.Rest.Digest] = true, true
-	}
-	add := func(l dbformat.Layer, r store.LayerRef, with dbformat.Digest) {
-		if seen[r.Digest] {
-			return
-		}
-		seen[r.Digest] = true
-		if !c.usable(l, r.Digest, results[r.Digest]) {
-			return
-		}
-		in.OnDisk = append(in.OnDisk, OnDisk{Layer: l, Digest: r.Digest, Since: r.Since, With: with})
-	}
-	addGeneration := func(g *store.Generation) {
-		add(dbformat.Light, g.Light, dbformat.Digest{})
-		if g.Rest != nil {
-			add(dbformat.Rest, *g.Rest, g.Light.Digest)
-		}
-	}
-	if cur := c.current; cur != nil {
-		in.Current = &Installed{Version: cur.Version, Light: cur.Light.Digest}
-		if cur.Rest != nil {
-			in.Current.Rest = cur.Rest.Digest
-		}
-		in.Hold = Hold{All: cur.Hold.All, Version: cur.Hold.Version}
-		addGeneration(&cur.Generation)
-		for i := range cur.Others {
-			addGeneration(&cur.Others[i])
-		}
-		if cur.RolledBack != nil {
-			addGeneration(&cur.RolledBack.From)
-		}
-	}
-	// Layers of a run that died before it could make them current.
-	for _, r := range releases(in.Record) {
-		add(dbformat.Light, store.LayerRef{Digest: r.Light.Digest, Since: r.Light.Since}, dbformat.Digest{})
-		add(dbformat.Rest, store.LayerRef{Digest: r.Rest.Digest, Since: r.Rest.Since}, r.Light.Digest)
-	}
-	return in
-}
-
-func releases(r dbformat.ReleaseRecord) []*dbformat.Release {
-	list := []*dbformat.Release{&r.Stable}
-	if r.Candidate != nil {
-		list = append(list, &r.Candidate.Release)
-	}
-	return list
-}
-
-// usable tells whether a layer file is there and good for what it is needed for. One that is to be used as it is is
-// proved block by block, so that an update heals whatever a scan or a verification found damaged; one that a delta
-// starts from is proved while the delta is applied. A damaged one is noted; it is fetched again if it is needed.
-func (c *cycle) usable(l dbformat.Layer, d dbformat.Digest, asItIs bool) bool {
-	s := c.u.c.Store
-	if !s.HasLayer(d) {
-		return false
-	}
-	f, err := s.OpenLayer(d, l)
-	if err == nil {
-		defer f.Close()
-		if asItIs {
-			err = f.Verify(nil)
-		}
-	}
-	if err != nil {
-		c.note(NoteDamaged+": %v", err)
-		return false
-	}
-	return true
-}
-
-func (c *cycle) planNotes(p Plan) {
-	for _, n := range p.Notes {
-		c.note("%s", n)
-	}
-	c.report.PendingVariant = p.Pending
-	if r := p.Release; r != nil && r.Created.After(c.now().Add(futureTolerance)) {
-		c.note("%s: release %d says that it was made at %s; this device's clock or the publisher's is wrong",
-			NoteReleaseInFuture, r.Version, r.Created.UTC().Format(time.RFC3339))
-	}
-}
-
-// futureTolerance is how far the clocks of a publisher and an endpoint may differ before it is worth a note.
-const futureTolerance = 24 * time.Hour
-
-// foresee reports what an update would do.
-func (c *cycle) foresee(p Plan) {
-	if p.Release == nil {
-		return
-	}
-	c.reportSteps(p)
-	c.report.To, c.report.Variant = p.Release.Version, p.Variant
-	if p.Change {
-		c.report.Result = ResultAvailable
-	}
-}
-
-// reportSteps reports the first option of each step.
-func (c *cycle) reportSteps(p Plan) {
-	for _, s := range p.Steps {
-		if len(s.Options) > 0 {
-			c.reportStep(s.Layer, s.Options[0])
-		}
-	}
-}
-
-// reportStep reports one layer.
-func (c *cycle) reportStep(l dbformat.Layer, o Option) {
-	c.putStep(ReportStep{Layer: l.String(), How: o.How, Why: o.Why, From: o.From, To: o.To, Bytes: o.Bytes})
-}
-
-// putStep reports a step, in the place of an earlier source's attempt at the same layer. That a source found on disk what an earlier
-// one had given says nothing new.
-func (c *cycle) putStep(st ReportStep) {
-	i := slices.IndexFunc(c.report.Steps, func(s ReportStep) bool { return s.Layer == st.Layer })
-	switch {
-	case i < 0:
-		c.report.Steps = append(c.report.Steps, st)
-	case st.How != HowReuse && st.How != HowNone:
-		c.report.Steps[i] = st
-	}
 }
 
 // outcome keeps a failure from looking like a run that found nothing to do.

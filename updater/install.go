@@ -322,7 +322,7 @@ func (c *cycle) activate(g store.Generation, rel signing.Release, approved bool)
 		return err
 	}
 	c.step(stepIndex)
-	if err := matcher.PrepareIndex(s, g.Light.Digest); err != nil {
+	if err := matcher.PrepareIndex(s, g); err != nil {
 		// Derived and for speed only: whoever opens the generation builds it again.
 		c.note(NoteIndexNotKept+": %v", err)
 	}

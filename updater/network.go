@@ -1,6 +1,7 @@
 package updater
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -28,9 +29,12 @@ func (c *cycle) network(ctx context.Context, src source, v *signing.Verified) er
 	case old != nil && sha256.Sum256(old) == t.SHA256:
 		return nil
 	}
-	b, err := src.small(ctx, t, protocol.MaxProvider)
-	if err != nil {
-		return err
+	refused, _, err := c.u.c.Store.Network(store.NetworkRefused)
+	b := refused // an engine that came since may be able to use it
+	if err != nil || refused == nil || sha256.Sum256(refused) != t.SHA256 {
+		if b, err = src.small(ctx, t, protocol.MaxProvider); err != nil {
+			return err
+		}
 	}
 	if err := v.Network(b); err != nil {
 		return err
@@ -41,6 +45,11 @@ func (c *cycle) network(ctx context.Context, src source, v *signing.Verified) er
 	}
 	if err != nil { // signed as it should be, and still no provider file: the old one stays in use
 		c.note(NoteNetworkRefused+": %v", err)
+		if c.looking() || bytes.Equal(b, refused) || len(b) == 0 {
+			return nil
+		}
+		// By it a verification tells that no update could do better. It protects nobody: signatures do not wait for it.
+		c.notKept(c.u.c.Store.PutNetwork(store.NetworkRefused, b))
 		return nil
 	}
 	st := ReportStep{Layer: "network", How: HowSet, Why: fmt.Sprintf("the global network %q has another provider file", f.Provider.Name),
@@ -58,5 +67,15 @@ func (c *cycle) network(ctx context.Context, src source, v *signing.Verified) er
 	}
 	c.putStep(st)
 	c.report.Result = ResultUpdated
+	if refused != nil { // what a crash or a fault leaves here is not what the repository names, and says nothing
+		c.notKept(c.u.c.Store.RemoveNetwork(store.NetworkRefused))
+	}
 	return nil
+}
+
+// notKept notes what could not be written and keeps nothing back.
+func (c *cycle) notKept(err error) {
+	if err != nil {
+		c.note(NoteStateNotKept+": %v", err)
+	}
 }

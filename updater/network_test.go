@@ -3,6 +3,7 @@ package updater_test
 import (
 	"bytes"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn/protocol"
 	"example.org/avdb/signing"
+	"example.org/avdb/store"
 	"example.org/avdb/updater"
 )
 
@@ -73,7 +75,8 @@ func TestNetworkComesWithUpdates(t *testing.T) {
 	w.wantNetwork(second)
 }
 
-// What the offline keys signed and what is no provider file of a global network leaves the old one in use, and says so.
+// What the offline keys signed and what is no provider file of a global network leaves the old one in use, and says so. It is kept beside it, costs no
+// second request, and goes when one comes that can be used.
 func TestNetworkRefused(t *testing.T) {
 	for what, b := range map[string][]byte{"no provider file": []byte("{}"), "a private network": provider(t, protocol.Private, 2)} {
 		t.Run(what, func(t *testing.T) {
@@ -88,8 +91,40 @@ func TestNetworkRefused(t *testing.T) {
 			}
 			w.wantNetwork(good)
 			w.mustBe("2 full")
+			wantRefused := func(want []byte) {
+				t.Helper()
+				if got, _, err := w.store.Network(store.NetworkRefused); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("kept as refused: %.60s, %v; want %.60s", got, err, want)
+				}
+			}
+			wantRefused(b)
+			if r := w.mustUpdate(updater.Options{}); !hasNote(r, updater.NoteNetworkRefused) || r.Result != updater.ResultCurrent {
+				t.Errorf("again: %+v", r)
+			}
+			for _, p := range w.asked() {
+				if strings.HasSuffix(p, ".global.json") {
+					t.Errorf("asked for %s again", p)
+				}
+			}
+			second := provider(t, protocol.Global, 3)
+			w.publishNetwork(second)
+			w.mustUpdate(updater.Options{})
+			w.wantNetwork(second)
+			wantRefused(nil)
 		})
 	}
+}
+
+// What is in the place of a refused file keeps no signatures back: that file protects nobody.
+func TestRefusedNetworkThatCannotBeKept(t *testing.T) {
+	w := installed.begin(t)
+	must(t, os.MkdirAll(filepath.Join(w.store.Dir(), "ksn", store.NetworkRefused+".json", "x"), 0o755))
+	w.publishNetwork([]byte("{}"))
+	w.publish(signatures(0, 401))
+	if r := w.mustUpdate(updater.Options{}); !hasNote(r, updater.NoteNetworkRefused) || !hasNote(r, updater.NoteStateNotKept) {
+		t.Errorf("report %+v", r)
+	}
+	w.mustBe("2 full")
 }
 
 // A mirror that changes a byte of the file, or has it not, is refused for that, and gives the layers all the same.
@@ -130,4 +165,24 @@ func TestDamagedNetworkHeals(t *testing.T) {
 	must(t, w.store.PutNetwork(protocol.Global, append(bytes.Clone(good), '\n')))
 	w.mustUpdate(updater.Options{})
 	w.wantNetwork(good)
+}
+
+// An engine that can use what the one before it refused takes it from the disk.
+func TestNetworkThatWasRefusedIsUsed(t *testing.T) {
+	w := installed.begin(t)
+	good := provider(t, protocol.Global, 1)
+	must(t, w.store.PutNetwork(store.NetworkRefused, good))
+	w.publishNetwork(good)
+	if r := w.mustUpdate(updater.Options{}); r.Result != updater.ResultUpdated {
+		t.Errorf("report %+v", r)
+	}
+	w.wantNetwork(good)
+	if b, _, err := w.store.Network(store.NetworkRefused); err != nil || b != nil {
+		t.Errorf("still kept as refused: %.60s, %v", b, err)
+	}
+	for _, p := range w.asked() {
+		if strings.HasSuffix(p, ".global.json") {
+			t.Errorf("asked for %s", p)
+		}
+	}
 }

@@ -197,6 +197,40 @@ func TestTrustIsLostAndRestrictionSetIsNot(t *testing.T) {
 	}
 }
 
+// The same by two old mirrors, one from before the keys for restrictions were replaced and one from after it: the second one does not lower the epoch either.
+func TestTrustIsLostAndKeysWereReplaced(t *testing.T) {
+	w := newWorld(t)
+	publish := func(epoch int) (copied string) {
+		w.publish(signatures(0, 400), func(o *publisher.Options) { o.Restrictions = restrictionFile(t, epoch) })
+		w.mustUpdate(updater.Options{})
+		return newSite(t, copyOf(t, filepath.Join(w.repo, "public"))).URL
+	}
+	before := publish(1)
+	floors := filepath.Join(w.store.TrustDir(), "floors.json")
+	olderFloors, err := os.ReadFile(floors)
+	must(t, err)
+	r, err := signing.OpenRepository(w.repo, "")
+	must(t, err)
+	must(t, r.Rotate(signing.RoleRestrictions, w.now, nil))
+	after := publish(2)
+	publish(3)
+	three := w.inForce()
+	w.remove("trust/verified.json")
+	must(t, os.WriteFile(floors, olderFloors, 0o600))
+	for _, mirror := range []string{before, after, before, after} {
+		w.store = reopen(t, w, mirror)
+		if _, err := w.update(updater.Options{}); !isOnly(err, signing.ErrUntrusted) {
+			t.Errorf("error %v, want untrusted", err)
+		}
+		w.unproved()
+	}
+	w.store = reopen(t, w, w.URL)
+	w.mustUpdate(updater.Options{})
+	if b := w.inForce(); !bytes.Equal(b, three) {
+		t.Errorf("in force is %s", b)
+	}
+}
+
 func copyOf(t *testing.T, dir string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "copy")
@@ -364,7 +398,7 @@ func TestNewDeviceHasNoRestrictionSet(t *testing.T) {
 }
 
 // Cut off at each change of the disk, an update leaves a set that is proved, the old one or the new one, where one was in force before it; a forged one
-// gives way to the signed one or is not used. The next update puts everything right.
+// is not used, and gives way to the signed one for good. The next update puts everything right.
 func TestNewRestrictionSetCutOffAnywhere(t *testing.T) {
 	for _, forged := range []bool{false, true} {
 		t.Run(map[bool]string{false: "a newer set", true: "in the place of a forged one"}[forged], func(t *testing.T) {
@@ -389,14 +423,16 @@ func TestNewRestrictionSetCutOffAnywhere(t *testing.T) {
 				_, err = w.update(updater.Options{})
 				w.store, _ = store.Open(dir, store.Options{Now: func() time.Time { return w.now }})
 				switch b, ok, unproved := w.store.ProvedRestrictions(); {
-				case unproved != nil && !forged:
-					t.Fatalf("cut off after %d changes: %v", n, unproved)
-				case unproved != nil || bytes.Equal(b, two):
-					was++
-				case ok && bytes.Contains(b, []byte(`"epoch":3`)):
+				case ok && unproved == nil && bytes.Contains(b, []byte(`"epoch":3`)):
 					is++
+				case is > 0:
+					t.Fatalf("cut off after %d changes: in force is %s, %t, %v; after fewer the new set was", n, b, ok, unproved)
+				case forged && b == nil && !ok && errors.Is(unproved, store.ErrDamaged):
+					was++
+				case !forged && ok && unproved == nil && bytes.Equal(b, two):
+					was++
 				default:
-					t.Fatalf("cut off after %d changes: in force is %s, %t", n, b, ok)
+					t.Fatalf("cut off after %d changes: in force is %s, %t, %v", n, b, ok, unproved)
 				}
 				if err == nil && calls <= n {
 					break

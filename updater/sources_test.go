@@ -366,7 +366,7 @@ func TestMirrorBehindAndSlowOne(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	u := w.updater(from(updater.Sources(behind.URL, w.URL)...))
-	if r, err := u.Update(ctx, updater.Options{}); err != nil || r.Source != behind.URL || r.Result != updater.ResultCurrent {
+	if r, err := u.Update(ctx, updater.Options{}); err != nil || r.Source != behind.URL || r.Result != updater.ResultCurrent || !hasNote(r, "source_failed: "+w.URL) {
 		t.Errorf("%v, report %+v", err, r)
 	}
 	part := filepath.Join(w.store.DownloadsDir(), strings.Repeat("ab", 32)+".unverified")
@@ -380,6 +380,31 @@ func TestMirrorBehindAndSlowOne(t *testing.T) {
 	w.remove("trust/floors.json", "trust/verified.json")
 	if r := w.mustUpdate(updater.Options{}, from(updater.Sources(behind.URL, w.URL)...)); r.To != 3 || there != nil {
 		t.Errorf("the part of a download that the next source may have: %v; report %+v", there, r)
+	}
+}
+
+// What keeps a newer release away is said, although a source that is behind was good: "current" would hide that it is signed and cannot be had.
+func TestMirrorBehindAndOneThatKeepsTheNewReleaseBack(t *testing.T) {
+	for name, back := range map[string]http.HandlerFunc{
+		"hangs":   func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"refuses": func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusNotFound) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.publish(signatures(0, 400))
+			behind := newSite(t, copyOf(t, filepath.Join(w.repo, "public")))
+			w.publish(signatures(0, 401))
+			w.mustUpdate(updater.Options{})
+			w.publish(signatures(0, 402))
+			w.remove("trust/floors.json", "trust/verified.json")
+			w.hostile(only(back, "light.bundle", "light.delta", "rest.bundle", "rest.delta"))
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			r, err := w.updater(from(updater.Sources(behind.URL, w.URL)...)).Update(ctx, updater.Options{})
+			if !errors.Is(err, updater.ErrUnavailable) || r.Result != updater.ResultFailed || r.To != 2 {
+				t.Errorf("%v, report %+v", err, r)
+			}
+		})
 	}
 }
 
@@ -429,5 +454,35 @@ func TestKeptReleaseThatIsDamaged(t *testing.T) {
 		if r := w.mustUpdate(updater.Options{}); hasNote(r, "damaged") {
 			t.Errorf("%s: told again: %q", c.name, r.Notes)
 		}
+	}
+}
+
+// A caller who ends the cycle when all is done but the look at what is kept does not wait for it, and is told of no error; the next cycle looks again.
+func TestEndedWhileKeptReleasesAreProved(t *testing.T) {
+	w := newWorld(t)
+	for version := range 2 {
+		w.publish(signatures(0, 400+10*version))
+		w.mustUpdate(updater.Options{})
+	}
+	cur, err := w.store.Current()
+	must(t, err)
+	must(t, os.Remove(filepath.Join(w.store.Dir(), "db", "layers", cur.Previous.Light.Digest.String()+".db")))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, err := w.updater(func(c *updater.Config) {
+		c.Step = func(name string) {
+			if name == "accept" {
+				cancel()
+			}
+		}
+	}).Update(ctx, updater.Options{})
+	if err != nil || r.Result != updater.ResultCurrent || len(r.Notes) > 0 || ctx.Err() == nil {
+		t.Errorf("ended: %s with the notes %q, %v", r.Result, r.Notes, err)
+	}
+	if cur, err = w.store.Current(); err != nil || cur.Previous == nil {
+		t.Errorf("ended: %v, nothing is kept", err)
+	}
+	if r = w.mustUpdate(updater.Options{}); !hasNote(r, "damaged") {
+		t.Errorf("the next cycle says nothing: %q", r.Notes)
 	}
 }

@@ -19,6 +19,8 @@ const (
 	errIPv4     Error = "host ends in a number and is no IPv4 address"
 	errIPv6     Error = "host in brackets is no IPv6 address"
 	errLine     Error = "line holds a tab or a line end: write one URL or domain a line, without further columns"
+	errControl  Error = "line begins or ends with a control character: only spaces may stand around a URL"
+	errPortHigh Error = "port is above 65535"
 	errFragment Error = "line holds a fragment, which no look-up sees: leave it out, or write %23 for a # that is meant"
 	errHostName Error = "host has something else than letters, digits, - and _: write one URL or domain a line, without wildcards"
 	errNoDot    Error = "host is neither an address nor a domain with a dot"

@@ -14,6 +14,9 @@ const MaxExpressions = 30
 // shorter is the most hosts beside the exact one, and the most paths beside the exact ones.
 const shorter = 4
 
+// maxPort is the highest port that TCP has.
+const maxPort = "65535"
+
 // Expressions are those of the URL, the most specific first: all paths of the exact host, then those of the next shorter one.
 func (u URL) Expressions() []string {
 	var all []string
@@ -80,19 +83,25 @@ func (u URL) paths() []string {
 }
 
 // ParseEntry gives the expression that a line of a .urls source lists: for a URL that of its exact path with its query, if it
-// has one; for a domain or an address its root, which stands for all that is there. Blanks around it do not count. What
-// no look-up would find, and what says less or more than its writer means, is an error of type [Error].
+// has one; for a domain or an address its root, which stands for all that is there. Spaces around it do not count. What
+// no look-up would find, what says less or more than its writer means, and what no program could ask for is an error of type [Error]: it is stricter
+// than [Canonicalize], which must answer for whatever a browser takes.
 func ParseEntry(line string) (expression string, err error) {
-	line = trimmed(line)
+	line = strings.Trim(line, " ")
 	switch {
 	case strings.ContainsAny(line, "\t\r\n"):
 		return "", errLine // Canonicalize would join what stands around it
+	case trimmed(line) != line:
+		return "", errControl
 	case strings.Contains(line, "#"):
 		return "", errFragment // without it, the line may stand for a whole site
 	}
-	u, err := Canonicalize(line)
+	u, port, err := canonicalize(line)
 	if err != nil {
 		return "", err
+	}
+	if digits := strings.TrimLeft(port, "0"); len(digits) > len(maxPort) || len(digits) == len(maxPort) && digits > maxPort {
+		return "", errPortHigh
 	}
 	if u.query == "?" {
 		u.query = ""

@@ -96,9 +96,12 @@ func checkExpression(t *testing.T, e string) {
 	}
 }
 
-// FuzzParseEntry: what is accepted is an expression of the URL that it was made from, and is its own entry.
+// FuzzParseEntry: what is accepted is an expression of the URL that it was made from, is its own entry, and has no more than spaces around it.
 func FuzzParseEntry(f *testing.F) {
 	for _, s := range seeds(f) {
+		f.Add(s)
+	}
+	for _, s := range []string{"\tevil.example", "evil.example\v", " evil.example ", "evil.example:65536", "http://[::1]:00065535/", "a.example:" + strings.Repeat("0", 100) + "1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
@@ -108,6 +111,9 @@ func FuzzParseEntry(f *testing.F) {
 				t.Fatalf("%q: %q, %T", line, e, err)
 			}
 			return
+		}
+		if blank := strings.Trim(line, " "); trimmed(blank) != blank || strings.ContainsAny(line, "\t\r\n") {
+			t.Fatalf("%q is accepted with more than spaces around it", line)
 		}
 		if again, err := ParseEntry(e); again != e || err != nil {
 			t.Fatalf("%q: its expression %q becomes %q, %v", line, e, again, err)

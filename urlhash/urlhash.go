@@ -29,33 +29,39 @@ func (u URL) String() string {
 
 // Canonicalize gives the canonical form of a URL; a host alone is one as well. Errors are of type [Error].
 func Canonicalize(raw string) (URL, error) {
+	u, _, err := canonicalize(raw)
+	return u, err
+}
+
+// canonicalize gives the port as well: digits, as many as there are, or nothing.
+func canonicalize(raw string) (u URL, port string, err error) {
 	if len(raw) > MaxURL {
-		return URL{}, errLong
+		return URL{}, "", errLong
 	}
 	scheme, rest, err := cutScheme(cleaned(raw))
 	if err != nil {
-		return URL{}, err
+		return URL{}, "", err
 	}
 	end := strings.IndexAny(rest, `/\?`)
 	if end < 0 {
 		end = len(rest)
 	}
-	host, err := cutHost(rest[:end], scheme != "")
+	host, port, err := cutHost(rest[:end], scheme != "")
 	if err != nil {
-		return URL{}, err
+		return URL{}, "", err
 	}
-	u := URL{scheme: scheme}
+	u = URL{scheme: scheme}
 	if scheme == "" {
 		u.scheme = "http"
 	}
 	if u.host, u.address, err = canonicalHost(host); err != nil {
-		return URL{}, err
+		return URL{}, "", err
 	}
 	u.path, u.query = canonicalPath(rest[end:])
 	if len(u.scheme)+len("://")+len(u.host)+len(u.path)+len(u.query) > MaxURL {
-		return URL{}, errLong
+		return URL{}, "", errLong
 	}
-	return u, nil
+	return u, port, nil
 }
 
 // cleaned is raw without what never counts: tabs and line ends, blanks at both ends, the fragment.
@@ -120,26 +126,26 @@ func cutKnown(text string) (scheme, rest string, ok bool) {
 	return "", "", false
 }
 
-// cutHost is the host between user and port.
-func cutHost(authority string, hasScheme bool) (string, error) {
-	host := authority[strings.LastIndexByte(authority, '@')+1:]
+// cutHost is the host between user and port, and the port.
+func cutHost(authority string, hasScheme bool) (host, port string, err error) {
+	host = authority[strings.LastIndexByte(authority, '@')+1:]
 	end := strings.IndexByte(host, ':')
 	if strings.HasPrefix(host, "[") {
 		end = strings.IndexByte(host, ']')
 		if end++; end == 0 {
-			return "", errIPv6
+			return "", "", errIPv6
 		} else if end == len(host) {
 			end = -1
 		}
 	}
 	if end < 0 {
-		return host, nil
+		return host, "", nil
 	}
-	port := host[end:]
+	port = host[end:]
 	if port[0] != ':' || !isNumber(port[1:]) || !hasScheme && port == ":" {
-		return "", errPort
+		return "", "", errPort
 	}
-	return host[:end], nil
+	return host[:end], port[1:], nil
 }
 
 // canonicalPath splits what follows the host into path and query.

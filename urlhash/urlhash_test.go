@@ -261,28 +261,33 @@ func TestThirtyExpressionsAtMost(t *testing.T) {
 
 func TestEntries(t *testing.T) {
 	for line, want := range map[string]string{
-		"http://evil.example/a/b?x=1": "evil.example/a/b?x=1",
-		"evil.example":                "evil.example/",
-		" Evil.Example. ":             "evil.example/",
-		"evil.example:8080":           "evil.example/",
-		"https://evil.example":        "evil.example/",
-		"evil.example/a":              "evil.example/a",
-		"evil.example/a?":             "evil.example/a", // an empty query makes no expression
-		"evil.example/?x":             "evil.example/?x",
-		"http://evil.example/%23/x":   "evil.example/%23/x",
-		"bücher.example":              "xn--bcher-kva.example/",
-		"a_b.evil.example":            "a_b.evil.example/",
-		"user.github.io":              "user.github.io/",
-		"github.io/phish":             "github.io/phish",
-		"github.io/":                  "github.io/",
-		"https://github.io":           "github.io/",
-		"github.io?":                  "github.io/",
-		"s3.amazonaws.com/bucket/":    "s3.amazonaws.com/bucket/",
-		"co.uk/?x":                    "co.uk/?x",
-		"0x7f.1":                      "127.0.0.1/",
-		"[::ffff:1.2.3.4]":            "1.2.3.4/",
-		"[2001:db8::1]":               "[2001:db8::1]/",
-		"a.b.c.d.e.f.g.example":       "a.b.c.d.e.f.g.example/",
+		"http://evil.example/a/b?x=1":  "evil.example/a/b?x=1",
+		"evil.example":                 "evil.example/",
+		" Evil.Example. ":              "evil.example/",
+		"evil.example:8080":            "evil.example/",
+		"evil.example:65535":           "evil.example/",
+		"http://evil.example:/":        "evil.example/",
+		"http://evil.example:00065535": "evil.example/",
+		"evil.example/x:99999":         "evil.example/x:99999",
+		"http://u:99999@evil.example":  "evil.example/",
+		"https://evil.example":         "evil.example/",
+		"evil.example/a":               "evil.example/a",
+		"evil.example/a?":              "evil.example/a", // an empty query makes no expression
+		"evil.example/?x":              "evil.example/?x",
+		"http://evil.example/%23/x":    "evil.example/%23/x",
+		"bücher.example":               "xn--bcher-kva.example/",
+		"a_b.evil.example":             "a_b.evil.example/",
+		"user.github.io":               "user.github.io/",
+		"github.io/phish":              "github.io/phish",
+		"github.io/":                   "github.io/",
+		"https://github.io":            "github.io/",
+		"github.io?":                   "github.io/",
+		"s3.amazonaws.com/bucket/":     "s3.amazonaws.com/bucket/",
+		"co.uk/?x":                     "co.uk/?x",
+		"0x7f.1":                       "127.0.0.1/",
+		"[::ffff:1.2.3.4]":             "1.2.3.4/",
+		"[2001:db8::1]":                "[2001:db8::1]/",
+		"a.b.c.d.e.f.g.example":        "a.b.c.d.e.f.g.example/",
 	} {
 		got, err := ParseEntry(line)
 		if got != want || err != nil {
@@ -316,6 +321,20 @@ func TestRefusedEntries(t *testing.T) {
 		"evil.example\t2024":          errLine,
 		"evil.example\rb.example":     errLine,
 		"evil.example\nb.example":     errLine,
+		"\tevil.example":              errLine,
+		" \t http://evil.example/":    errLine,
+		"evil.example\t":              errLine,
+		"evil.example\n":              errLine,
+		"\x0bevil.example":            errControl,
+		"evil.example\x0c ":           errControl,
+		" \x00evil.example":           errControl,
+		"\u00a0evil.example":          errHostIDN,
+		"\u3000http://evil.example":   errPort,
+		"evil.example:65536":          errPortHigh,
+		"http://evil.example:99999/a": errPortHigh,
+		"ftp://u:p@[::1]:065536":      errPortHigh,
+		"evil.example:" + strings.Repeat("9", 1000): errPortHigh,
+		"github.io:99999":             errPortHigh,
 		"https://app.example/#/evil":  errFragment,
 		"evil.example # a comment":    errFragment,
 		"999.1.1.1":                   errIPv4,
@@ -323,6 +342,17 @@ func TestRefusedEntries(t *testing.T) {
 	} {
 		if e, err := ParseEntry(line); err != want || e != "" {
 			t.Errorf("%.60q: %.60q, %v; want %v", line, e, err, want)
+		}
+	}
+}
+
+// What a list must not hold can be asked about all the same: a browser drops white space and control characters at the ends of what is typed in, and the
+// port never counts.
+func TestALookUpIsNotAsStrictAsAList(t *testing.T) {
+	for _, raw := range []string{"\tevil.example", " \t http://evil.example/", "evil.example\n", "\x0bevil.example", "evil.example\x0c ", " \x00evil.example",
+		"evil.example:65536", "http://evil.example:99999/"} {
+		if u, err := Canonicalize(raw); err != nil || u.String() != "http://evil.example/" {
+			t.Errorf("%q: %q, %v", raw, u, err)
 		}
 	}
 }

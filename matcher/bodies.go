@@ -1,0 +1,181 @@
+package matcher
+
+import (
+	"fmt"
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"example.org/avdb/dbformat"
+	"example.org/avdb/matcher/patterns"
+	"example.org/avdb/store"
+)
+
+// bodies are the body patterns of a generation: one set of both layers, those of potentially unwanted applications among them, so that an object is passed
+// over once and the set is the same for whoever opens the generation. Who does not ask for such applications drops what they match.
+type bodies struct {
+	set      *patterns.Set
+	stored   *store.IndexFile  // where the set is mapped from; nil for one in memory
+	from     []*patternSection // in the order of the set
+	wanted   bool              // some are no potentially unwanted applications
+	scanners sync.Pool         // of *patterns.Scanner; they belong to the set and go with it
+}
+
+// A patternSection gives the names of one section of patterns. What it has parsed of a block it keeps.
+type patternSection struct {
+	id     dbformat.SectionID
+	layer  dbformat.LayerReader
+	at     int // its number in the layer
+	head   *dbformat.SectionHeader
+	first  []int // number in the set of each block's first row, and of what follows the last one
+	blocks []atomic.Pointer[dbformat.PatternBlock]
+}
+
+// newPatternSection takes section at of a layer, whose rows follow the first ones of the set.
+func newPatternSection(layer dbformat.LayerReader, at, first int) *patternSection {
+	h := &layer.Header().Sections[at]
+	s := &patternSection{id: h.ID, layer: layer, at: at, head: h, first: []int{first}, blocks: make([]atomic.Pointer[dbformat.PatternBlock], len(h.Blocks))}
+	for _, leaf := range h.Blocks {
+		first += int(leaf.Rows)
+		s.first = append(s.first, first)
+	}
+	return s
+}
+
+// end is the number that follows the section's last row.
+func (s *patternSection) end() int { return s.first[len(s.first)-1] }
+
+// block gives block i.
+func (s *patternSection) block(i int) (*dbformat.PatternBlock, error) {
+	if v := s.blocks[i].Load(); v != nil {
+		return v, nil
+	}
+	data, err := s.layer.Block(s.at, i)
+	if err != nil {
+		return nil, err
+	}
+	v, err := dbformat.ParsePatternBlock(data, s.head, i)
+	if err != nil {
+		return nil, err
+	}
+	if v.Rows() != int(s.head.Blocks[i].Rows) {
+		return nil, shapeError(s.id, "block %d has %d rows, its leaf says %d", i, v.Rows(), s.head.Blocks[i].Rows)
+	}
+	s.blocks[i].Store(&v)
+	return &v, nil
+}
+
+// listBodies finds the sections of patterns of a generation; nil without any. What they match is not there yet.
+func listBodies(layers ...dbformat.LayerReader) (*bodies, error) {
+	b := &bodies{}
+	n := 0
+	for _, l := range layers {
+		if l == nil {
+			continue
+		}
+		for i := range l.Header().Sections {
+			id := l.Header().Sections[i].ID
+			if !id.OfPatterns() {
+				continue
+			}
+			s := newPatternSection(l, i, n)
+			if n = s.end(); n > dbformat.MaxRows {
+				return nil, shapeError(id, "more than %d patterns in both layers", dbformat.MaxRows)
+			}
+			b.from = append(b.from, s)
+			b.wanted = b.wanted || !id.PUA()
+		}
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	return b, nil
+}
+
+// records reads all patterns in clear, in the order of the set.
+func (b *bodies) records() ([][]byte, error) {
+	var all [][]byte
+	for _, s := range b.from {
+		for i := range s.blocks {
+			v, err := s.block(i)
+			if err != nil {
+				return nil, err
+			}
+			for _, p := range v.All() {
+				all = append(all, append([]byte(nil), p...))
+			}
+		}
+	}
+	return all, nil
+}
+
+// compile gives the bytes of the set of all patterns. previous, which may be nil, is one of mostly the same patterns and saves time.
+func (b *bodies) compile(previous *patterns.Set) ([]byte, error) {
+	all, err := b.records()
+	if err != nil {
+		return nil, err
+	}
+	set, err := patterns.Compile(all, patterns.Options{Previous: previous})
+	if err != nil {
+		return nil, &dbformat.FormatError{What: "patterns", Offset: -1, Reason: err.Error()}
+	}
+	return set, nil
+}
+
+// open uses the bytes of a set, which must stay as they are.
+func (b *bodies) open(set []byte) error {
+	s, err := patterns.Open(set)
+	if err == nil && s.Len() != b.len() {
+		err = &dbformat.FormatError{What: "patterns", Offset: -1, Reason: fmt.Sprintf("a set of %d, want %d", s.Len(), b.len())}
+	}
+	if err == nil {
+		b.set = s
+	}
+	return err
+}
+
+// damage tells what is wrong with the mapped set, nil for nothing. It reads all of it.
+func (b *bodies) damage() error {
+	if b.stored == nil {
+		return nil
+	}
+	return b.stored.Recheck(genSet)
+}
+
+// len is how many patterns there are.
+func (b *bodies) len() int { return b.from[len(b.from)-1].end() }
+
+// get gives a scanner that is ready for an object. Put takes it back; one that has failed is dropped instead.
+func (b *bodies) get() *patterns.Scanner {
+	if s, ok := b.scanners.Get().(*patterns.Scanner); ok {
+		return s
+	}
+	return b.set.NewScanner()
+}
+
+func (b *bodies) put(s *patterns.Scanner) { b.scanners.Put(s) }
+
+// found adds the patterns of the set that match an object. Only here are names read.
+func (b *bodies) found(matched []int, pua bool, ignore ignoreSet, t *tally) {
+	for _, n := range matched {
+		at := sort.Search(len(b.from), func(i int) bool { return n < b.from[i].end() })
+		if at == len(b.from) {
+			t.fail(&dbformat.FormatError{What: "patterns", Offset: -1, Reason: fmt.Sprintf("there is no pattern %d", n)})
+			continue
+		}
+		s := b.from[at]
+		if s.id.PUA() && !pua {
+			continue
+		}
+		i := sort.Search(len(s.blocks)-1, func(i int) bool { return n < s.first[i+1] })
+		v, err := s.block(i)
+		if err != nil {
+			// That something matches is known, not what: it may be a name that is ignored.
+			t.fail(err)
+			continue
+		}
+		if name := string(v.Name(n - s.first[i])); !ignore.has(name) {
+			t.add(finding{verdict: Malicious, section: s.id, name: name})
+		}
+	}
+}
