@@ -2,6 +2,7 @@ package ksn
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"example.org/avdb/dbformat"
@@ -28,11 +29,29 @@ type Counters struct {
 
 // Spent is what one record's limits have used up.
 type Spent struct {
-	Rate   Bucket `json:"rate,omitzero"`
-	Day    int64  `json:"day,omitempty"`    // since 1970 in UTC, to which the numbers belong
-	Used   int64  `json:"used,omitempty"`   // requests that passed on Day
-	Leased int64  `json:"leased,omitempty"` // requests of Day that a restart counts as used, at least Used
+	Rate   Bucket  `json:"rate,omitzero"`
+	Day    int64   `json:"day,omitempty"`    // since 1970 in UTC, to which the numbers belong
+	Used   int64   `json:"used,omitempty"`   // requests that passed on Day
+	Leased int64   `json:"leased,omitempty"` // requests of Day that a restart counts as used, at least Used
+	Others []Daily `json:"others,omitempty"` // days that the clock said before Day, the latest first: at most 3
 }
+
+// Daily is what one day has used up of a daily number, as [Spent] has it.
+type Daily struct {
+	Day    int64 `json:"day"`
+	Used   int64 `json:"used,omitempty"`
+	Leased int64 `json:"leased,omitempty"`
+}
+
+// maxOthers bounds Spent.Others: a clock that is wrong and then corrected says two or three days in turn.
+const maxOthers = 3
+
+// ClockTolerance is how far ahead of now a stored moment may be before it counts as written while the clock was ahead: clocks that are
+// corrected all the time go back by less, and networks and devices may differ by as much.
+const ClockTolerance = 10 * time.Minute
+
+// Ahead tells whether a stored moment was written while the clock was ahead of now by more than [ClockTolerance].
+func Ahead(t, now time.Time) bool { return t.Sub(now) > ClockTolerance }
 
 // A Bucket is a token bucket. Its zero value is full.
 type Bucket struct {
@@ -86,11 +105,55 @@ func (b Bucket) take(r dbformat.RestrictionRate) Bucket {
 	return b
 }
 
-// today is the numbers of now's day: another day starts from nothing, also one before, since a
-// clock that was wrong once must not use up a day that is still to come.
+// today is the numbers of now's day. Each day starts from nothing, but for one that the clock said before: neither a clock that was ahead, nor
+// one that was behind, gives a day back what it has used up, and what is used up while it is wrong is that other day's.
 func (s Spent) today(now time.Time) Spent {
-	if d := day(now); s.Day != d {
-		s.Day, s.Used, s.Leased = d, 0, 0
+	d := day(now)
+	if s.Day == d {
+		return s
+	}
+	return s.with(slices.Concat([]Daily{s.of(d)}, s.days()))
+}
+
+// of is the numbers of a day.
+func (s Spent) of(day int64) Daily {
+	for _, d := range s.days() {
+		if d.Day == day {
+			return d
+		}
+	}
+	return Daily{Day: day}
+}
+
+// days lists the days that have used up something, that of s first.
+func (s Spent) days() []Daily {
+	if s.Used == 0 && s.Leased == 0 {
+		return s.Others
+	}
+	return slices.Concat([]Daily{{s.Day, s.Used, s.Leased}}, s.Others)
+}
+
+// with is s with the first of the days, and others beside it that have used up something; a day that comes again is left out.
+func (s Spent) with(days []Daily) Spent {
+	s.Day, s.Used, s.Leased, s.Others = 0, 0, 0, nil
+	for i, d := range days {
+		switch known := slices.ContainsFunc(days[:i], func(o Daily) bool { return o.Day == d.Day }); {
+		case i == 0:
+			s.Day, s.Used, s.Leased = d.Day, d.Used, d.Leased
+		case !known && (d.Used > 0 || d.Leased > 0) && len(s.Others) < maxOthers:
+			s.Others = append(s.Others, d)
+		}
+	}
+	return s
+}
+
+// eachDay is s with the numbers of each day changed.
+func (s Spent) eachDay(change func(*Daily)) Spent {
+	d := Daily{s.Day, s.Used, s.Leased}
+	change(&d)
+	s.Used, s.Leased, s.Others = d.Used, d.Leased, slices.Clone(s.Others)
+	for i := range s.Others {
+		change(&s.Others[i])
 	}
 	return s
 }
@@ -107,21 +170,34 @@ func (s Spent) lease(most int64) (_ Spent, grew bool) {
 	return s, grew
 }
 
-// Resume is what a new process starts from, given what the last one wrote: everything leased counts as used.
-func (c Counters) Resume() Counters {
+// Resume is what a new process starts from at now, given what the last one wrote: everything leased counts as used, and a bucket that was written while the
+// clock was ahead fills from now on.
+func (c Counters) Resume(now time.Time) Counters {
+	c.Ceiling = c.Ceiling.noLater(now)
 	c.Records = maps.Clone(c.Records)
 	for id, s := range c.Records {
-		s.Used = max(s.Used, s.Leased)
-		c.Records[id] = s
+		s.Rate = s.Rate.noLater(now)
+		c.Records[id] = s.eachDay(leasedIsUsed)
 	}
 	return c
 }
+
+func leasedIsUsed(d *Daily) { d.Used = max(d.Used, d.Leased) }
 
 // Settle is what to write when a process ends in good order: it gives back what was leased and not used.
 func (c Counters) Settle() Counters {
 	c.Records = maps.Clone(c.Records)
 	for id, s := range c.Records {
-		s.Leased = s.Used
+		c.Records[id] = s.eachDay(func(d *Daily) { d.Leased = d.Used })
+	}
+	return c
+}
+
+// Today is c without the numbers of other days than each record's last one: for whoever has no room for them.
+func (c Counters) Today() Counters {
+	c.Records = maps.Clone(c.Records)
+	for id, s := range c.Records {
+		s.Others = nil
 		c.Records[id] = s
 	}
 	return c
@@ -130,51 +206,66 @@ func (c Counters) Settle() Counters {
 // Covered tells whether a process that starts from stored, after [Counters.Resume], counts all that c has used up of daily numbers.
 func (c Counters) Covered(stored Counters) bool {
 	for id, s := range c.Records {
-		if w := stored.Records[id]; s.Used > 0 && (w.Day != s.Day || w.Leased < s.Used) {
+		if s.Used > 0 && stored.Records[id].of(s.Day).Leased < s.Used {
 			return false
 		}
 	}
 	return true
 }
 
-// Merge is what to store and to go on from, where stored may hold what other processes wrote since base was the same for all: what they leased counts
-// as used here, and the leases of all are stored. Buckets are those of whoever asked last: they fill within minutes, and a device seldom has
-// two processes that ask.
-func (c Counters) Merge(base, stored Counters) Counters {
-	out := Counters{Ceiling: laterBucket(stored.Ceiling, c.Ceiling), Records: map[string]Spent{}}
+// Merge is what to store and to go on from at now, where stored may hold what other processes wrote since base was the same for all: what they leased counts
+// as used here, and the leases of all are stored, for each day by itself. Buckets are those of whoever asked last: they fill within minutes, and a device seldom
+// has two processes that ask. One that was written while the clock was ahead is not that of the last.
+func (c Counters) Merge(base, stored Counters, now time.Time) Counters {
+	out := Counters{Ceiling: laterBucket(stored.Ceiling, c.Ceiling, now), Records: map[string]Spent{}}
 	for id, o := range c.Records {
 		s, known := stored.Records[id]
-		switch {
-		case !known || s.Day < o.Day:
-		case s.Day > o.Day:
-			s.Used = max(s.Used, s.Leased)
-			o = s
-		default:
-			others := s.Leased
-			if b := base.Records[id]; b.Day == s.Day {
-				others -= b.Leased
-			} else if b.Day > s.Day {
-				others = 0
-			}
-			o.Used, o.Leased = max(0, o.Used+others), max(0, o.Leased+others)
-			o.Rate = laterBucket(s.Rate, o.Rate)
+		if known {
+			o = mergeDays(o, base.Records[id], s, now)
+			o.Rate = laterBucket(s.Rate, o.Rate, now)
 		}
 		out.Records[id] = o
 	}
 	for id, s := range stored.Records {
 		if _, ours := out.Records[id]; !ours {
 			if _, dropped := base.Records[id]; !dropped {
-				s.Used = max(s.Used, s.Leased)
-				out.Records[id] = s
+				s.Rate = s.Rate.noLater(now)
+				out.Records[id] = s.eachDay(leasedIsUsed)
 			}
 		}
 	}
 	return out
 }
 
-func laterBucket(a, b Bucket) Bucket {
-	if a.At > b.At {
-		return a
+// mergeDays is ours with what others counted of each day. Of more days than are kept, the present one and those go last that were asked on last.
+func mergeDays(ours, base, stored Spent, now time.Time) Spent {
+	var days []Daily
+	for _, d := range slices.Concat([]Daily{{Day: day(now)}, {Day: ours.Day}}, stored.days(), ours.days()) {
+		o, others := ours.of(d.Day), stored.of(d.Day).Leased-base.of(d.Day).Leased
+		days = append(days, Daily{d.Day, max(0, o.Used+others), max(0, o.Leased+others)})
+	}
+	if today := days[0]; today.Used == 0 && today.Leased == 0 {
+		days = days[1:]
+	}
+	return ours.with(days)
+}
+
+// laterBucket is the one that was asked last.
+func laterBucket(stored, ours Bucket, now time.Time) Bucket {
+	s, o := stored.noLater(now), ours.noLater(now)
+	switch {
+	case s != stored && s.Missing <= o.Missing: // when s was true is not known
+		return o
+	case s != stored || s.At > o.At:
+		return s
+	}
+	return o
+}
+
+// noLater is the bucket that misses as much, and from now on gains, where it was written while the clock was ahead: to wait for At could take days.
+func (b Bucket) noLater(now time.Time) Bucket {
+	if Ahead(time.UnixMicro(b.At), now) {
+		b.At = now.UnixMicro()
 	}
 	return b
 }

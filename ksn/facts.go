@@ -1,6 +1,7 @@
 package ksn
 
 import (
+	"fmt"
 	"time"
 
 	"example.org/avdb/dbformat"
@@ -115,7 +116,8 @@ type Installed struct {
 type Facts struct {
 	Consent    Consent
 	Policy     Mode             // mode that the config file fixes, "" for none; policy cannot accept a statement
-	Network    *Installed       // nil: none installed
+	Network    *Installed       // nil: none installed, or one that cannot be used
+	Unusable   NetworkKind      // of the network that is installed and cannot be used; "" for none
 	Credential Credential       // of Network
 	Install    string           // the install id in hex; never leaves the device, only its hashes decide
 	Product    string           // the embedding product; "" is in no list of products
@@ -144,21 +146,33 @@ func (f Facts) InForce() (m Mode, why string) {
 
 // kind is the network whose servers the client's requests may go to.
 func (f Facts) kind() NetworkKind {
-	if f.Network == nil {
-		return NetworkGlobal
+	switch {
+	case f.Network != nil:
+		return f.Network.Kind
+	case f.Unusable != "":
+		return f.Unusable
 	}
-	return f.Network.Kind
+	return NetworkGlobal
+}
+
+// whyUnusable says that Unusable is so.
+func (f Facts) whyUnusable() string {
+	return fmt.Sprintf("the provider file of the %s network cannot be used", f.Unusable)
 }
 
 // CloudMode tells whether cloud mode has its effect, which is that the light variant is wanted, and if it is on and
 // has not, why. A network that is not installed does not refuse it: the device then has light without a cloud,
-// about which [DeviceStatus] warns.
+// about which [DeviceStatus] warns. One that is there and cannot be used leaves nobody to ask, for as long as no newer engine or file comes: everything is
+// needed on the device.
 func CloudMode(on bool, f Facts) (effective bool, why string) {
 	if !on {
 		return false, ""
 	}
 	if m, why := f.InForce(); !m.On() {
 		return false, "KSN is off: " + why
+	}
+	if f.Unusable != "" {
+		return false, f.whyUnusable()
 	}
 	if f.Network != nil && f.Network.RefusesCloudMode {
 		return false, "the network does not offer cloud mode"

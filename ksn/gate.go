@@ -45,7 +45,7 @@ func (d Decision) Err(what string) error {
 
 // Decide is the gate: whether the request may be sent at now, and the counters afterwards. It is a pure function; s may be nil, c is
 // not changed, and a denied request costs nothing. now is [TimeUsed]. What is known locally (overrides, signatures,
-// caches) is asked before the gate: a restriction hides no known answer.
+// caches) is asked before the gate: a restriction hides no known answer. What a network answered counts only with consent ([Withheld]).
 func Decide(q Request, s *Set, f Facts, now time.Time, c Counters) (Decision, Counters) {
 	if deny := refuse(q, f); deny != nil {
 		return *deny, c
@@ -98,33 +98,45 @@ func ceilingRate() dbformat.RestrictionRate {
 	return dbformat.RestrictionRate{Requests: CeilingRate, PerS: 1, Burst: CeilingBurst}
 }
 
-// refuse is the part of the gate that no record can open: consent, then credential. Nil lets the request go on.
-func refuse(q Request, f Facts) *Decision {
-	no := func(stage Stage, why, remedy string) *Decision {
-		return &Decision{Stage: stage, Why: why, Remedy: remedy, Deciding: []string{}}
-	}
+func denial(stage Stage, why, remedy string) *Decision {
+	return &Decision{Stage: stage, Why: why, Remedy: remedy, Deciding: []string{}}
+}
+
+// Withheld is the first stage of the gate alone: nil where the user's consent covers the service, else the denial of every request for it. What was learnt
+// through the service has no say either without consent. It is a pure function.
+func Withheld(s Service, f Facts) *Decision {
 	mode, why := f.InForce()
 	switch {
 	case f.Policy != "" && !f.Policy.On():
-		return no(StageConsent, "KSN is off: "+why, "ask who keeps the config file")
+		return denial(StageConsent, "KSN is off: "+why, "ask who keeps the config file")
 	case !mode.On() && !f.Consent.hasAccepted():
-		return no(StageConsent, "KSN is off: "+why, "run `avdb ksn statement accept`, then `avdb ksn enable`")
+		return denial(StageConsent, "KSN is off: "+why, "run `avdb ksn statement accept`, then `avdb ksn enable`")
 	case !mode.On():
-		return no(StageConsent, "KSN is off: "+why, "run `avdb ksn enable`")
-	case f.Consent.Accepted.Version < q.Service.statement():
-		return no(StageConsent, fmt.Sprintf("the accepted statement %d does not cover %q", f.Consent.Accepted.Version, q.Service),
+		return denial(StageConsent, "KSN is off: "+why, "run `avdb ksn enable`")
+	case f.Consent.Accepted.Version < s.statement():
+		return denial(StageConsent, fmt.Sprintf("the accepted statement %d does not cover %q", f.Consent.Accepted.Version, s),
 			"accept a newer statement that does")
-	case q.Service == ServiceStats && mode != ModeExtended:
-		return no(StageConsent, "statistics are sent in extended mode only", "run `avdb ksn enable --mode extended`")
+	case s == ServiceStats && mode != ModeExtended:
+		return denial(StageConsent, "statistics are sent in extended mode only", "run `avdb ksn enable --mode extended`")
+	}
+	return nil
+}
+
+// refuse is the part of the gate that no record can open: consent, then credential. Nil lets the request go on.
+func refuse(q Request, f Facts) *Decision {
+	if deny := Withheld(q.Service, f); deny != nil {
+		return deny
+	}
+	switch {
 	case q.Network != f.kind():
-		return no(StageCredential, fmt.Sprintf("the request is for the network %q, this device belongs to %q", q.Network, f.kind()), "")
+		return denial(StageCredential, fmt.Sprintf("the request is for the network %q, this device belongs to %q", q.Network, f.kind()), "")
 	case f.Credential == CredentialRejected:
-		return no(StageCredential, "the operator of the network does not accept this device",
+		return denial(StageCredential, "the operator of the network does not accept this device",
 			"register the credential with the operator of the network")
 	case f.Credential == CredentialExpired:
-		return no(StageCredential, "the provider file of the network has expired", "install a newer provider file")
+		return denial(StageCredential, "the provider file of the network has expired", "install a newer provider file")
 	case f.Credential != CredentialAccepted:
-		return no(StageCredential, fmt.Sprintf("the credential is in the unknown state %q", f.Credential), "")
+		return denial(StageCredential, fmt.Sprintf("the credential is in the unknown state %q", f.Credential), "")
 	}
 	return nil
 }

@@ -490,7 +490,7 @@ func TestADayIsLeasedInSixteenths(t *testing.T) {
 				}
 			}
 			if rnd.IntN(20) == 0 {
-				c = written.Resume()
+				c = written.Resume(noon)
 				restarts++
 			}
 		}
@@ -505,7 +505,7 @@ func TestADayIsLeasedInSixteenths(t *testing.T) {
 		}
 	}
 	n, _, c := ask(50, s, f, noon, ksn.Counters{})
-	if back := c.Settle().Resume(); back.Records["a"].Used != int64(n) {
+	if back := c.Settle().Resume(noon); back.Records["a"].Used != int64(n) {
 		t.Errorf("after an orderly end %d are used, want %d", back.Records["a"].Used, n)
 	}
 }

@@ -32,7 +32,7 @@ func (s *Set) Unproved() bool { return s != nil && s.unproved }
 // The words about a set that cannot be proved.
 const (
 	whyUnproved    = "the restrictions cannot be proved"
-	remedyUnproved = "run an update, which fetches them again"
+	remedyUnproved = "run an update, which fetches them again, or names what is to be removed first"
 )
 
 // ParseSet reads the canonical bytes of a set that was verified when it was stored. The errors are

@@ -58,8 +58,20 @@ type Link struct {
 // Answered is the link after an authentic answer at now: one is enough to be back.
 func (l Link) Answered(now time.Time) Link { return Link{LastOK: now.UTC()} }
 
+// Past is the link without what was experienced while the clock was ahead of now, as [Ahead] has it.
+func (l Link) Past(now time.Time) Link {
+	if Ahead(l.FailedAt, now) {
+		l = Link{LastOK: l.LastOK}
+	}
+	if Ahead(l.LastOK, now) {
+		l.LastOK = time.Time{}
+	}
+	return l
+}
+
 // Failed is the link after a request failed at now; allRoutes if every permitted route was tried.
 func (l Link) Failed(now time.Time, why string, allRoutes bool) Link {
+	l = l.Past(now)
 	if l.FailedAt.IsZero() {
 		l.FailedAt = now.UTC()
 	}
@@ -114,6 +126,7 @@ type InForce struct {
 
 // NewStatus works out the status. It is a pure function.
 func NewStatus(in Situation) Status {
+	in.Link = in.Link.Past(in.Now)
 	f := in.Facts
 	mode, whyOff := f.InForce()
 	st := Status{Network: f.kind(), Mode: mode, CloudMode: in.CloudMode, Epoch: in.Set.Epoch(), Counters: in.Ledger,
@@ -170,6 +183,8 @@ func (in Situation) state(mode Mode, whyOff string, restrictions []InForce) (Sta
 		return StateRestricted, restrictedReason(restrictions), in.restrictedSince(restrictions, began)
 	}
 	switch {
+	case f.Network == nil && f.Unusable != "":
+		return StateUnknown, f.whyUnusable(), began
 	case f.Network == nil:
 		return StateUnknown, "no network installed", began
 	case l.LastOK.IsZero() && l.LastError != "":

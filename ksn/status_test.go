@@ -92,6 +92,16 @@ func TestNoNetworkInstalled(t *testing.T) {
 	}
 }
 
+// A provider file that is there and cannot be used is of its own network: "global" would say that questions go there.
+func TestNetworkThatCannotBeUsed(t *testing.T) {
+	s := ksn.Situation{Facts: facts(t), Now: noon}
+	s.Facts.Unusable = ksn.NetworkPrivate
+	st := ksn.NewStatus(s)
+	if st.State != ksn.StateUnknown || st.Reason != "the provider file of the private network cannot be used" || st.Network != ksn.NetworkPrivate || st.NetworkInstalled {
+		t.Errorf("NewStatus = %+v", st)
+	}
+}
+
 // Restricted is what limits something that this client would use now, denied or not; nothing else is.
 func TestWhatCountsAsRestricted(t *testing.T) {
 	private := func(s *ksn.Situation) { s.Facts.Network = &ksn.Installed{Kind: ksn.NetworkPrivate} }
@@ -250,12 +260,14 @@ func TestStatusFields(t *testing.T) {
 	}
 }
 
-// Cloud mode takes consent and a network that does not refuse it; else it stays accepted and says why it has no effect.
+// Cloud mode takes consent and a network that can be used and does not refuse it; else it stays accepted and says why it has no effect.
 func TestCloudMode(t *testing.T) {
 	refusing := facts(t)
 	refusing.Network = &ksn.Installed{Kind: ksn.NetworkPrivate, RefusesCloudMode: true}
 	willing := facts(t)
 	willing.Network = &ksn.Installed{Kind: ksn.NetworkPrivate}
+	unusable := facts(t)
+	unusable.Unusable = ksn.NetworkGlobal
 	rejected := willing
 	rejected.Credential = ksn.CredentialRejected
 	for _, c := range []struct {
@@ -268,6 +280,7 @@ func TestCloudMode(t *testing.T) {
 		{"off", false, willing, dbformat.VariantFull, ""},
 		{"on", true, willing, dbformat.VariantLight, ""},
 		{"no network", true, facts(t), dbformat.VariantLight, ""},
+		{"a network that cannot be used", true, unusable, dbformat.VariantFull, "the provider file of the global network cannot be used"},
 		{"refused by the network", true, refusing, dbformat.VariantFull, "does not offer cloud mode"},
 		{"not authorized changes nothing by itself", true, rejected, dbformat.VariantLight, ""},
 		{"no statement", true, ksn.Facts{}, dbformat.VariantFull, "no statement is accepted"},

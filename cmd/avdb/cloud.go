@@ -14,8 +14,9 @@ func newCloud(a *app) *cobra.Command {
 		Use:   "cloud",
 		Short: "cloud mode: keep the light database and ask KSN about the rest",
 		Long: `In cloud mode the device keeps the light database, which knows when to ask, and KSN settles what it
-suspects. Switching moves no bytes: it takes effect at the next update. Cloud mode needs KSN to be
-enabled; until it is, the full database is kept.`,
+suspects. What only body patterns of the full database find is not found meanwhile: KSN knows hashes.
+Switching moves no bytes: it takes effect at the next update. Cloud mode needs KSN to be enabled; until
+it is, the full database is kept.`,
 		Example: `  avdb cloud on
   avdb cloud status`,
 	})

@@ -41,7 +41,7 @@ func TestPathListTooLongLine(t *testing.T) {
 	text := "first\n" + strings.Repeat("x", maxPath+1) + "\nlast\n"
 	l := &pathList{from: io.NopCloser(bytes.NewReader([]byte(text)))}
 	var got []string
-	for p := range l.all() {
+	for p := range l.all(t.Context()) {
 		got = append(got, p)
 	}
 	text, remedy := (&app{}).explain(l.err)

@@ -47,7 +47,13 @@ func (d *device) facts(variant dbformat.Variant) (ksn.Facts, error) {
 	if err != nil {
 		return f, err
 	}
-	net, _, ok, err := d.ownNetwork()
+	net, kind, ok, err := d.ownNetwork()
+	if err != nil {
+		f.Unusable = kind
+	}
+	if errors.Is(err, dbformat.ErrVersion) {
+		return f, nil // nothing is wrong here; there is nobody to ask
+	}
 	if !ok || err != nil {
 		return f, err
 	}
@@ -92,7 +98,7 @@ func (d *device) situation(variant dbformat.Variant) (ksn.Situation, error) {
 	set, serr := d.restrictions()
 	s := d.effective()
 	in := ksn.Situation{Facts: f, Set: set, Now: d.now(), Routes: ksn.Routes(s.KSN.UseProxy, s.KSN.UseServersIfProxyUnavailable)}
-	if ferr == nil && serr == nil && d.known {
+	if ferr == nil && serr == nil && d.known && f.Unusable == "" {
 		if past, err := d.experience(); err != nil {
 			ferr = err
 		} else {
@@ -269,7 +275,10 @@ func (a *app) consent(change func(*device, ksn.Consent) (ksn.Consent, error)) (c
 	if d.settings, err = d.store.Settings(); err != nil {
 		return consentReport{}, err
 	}
-	f, err := d.consentFacts("") // a network that cannot be read keeps nobody from ending KSN
+	f, err := d.facts("")
+	if err != nil {
+		f, err = d.consentFacts("") // a network that cannot be read keeps nobody from ending KSN
+	}
 	if err != nil {
 		return consentReport{}, err
 	}
@@ -324,6 +333,9 @@ func (a *app) switchKSN(m ksn.Mode) error {
 		}
 		if !m.On() {
 			return c.Disable(time.Now()), nil
+		}
+		if f, err := d.facts(""); err == nil && f.Consent.Accepted == nil {
+			c.Accepted = nil // it was accepted for another network
 		}
 		return c.Enable(m, time.Now())
 	})

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -47,8 +48,8 @@ func newKSNCheck(a *app) *cobra.Command {
 		Short: "what is known of a file, a hash, a web address or a program",
 		Long: `Ask for the reputation of an object: first the overrides of this device, then the database, then KSN. A file is asked about by
 all its hashes, of which a prefix leaves this device; a web address by its host and path. The exit code is 1 for what is
-untrusted or potentially unwanted, 13 where nobody could be reached, 14 where the network said when to come back, 16 where consent or a
-restriction forbids the question.`,
+untrusted or potentially unwanted, 13 where nobody could be reached or there is no network to ask, 14 where the network said
+when to come back, 16 where only KSN could tell, and consent or a restriction forbids the question.`,
 		Example: `  avdb ksn check ~/Downloads/setup.exe
   avdb ksn check 275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f
   avdb ksn check https://www.example.org/download?id=1
@@ -143,10 +144,10 @@ func (k *checking) run(ctx context.Context) error {
 	if k.err != nil {
 		return k.err
 	}
-	if err := k.consent(); err != nil {
-		return err
-	}
 	if err := k.hashes(); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return hint(err, "name a file that is there, a hash, or a web address with its http:// or https://")
+		}
 		return err
 	}
 	over, err := k.d.overrides()
@@ -159,14 +160,19 @@ func (k *checking) run(ctx context.Context) error {
 	if settled, err := k.local(ctx); err != nil || settled {
 		return k.end(err)
 	}
+	if err := k.consent(); err != nil {
+		return k.end(err)
+	}
 	c, err := k.d.cloud(false)
 	if err != nil {
 		return k.end(err)
 	}
 	defer c.close()
 	if c.provider == nil {
-		k.r.Source = string(reputation.NoNetwork)
-		return k.end(errNoNetwork())
+		err := c.nobody()
+		k.r.Source, k.r.Name = string(reputation.NoNetwork), k.object.Name
+		k.explain("%v", err)
+		return k.end(err)
 	}
 	c.client.Warm(ctx)
 	v := c.client.Lookup(ctx, ksn.OriginManual, []reputation.Object{k.object})[0]
@@ -174,17 +180,26 @@ func (k *checking) run(ctx context.Context) error {
 	return k.end(k.refusal(v))
 }
 
-// consent refuses while KSN is off: then nothing is looked up, not even what is known already.
+// consent refuses while KSN is off: what this device does not know by itself is then known to nobody that may be asked, kept answers included. Consent is
+// to a statement of the network that would answer; where that network cannot be read, a device without any consent is refused, not told of damage.
 func (k *checking) consent() error {
 	f, err := k.d.consentFacts("")
+	if mode, _ := f.InForce(); err == nil && mode.On() {
+		f, err = k.d.facts("")
+	}
 	if err != nil {
 		return err
 	}
 	if mode, why := f.InForce(); !mode.On() {
 		remedy := "run \"avdb ksn enable\""
-		if f.Consent.Accepted == nil {
+		switch {
+		case f.Policy != "" && !f.Policy.On():
+			remedy = "ask who keeps the config file"
+		case f.Consent.Accepted == nil:
 			remedy = "run \"avdb ksn statement accept\", then \"avdb ksn enable\""
 		}
+		k.r.Source, k.r.Name = string(reputation.Disabled), k.object.Name
+		k.explain("KSN: disabled")
 		return &ksn.RefusedError{What: "a check of the reputation", Why: "KSN is off: " + why, Remedy: remedy}
 	}
 	return nil
@@ -246,7 +261,7 @@ func (k *checking) local(ctx context.Context) (settled bool, err error) {
 		if k.r.Type == ksn.ObjectURL {
 			k.r.Key = string(protocol.URL) + ":" + r.SHA256
 		}
-		if strings.Contains(r.Signature, "pua/") {
+		if strings.Contains(r.Signature, "pua") {
 			k.r.Verdict = protocol.PotentiallyUnwanted
 		}
 		return true, nil
@@ -394,7 +409,7 @@ names who said so and until when, with exit code 14.`,
 			switch {
 			case r.OK:
 			case cl.provider == nil:
-				err = errNoNetwork()
+				err = cl.nobody()
 			default:
 				last := r.Steps[len(r.Steps)-1]
 				why := reputation.Why(firstOf(string(r.Why), string(reputation.Unavailable)))

@@ -21,10 +21,13 @@ import (
 type cloud struct {
 	d        *device
 	client   *reputation.Client
-	provider *protocol.ProviderFile // nil: no network is installed
+	provider *protocol.ProviderFile // nil: no network is installed, or one that cannot be used
+	unusable error                  // why, nil where none is installed
 
-	mu   sync.Mutex
-	read time.Time // when what follows was read
+	reading sync.Mutex // for the one that reads anew, which may wait for an update that is at work; taken before mu
+
+	mu   sync.Mutex // for what follows, which only the one that reads anew changes; nothing is read or waited for under it
+	read time.Time  // when what follows was read
 	set  *ksn.Set
 	raw  []byte // of set
 	past time.Time
@@ -35,6 +38,9 @@ const rereadAfter = 2 * time.Second
 
 // cloud makes the reputation client. It makes no request by itself unless running is set, for a process that stays.
 func (d *device) cloud(running bool) (*cloud, error) {
+	if err := d.checkToken(); err != nil {
+		return nil, err
+	}
 	c, config, err := d.cloudConfig()
 	if err != nil {
 		return nil, err
@@ -57,14 +63,17 @@ func (d *device) experience() (ksn.Situation, error) {
 	return reputation.Remembered(config)
 }
 
-// cloudConfig is a client to be, and what it is made of but for overrides.
+// cloudConfig is a client to be, and what it is made of but for overrides. Where this engine cannot use the provider file that the signed metadata name there
+// is nobody to ask, and nothing is wrong.
 func (d *device) cloudConfig() (*cloud, reputation.Config, error) {
 	c := &cloud{d: d}
 	f, kind, ok, err := d.ownNetwork()
-	if err != nil {
-		return nil, reputation.Config{}, hint(err, "nothing is asked until %q or %q puts that right", "avdb ksn provider install", "avdb ksn provider remove")
-	}
-	if ok {
+	switch {
+	case errors.Is(err, dbformat.ErrVersion):
+		c.unusable = err
+	case err != nil:
+		return nil, reputation.Config{}, err
+	case ok:
 		c.provider = &f
 	}
 	c.refresh(time.Now())
@@ -79,9 +88,10 @@ func (c *cloud) close() {
 }
 
 // refresh reads restrictions and the signed time anew when they are old. Restrictions that cannot be proved let nothing pass, which is told once.
+// Whoever needs them waits for whoever reads them; the time is told meanwhile.
 func (c *cloud) refresh(now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	if age := now.Sub(c.read); age >= 0 && age < rereadAfter {
 		return
 	}
@@ -96,8 +106,10 @@ func (c *cloud) refresh(now time.Time) {
 		}
 		set, b = ksn.Unproved(), nil
 	}
-	c.set, c.raw = set, b
-	c.past, c.read = c.d.signedAt(), now
+	past := c.d.signedAt()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.set, c.raw, c.past, c.read = set, b, past, now
 }
 
 // facts are read before each request: consent that was taken back stops the next one. What cannot be read allows nothing.
@@ -220,11 +232,27 @@ func (d *device) asks() bool {
 		return false
 	}
 	mode, _ := f.InForce()
+	if mode.On() && f.Unusable != "" {
+		_, _, _, err := d.ownNetwork()
+		text, remedy := d.a.explain(err)
+		d.a.warn("KSN is not asked: %s; %s", text, remedy)
+	}
 	return mode.On() && f.Network != nil
 }
 
 // token is the credential of this device for its network, "" for none.
-func (d *device) token() string { return d.a.env("AVDB_KSN_TOKEN") }
+func (d *device) token() string { return d.a.env(tokenVariable) }
+
+const tokenVariable = "AVDB_KSN_TOKEN"
+
+// checkToken refuses a credential that no request could show: to send it would fail, and look as if the network did.
+func (d *device) checkToken() error {
+	if t := d.token(); t == "" || protocol.CheckToken(t) == nil {
+		return nil
+	}
+	return &usageError{text: fmt.Sprintf("the environment variable %s is no token: want one line of at most %d bytes, without control characters and without a line feed or space at its ends",
+		tokenVariable, protocol.MaxToken), remedy: "set it to the token alone, or to nothing where no token is needed"}
+}
 
 // signedAt is when the newest metadata of this device was signed, zero where there is none to be read.
 func (d *device) signedAt() time.Time {
@@ -239,7 +267,11 @@ func (d *device) signedAt() time.Time {
 	return v.SignedAt()
 }
 
-// errNoNetwork says that there is nobody to ask.
-func errNoNetwork() error {
-	return hint(fmt.Errorf("%w: no network is installed", reputation.ErrUnavailable), "the global network comes with updates; a private one with %q", "avdb ksn provider install")
+// nobody says why there is nobody to ask.
+func (c *cloud) nobody() error {
+	if c.unusable == nil {
+		return hint(fmt.Errorf("%w: no network is installed", reputation.ErrUnavailable), "the global network comes with updates; a private one with %q", "avdb ksn provider install")
+	}
+	text, remedy := c.d.a.explain(c.unusable)
+	return hint(fmt.Errorf("%w: %s", reputation.ErrUnavailable, text), "%s", remedy)
 }

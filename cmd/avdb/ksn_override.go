@@ -117,8 +117,8 @@ name, category, first seen, users (answers round their number down to a power of
 			if err != nil {
 				return err
 			}
-			entry := protocol.Entry{Key: key.Hex(), Verdict: v, Name: about.Name, Category: about.Category, Signer: about.Signer, Regions: about.Regions}
-			if err := entry.Check(key); err != nil {
+			entry := protocol.Entry{Key: key, Verdict: v, Name: about.Name, Category: about.Category, Signer: about.Signer, Regions: about.Regions}
+			if err := entry.Check(); err != nil {
 				return usagef("no server could answer with it: %v", err)
 			}
 			list, err := a.changeOverrides(func(list []store.Override) []store.Override {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn"
 	"example.org/avdb/ksn/network"
 	"example.org/avdb/ksn/protocol"
@@ -243,28 +245,120 @@ func serialOf(f protocol.ProviderFile) store.SettingsSerial {
 	return store.SettingsSerial{Network: f.Fingerprint, Serial: f.Provider.Serial, SHA256: sha256.Sum256(f.Bytes)}
 }
 
-// network is the provider file of a kind that the device has.
+// network is the provider file of a kind that the device has. An error that matches dbformat.ErrVersion is about a genuine one that this engine cannot use,
+// or about one of which this user cannot tell whether it is.
 func (d *device) network(kind string) (f protocol.ProviderFile, ok bool, err error) {
 	b, ok, err := d.store.Network(kind)
-	if err != nil || !ok {
+	if err != nil {
 		return protocol.ProviderFile{}, false, err
 	}
-	if f, err = protocol.OpenProvider(b); err == nil && f.Provider.Network != kind {
-		err = fmt.Errorf("%w: the file of the %s network says that it is a %s one", protocol.ErrInvalid, kind, f.Provider.Network)
+	if !ok {
+		if _, u := d.refusedNetwork(kind); u != nil {
+			return protocol.ProviderFile{}, false, u
+		}
+		return protocol.ProviderFile{}, false, nil
 	}
-	if err != nil {
-		err = fmt.Errorf("%s: %w", d.store.NetworkFile(kind), err)
+	f, err = openNetwork(kind, b)
+	if err != nil && d.namesNetwork(kind, b) {
+		return f, true, unusableNetwork(d.store.NetworkFile(kind), err)
+	}
+	if err != nil && kind == protocol.Global && d.trustHidden() {
+		return f, true, hiddenNetwork(d.store.NetworkFile(kind), err)
+	}
+	if errors.Is(err, protocol.ErrInvalid) {
+		err = &store.Error{Kind: store.ErrStorage, Damaged: true, Path: d.store.NetworkFile(kind), What: "cannot be used", Err: err, Remedy: remedyNetwork(kind)}
+	} else if err != nil {
+		err = hint(fmt.Errorf("%s: %w", d.store.NetworkFile(kind), err), "%s", remedyNetwork(kind))
 	}
 	return f, true, err
 }
 
+// behindSerial tells whether the file in use is an older one than the newest of its network that was installed here: put back by another way than this program.
+func (d *device) behindSerial(f protocol.ProviderFile) error {
+	was, ok := d.settings.KSN.Serial(f.Fingerprint)
+	if !ok || f.Provider.Serial >= was.Serial {
+		return nil
+	}
+	return &store.Error{Kind: store.ErrStorage, Damaged: true, Path: d.store.NetworkFile(protocol.Private),
+		What:   fmt.Sprintf("has serial %d; the newest one of this network that was installed here has serial %d", f.Provider.Serial, was.Serial),
+		Remedy: remedyBehind}
+}
+
+const remedyBehind = "install the newest file with \"avdb ksn provider install\", or leave the network with \"avdb ksn provider remove\""
+
+func openNetwork(kind string, b []byte) (protocol.ProviderFile, error) {
+	f, err := protocol.OpenProvider(b)
+	if err == nil && f.Provider.Network != kind {
+		err = fmt.Errorf("%w: the file of the %s network says that it is a %s one", protocol.ErrInvalid, kind, f.Provider.Network)
+	}
+	return f, err
+}
+
+// unusableNetwork is about a provider file that is the one that was signed, and that this engine cannot read: no damage, and nothing that an update heals.
+func unusableNetwork(path string, err error) error {
+	return &store.Error{Kind: dbformat.ErrVersion, Path: path, What: "is what the signed metadata name, and this engine cannot use it", Err: err,
+		Remedy: "a newer avdb is needed; if there is none, tell who publishes the database"}
+}
+
+// hiddenNetwork is about a provider file that cannot be used, of which another user than the owner of the state cannot tell whether it is damaged.
+func hiddenNetwork(path string, err error) error {
+	return &store.Error{Kind: dbformat.ErrVersion, Path: path, What: "cannot be used, and whether it is what the signed metadata name is not known to this user", Err: err,
+		Remedy: "run \"avdb verify\" as the user that the state belongs to"}
+}
+
+// trustHidden tells whether the trust folder is another user's, as the settings are.
+func (d *device) trustHidden() bool {
+	if !d.blind {
+		return false
+	}
+	_, err := d.store.OpenTrust()
+	return errors.Is(err, fs.ErrPermission)
+}
+
+// refusedNetwork is the provider file of the global network that updates could not put in use though the signed metadata name it, with the reason; nil for none.
+func (d *device) refusedNetwork(kind string) (b []byte, unusable error) {
+	if kind != protocol.Global {
+		return nil, nil
+	}
+	b, ok, err := d.store.Network(store.NetworkRefused)
+	if err != nil || !ok || !d.namesNetwork(kind, b) {
+		return nil, nil
+	}
+	if _, err := openNetwork(kind, b); err != nil {
+		return b, unusableNetwork(d.store.NetworkFile(store.NetworkRefused), err)
+	}
+	return nil, nil // the next update puts it in use
+}
+
+// namesNetwork tells whether b is the provider file of the global network that the signed metadata name, as far as this user may read them.
+func (d *device) namesNetwork(kind string, b []byte) bool {
+	if kind != protocol.Global {
+		return false
+	}
+	t, err := d.store.OpenTrust()
+	if err != nil {
+		return false
+	}
+	v, err := t.Stored()
+	if err != nil {
+		return false
+	}
+	want, named := v.Target(dbformat.NetworkTarget)
+	return named && sha256.Sum256(b) == want.SHA256
+}
+
 // ownNetwork is the network that this device belongs to: the private one where one is installed, else the global one. A private file that
-// cannot be read is an error and never leads to the global network.
+// cannot be read, or is older than one that was installed here, is an error and never leads to the global network.
 func (d *device) ownNetwork() (f protocol.ProviderFile, kind ksn.NetworkKind, ok bool, err error) {
 	chosen := d.settings.KSN.Network
 	f, ok, err = d.network(protocol.Private)
 	if err == nil && ok && d.known && f.Fingerprint != chosen {
 		err = fmt.Errorf("%s: %w: the file is of the key %.16s…, the settings say %.16s…", d.store.NetworkFile(protocol.Private), protocol.ErrUntrusted, f.Fingerprint, chosen)
+	}
+	if err == nil && ok {
+		if err := d.behindSerial(f); err != nil {
+			return f, ksn.NetworkPrivate, true, err
+		}
 	}
 	const remedy = "nobody is asked until it is installed again with its --fingerprint, or left with \"avdb ksn provider remove\""
 	switch {
@@ -317,8 +411,10 @@ func newProviderShow(a *app) *cobra.Command {
 
 func newProviderRemove(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:     "remove",
-		Short:   "leave the private network; the global one, where there is one, is this device's own again",
+		Use:   "remove",
+		Short: "leave the private network; the global one, where there is one, is this device's own again",
+		Long: `Leave the private network: nothing is asked of it any more, and its file is removed. Where the global one, which is this device's
+own then, cannot be used, a warning says why; the exit code is 0.`,
 		Example: "  avdb ksn provider remove",
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -337,8 +433,10 @@ func newProviderRemove(a *app) *cobra.Command {
 				return err
 			}
 			f, _, ok, err := d.ownNetwork()
-			if err != nil {
-				return err
+			if err != nil { // the private one is left, which is what was wanted
+				ok = false
+				text, remedy := a.explain(err)
+				a.warn("the global network cannot be asked: %s; %s", text, remedy)
 			}
 			if a.json {
 				var r *providerReport
@@ -350,9 +448,12 @@ func newProviderRemove(a *app) *cobra.Command {
 					Provider *providerReport `json:"provider"`
 				}{r})
 			}
-			if ok {
+			switch {
+			case ok:
 				a.providerText(reportProvider("", f))
-			} else {
+			case err != nil:
+				fmt.Fprintln(a.stdout, "no network that can be used is installed")
+			default:
 				fmt.Fprintln(a.stdout, "no network is installed")
 			}
 			return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -59,6 +60,7 @@ func deviceLimit(perSecond float64) (proxy.Limit, error) {
 }
 
 func (a *app) proxyKSN(ctx context.Context, o proxyFlags) error {
+	defer a.takeStandardLog()()
 	if o.provider == "" {
 		return &usageError{text: "--provider FILE is missing", command: "avdb ksn proxy"}
 	}
@@ -78,13 +80,16 @@ func (a *app) proxyKSN(ctx context.Context, o proxyFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := d.checkToken(); err != nil {
+		return err
+	}
 	metrics := proxy.NewMetrics()
 	var p *proxy.Proxy
 	page, err := metrics.Page(readVersion().Version, func() *proxy.Proxy { return p }, time.Now)
 	if err != nil {
 		return err
 	}
-	own := &restricted{d: d}
+	own := &restricted{load: d.restrictions, log: a.logger()}
 	own.read(ctx)
 	p, err = proxy.New(proxy.Config{Provider: &f, Upstreams: o.upstream, Token: d.token, Agent: "avdb-ksn-proxy/" + readVersion().Version,
 		Restrictions: own.get, Install: d.settings.Install, Memory: d.store, CacheBytes: bytes, Limit: limit, Status: page.Handler(), Collector: metrics, Log: a.logger()})
@@ -98,10 +103,13 @@ func (a *app) proxyKSN(ctx context.Context, o proxyFlags) error {
 	return o.serve(ctx, a, p, fmt.Sprintf("proxy of the network %q", f.Provider.Name))
 }
 
-// restricted is the restriction set of a state, as it is now; where it cannot be proved any more, the last one that could, and without such a one nothing
-// is passed on. A state that never had one restricts nothing: a proxy stands between devices, which have their own.
+// restricted is the restriction set of a state, as it is now; where it cannot be proved any more, the last one that could, also if it has no records, and
+// without such a one nothing is passed on. A state that never had one restricts nothing: a proxy stands between devices, which have their own.
 type restricted struct {
-	d   *device
+	load func() (*ksn.Set, error) // the set of the state; beside an error one that lets nothing pass
+	log  *slog.Logger
+	told bool // of the error that there was at the last reading
+
 	mu  sync.Mutex
 	set *ksn.Set
 }
@@ -112,19 +120,23 @@ func (r *restricted) get() *ksn.Set {
 	return r.set
 }
 
+// read is called by one goroutine at a time.
 func (r *restricted) read(context.Context) {
-	set, err := r.d.restrictions()
+	set, err := r.load()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case err == nil:
-	case r.set.Len() > 0:
-		r.d.a.logger().Warn("the restrictions cannot be proved, those from before hold", "error", err)
-		return
-	case !r.set.Unproved():
-		r.d.a.logger().Warn("nothing is passed on: the restrictions cannot be proved", "error", err)
+	keep := err != nil && r.set != nil && !r.set.Unproved()
+	if !keep {
+		r.set = set
 	}
-	r.set = set
+	switch {
+	case err == nil || r.told: // it is read again every two seconds
+	case keep:
+		r.log.Warn("the restrictions cannot be proved, those from before hold", "error", err)
+	default:
+		r.log.Warn("nothing is passed on: the restrictions cannot be proved", "error", err)
+	}
+	r.told = err != nil
 }
 
 func (r *restricted) follow(ctx context.Context) {

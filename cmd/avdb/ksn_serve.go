@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -37,6 +39,20 @@ func (l *listening) flags(c *cobra.Command, standard string) {
 	f.StringVar(&l.listen, "listen", standard, "`ADDRESS` to listen on, HOST:PORT")
 	f.StringVar(&l.cert, "tls-cert", "", "`FILE` with the certificate chain, PEM; with --tls-key")
 	f.StringVar(&l.key, "tls-key", "", "`FILE` with the private key, PEM; with --tls-cert")
+}
+
+// takeStandardLog has what packages write with the standard logger go to the program's own log, at level debug, until done is called: net/http tells
+// there of peers that break the rules, such as one that sends what nobody asked for, in lines of its own and as often as the peer likes.
+func (a *app) takeStandardLog() (done func()) {
+	l := log.Default()
+	out, flags := l.Writer(), l.Flags()
+	own := slog.NewLogLogger(a.logger().Handler(), slog.LevelDebug)
+	l.SetFlags(0)
+	l.SetOutput(own.Writer())
+	return func() {
+		l.SetOutput(out)
+		l.SetFlags(flags)
+	}
 }
 
 // serve answers requests until ctx ends, then lets those under way end.
@@ -136,6 +152,7 @@ func (a *app) serveKSN(ctx context.Context, o serveFlags) error {
 	if o.bits < protocol.MinBits || o.bits > protocol.MaxBits {
 		return usagef("--prefix-bits is %d, want %d to %d", o.bits, protocol.MinBits, protocol.MaxBits)
 	}
+	defer a.takeStandardLog()()
 	own, err := network.Open(o.provider)
 	if err != nil {
 		return err
@@ -403,6 +420,21 @@ func (b *fullDatabase) Anticipate(a dbformat.Algorithm, bits uint8, values []uin
 	if m, err := b.open(); err == nil {
 		m.Anticipate(a, bits, values)
 	}
+}
+
+// Content implements [server.Teller]. Two generations with the same layers answer alike.
+func (b *fullDatabase) Content() (c server.Content, release uint64, err error) {
+	m, err := b.open()
+	if err != nil {
+		return c, 0, err
+	}
+	m.URLs() // has the matcher look for a newer generation when it is time to
+	g := m.Generation()
+	if g.Rest == nil {
+		return c, 0, fmt.Errorf("release %d is the light database: %w", g.Version, matcher.ErrNotFull)
+	}
+	copy(c[copy(c[:], g.Light.Digest[:]):], g.Rest.Digest[:])
+	return c, g.Version, nil
 }
 
 // Counts implements [server.Database].

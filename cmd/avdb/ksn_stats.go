@@ -224,7 +224,7 @@ func (a *app) stats(ctx context.Context, d *device, send bool) error {
 		}
 		defer c.close()
 		if c.provider == nil {
-			return errNoNetwork()
+			return c.nobody()
 		}
 		if err := c.deliver(ctx); err != nil {
 			return err
@@ -306,7 +306,7 @@ func newKSNRecheck(a *app) *cobra.Command {
 			}
 			defer cl.close()
 			if cl.provider == nil {
-				return errNoNetwork()
+				return cl.nobody()
 			}
 			r, err := cl.recheck(c.Context())
 			if err == nil && r.found() {
@@ -369,7 +369,7 @@ func (d *device) errands(ctx context.Context) {
 	defer cancel()
 	c, err := d.cloud(false)
 	if err != nil {
-		d.a.logger().Debug("KSN is not asked", "error", err)
+		d.a.warn("KSN is not asked: %v", err)
 		return
 	}
 	defer c.close()

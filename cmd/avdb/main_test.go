@@ -20,11 +20,12 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"example.org/avdb/signing"
 	"example.org/avdb/store"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"avdb": main})
+	testscript.Main(m, map[string]func(){"avdb": main, "stranger": stranger})
 }
 
 // TestScripts runs testdata/*.txtar. The first word of a file's name is the
@@ -88,6 +89,7 @@ func TestScripts(t *testing.T) {
 			"json":         cmdJSON,
 			"killed":       cmdKilled,
 			"lock":         cmdLock,
+			"name-network": cmdNameNetwork,
 			"numbers":      cmdNumbers,
 			"restrict":     cmdRestrict,
 			"serve":        cmdServe,
@@ -96,6 +98,18 @@ func TestScripts(t *testing.T) {
 			"tamper":       cmdTamper,
 		},
 	})
+}
+
+// cmdNameNetwork has the offline keys name a file as the global network's, whatever it holds, as a later publisher may: name-network REPO FILE.
+func cmdNameNetwork(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: name-network REPO FILE")
+	}
+	b, err := os.ReadFile(ts.MkAbs(args[1]))
+	ts.Check(err)
+	r, err := signing.OpenRepository(ts.MkAbs(args[0]), "")
+	ts.Check(err)
+	ts.Check(r.PublishNetwork(b, time.Now()))
 }
 
 // cmdSocket leaves a socket that nobody listens at: socket FILE.

@@ -30,6 +30,11 @@ func (a *app) progress() *progress {
 	if a.json || a.quiet || !terminal(a.stdout) || !terminal(a.stderr) {
 		return nil
 	}
+	return a.newProgress()
+}
+
+// newProgress returns a line on standard error, which is a terminal.
+func (a *app) newProgress() *progress {
 	f, _ := asFile(a.stderr) // drawn without the escapes, for it has carriage returns
 	width := func() int {
 		w, _, err := term.GetSize(int(f.Fd()))
@@ -49,12 +54,15 @@ func (p *progress) set(what string, done, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
-	if now.Sub(p.drawn) < 100*time.Millisecond && (total == 0 || done < total) {
+	if now.Sub(p.drawn) < drawEvery && (total == 0 || done < total) {
 		return
 	}
 	p.drawn = now
 	p.draw(progressText(what, done, total, now.Sub(p.began)))
 }
+
+// drawEvery keeps a terminal far away from being what takes the time.
+const drawEvery = 100 * time.Millisecond
 
 // progressText is the line for a moment.
 func progressText(what string, done, total int64, took time.Duration) string {

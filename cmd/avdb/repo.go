@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -155,9 +158,10 @@ func newRepoPublish(a *app) *cobra.Command {
 		Use:   "publish DIR SOURCE...",
 		Short: "make the sources the content of a new release",
 		Long: `Compile the sources, which are the whole content of the release, cut them into the two layers, make deltas
-and have it all signed. Sources are files or folders, by extension: .hdb .hsb .hdu .hsu .mdb .msb .ndb .ndu
-.ldb .ldu .fp .sfp .ign .ign2 (ClamAV), .hashes (a hash a line, a name after it), .urls (a URL or domain a
-line); any of them also as .gz or .zst. A line that cannot be used is listed with file, line and reason.
+and have it all signed. Sources are files or folders, by extension: .hdb .hsb .hdu .hsu .mdb .msb .mdu .msu
+.ndb .ndu .ldb .ldu .fp .sfp .ign .ign2 (ClamAV), .hashes (a hash a line, a name after it), .urls (a URL or
+domain a line); any of them also as .gz or .zst. A line that cannot be used is listed with file, line and
+reason.
 
 Content that did not change publishes nothing. A release that loses most of its records is refused
 by a guard: exit code 16.
@@ -191,6 +195,16 @@ With --unsigned the release is prepared and signed by this host only; it is not 
 	return c
 }
 
+// rejectedBy tells how many rejects there are of the most frequent kinds.
+func (a *app) rejectedBy(r *publisher.Report) {
+	kinds := slices.SortedFunc(maps.Keys(r.RejectedBy), func(x, y string) int {
+		return cmp.Or(cmp.Compare(r.RejectedBy[y], r.RejectedBy[x]), cmp.Compare(x, y))
+	})
+	for _, kind := range kinds[:min(len(kinds), 20)] {
+		a.warn("rejected in all: %s: %s", countText(r.RejectedBy[kind]), kind)
+	}
+}
+
 // published prints the report of a publish, which there may be beside an error.
 func (a *app) published(r *publisher.Report, err error) error {
 	if r == nil {
@@ -206,6 +220,7 @@ func (a *app) published(r *publisher.Report, err error) error {
 	for i, reject := range r.Rejects {
 		if i == shown && !a.verbose {
 			a.warn("%d more lines were rejected; see them with -v or --json", len(r.Rejects)-shown)
+			a.rejectedBy(r)
 			break
 		}
 		a.warn("rejected: %s", reject)

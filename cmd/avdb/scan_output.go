@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -28,6 +29,7 @@ type scanTally struct {
 	Seconds   float64 `json:"seconds"`
 	Version   uint64  `json:"version"` // of the database
 	Variant   string  `json:"variant"`
+	Ended     string  `json:"ended,omitempty"` // why it did not look at all files: "timeout" or "interrupted"
 }
 
 func (t *scanTally) add(r matcher.Result) {
@@ -53,6 +55,16 @@ func (t *scanTally) add(r matcher.Result) {
 	case matcher.Allowed:
 		t.Allowed++
 	}
+}
+
+// ended notes why a scan ended before its end, and returns that.
+func (t *scanTally) ended(err error) error {
+	if _, ok := errors.AsType[*timeoutError](err); ok {
+		t.Ended = "timeout"
+	} else if err != nil {
+		t.Ended = "interrupted"
+	}
+	return err
 }
 
 // err is the scan's result as an exit code: a finding wins over what could not be read.
@@ -94,7 +106,7 @@ type scanWriter interface {
 func scanFormats() []string { return []string{"text", "json", "ndjson", "sarif"} }
 
 // newScanWriter gives the writer for one of scanFormats.
-func newScanWriter(format string, w io.Writer, verbose bool) (scanWriter, error) {
+func newScanWriter(format string, w io.Writer, verbose bool, now func() time.Time) (scanWriter, error) {
 	b := bufio.NewWriter(w)
 	switch format {
 	case "text":
@@ -104,7 +116,7 @@ func newScanWriter(format string, w io.Writer, verbose bool) (scanWriter, error)
 	case "ndjson":
 		return &ndjsonScan{b}, nil
 	case "sarif":
-		return &sarifScan{w: b, began: time.Now()}, nil
+		return &sarifScan{w: b, now: now, began: now(), rules: map[string]int{}}, nil
 	}
 	return nil, fmt.Errorf("--format is %q, want one of %s", format, strings.Join(scanFormats(), ", "))
 }
@@ -191,35 +203,59 @@ func (j *jsonScan) end(t *scanTally) error {
 
 // writeItem writes v after a separator, without the line feed that the encoder adds.
 func writeItem(w *bufio.Writer, sep string, v any) error {
-	var b strings.Builder
-	if err := encodeLine(&b, v); err != nil {
+	text, err := encodeText(v)
+	if err != nil {
 		return err
 	}
-	_, err := w.WriteString(sep + strings.TrimSuffix(b.String(), "\n"))
+	_, err = w.WriteString(sep + text)
 	return err
 }
 
-// sarifScan is a SARIF 2.1.0 log with one run: a result for each finding, a notification
-// for each file that could not be read.
-type sarifScan struct {
-	w     *bufio.Writer
-	began time.Time
-	begun bool
-	notes []sarifNote
+// encodeText is v as JSON.
+func encodeText(v any) (string, error) {
+	var b strings.Builder
+	err := encodeLine(&b, v)
+	return strings.TrimSuffix(b.String(), "\n"), err
 }
 
-// maxSarifNotes bounds the notifications, which are kept until the end.
-const maxSarifNotes = 1000
+// sarifScan is a SARIF 2.1.0 log with one run: a result for each finding, a notification for
+// each file that could not be read. Clean files are not in it. Results are written as they
+// come; the tool with its rules and the notifications follow them, for both are known at the end only.
+type sarifScan struct {
+	w     *bufio.Writer
+	now   func() time.Time
+	began time.Time
+	begun bool
+	rules map[string]int // by name, the place of each in list
+	list  []sarifRule
+	notes []sarifNote
+	more  int64 // notifications beyond maxSarifNotes
+}
+
+// What is kept until the end is bounded. A result whose rule is beyond maxSarifRules names
+// the rule and does not point at it, which SARIF allows.
+const (
+	maxSarifNotes = 1000
+	maxSarifRules = 10000
+)
 
 type (
 	sarifResult struct {
 		RuleID       string            `json:"ruleId"`
+		RuleIndex    *int              `json:"ruleIndex,omitempty"`
 		Level        string            `json:"level"`
 		Kind         string            `json:"kind"`
 		Message      sarifText         `json:"message"`
 		Locations    []sarifLocation   `json:"locations"`
 		Fingerprints map[string]string `json:"fingerprints,omitempty"`
 		Properties   map[string]string `json:"properties,omitempty"`
+	}
+	sarifRule struct {
+		ID      string    `json:"id"`
+		Short   sarifText `json:"shortDescription"`
+		Default struct {
+			Level string `json:"level"`
+		} `json:"defaultConfiguration"`
 	}
 	sarifText struct {
 		Text string `json:"text"`
@@ -234,7 +270,7 @@ type (
 	sarifNote struct {
 		Level     string          `json:"level"`
 		Message   sarifText       `json:"message"`
-		Locations []sarifLocation `json:"locations"`
+		Locations []sarifLocation `json:"locations,omitempty"`
 	}
 	sarifInvocation struct {
 		Successful bool        `json:"executionSuccessful"`
@@ -250,23 +286,32 @@ func (s *sarifScan) head() error {
 		return nil
 	}
 	s.begun = true
-	driver, err := json.Marshal(map[string]any{
-		"name":           "avdb",
-		"version":        readVersion().Version,
-		"informationUri": "https://example.org/avdb",
-	})
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(s.w, "{\"$schema\":\"https://json.schemastore.org/sarif-2.1.0.json\",\"version\":\"2.1.0\",\n"+
-		"\"runs\":[{\"tool\":{\"driver\":%s},\n\"results\":[", driver)
+	_, err := s.w.WriteString("{\"$schema\":\"https://json.schemastore.org/sarif-2.1.0.json\",\"version\":\"2.1.0\",\n\"runs\":[{\"results\":[")
 	return err
+}
+
+// rule is the place of a rule in the list, nil when there is no room for it.
+func (s *sarifScan) rule(name, level string) *int {
+	i, ok := s.rules[name]
+	if !ok {
+		if len(s.list) == maxSarifRules {
+			return nil
+		}
+		i = len(s.list)
+		s.rules[name] = i
+		r := sarifRule{ID: name, Short: message("signature " + name)}
+		r.Default.Level = level
+		s.list = append(s.list, r)
+	}
+	return &i
 }
 
 func (s *sarifScan) result(r matcher.Result) error {
 	first := !s.begun
-	if r.Err != nil && len(s.notes) < maxSarifNotes {
-		s.notes = append(s.notes, sarifNote{Level: "error", Message: sarifText{r.Error}, Locations: []sarifLocation{location(r.Path)}})
+	if r.Err != nil && len(s.notes) == maxSarifNotes {
+		s.more++
+	} else if r.Err != nil {
+		s.notes = append(s.notes, sarifNote{Level: "error", Message: message(r.Error), Locations: []sarifLocation{location(r.Path)}})
 	}
 	level := ""
 	switch r.Verdict {
@@ -284,8 +329,8 @@ func (s *sarifScan) result(r matcher.Result) error {
 	if first {
 		sep = "\n"
 	}
-	res := sarifResult{RuleID: r.Name, Level: level, Kind: "fail", Locations: []sarifLocation{location(r.Path)},
-		Message:    sarifText{fmt.Sprintf("%s is %s: %s", r.Path, r.Verdict, r.Name)},
+	res := sarifResult{RuleID: r.Name, RuleIndex: s.rule(r.Name, level), Level: level, Kind: "fail", Locations: []sarifLocation{location(r.Path)},
+		Message:    message(fmt.Sprintf("%s is %s: %s", r.Path, r.Verdict, r.Name)),
 		Properties: map[string]string{"verdict": string(r.Verdict), "signature": r.Signature, "source": r.Source}}
 	if r.SHA256 != "" {
 		res.Fingerprints = map[string]string{"sha256/v1": r.SHA256}
@@ -297,12 +342,32 @@ func (s *sarifScan) end(t *scanTally) error {
 	if err := s.head(); err != nil {
 		return err
 	}
-	inv, err := json.Marshal([]sarifInvocation{{Successful: t.Errors == 0, Start: stamp(s.began), End: stamp(time.Now()), Notes: s.notes}})
+	if s.more > 0 {
+		s.notes = append(s.notes, sarifNote{Level: "error", Message: sarifText{plural(int(s.more), "more file") + " could not be read"}})
+	}
+	if t.Ended != "" {
+		s.notes = append(s.notes, sarifNote{Level: "error", Message: sarifText{"the scan was ended before it had looked at all files: " + t.Ended}})
+	}
+	inv, err := encodeText([]sarifInvocation{{Successful: t.Errors == 0 && t.Ended == "", Start: stamp(s.began), End: stamp(s.now()), Notes: s.notes}})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.w, "],\n\"invocations\":%s}]}\n", inv)
+	driver, err := encodeText(struct {
+		Name    string      `json:"name"`
+		Version string      `json:"version"`
+		URI     string      `json:"informationUri"`
+		Rules   []sarifRule `json:"rules"`
+	}{"avdb", readVersion().Version, "https://example.org/avdb", append([]sarifRule{}, s.list...)})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.w, "],\n\"tool\":{\"driver\":%s},\n\"invocations\":%s}]}\n", driver, inv)
 	return s.w.Flush()
+}
+
+// message is text in which nothing is a placeholder or a link: a file's name must not become one.
+func message(text string) sarifText {
+	return sarifText{strings.NewReplacer("{", "{{", "}", "}}", "[", `\[`, "]", `\]`).Replace(text)}
 }
 
 // location names a file by a URI reference: absolute for an absolute path.

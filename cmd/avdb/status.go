@@ -12,6 +12,7 @@ import (
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/ksn"
+	"example.org/avdb/ksn/protocol"
 	"example.org/avdb/store"
 	"example.org/avdb/updater"
 )
@@ -108,9 +109,7 @@ func (d *device) status() (statusReport, error) {
 	if have {
 		d.describe(&r, &dev, cur)
 	}
-	if _, _, _, nerr := d.ownNetwork(); nerr != nil {
-		dev.BadNetwork, _ = d.a.explain(nerr)
-	}
+	dev.BadNetwork = d.badNetwork()
 	if _, serr := d.restrictions(); serr != nil {
 		dev.BadSet, _ = d.a.explain(serr)
 	}
@@ -129,6 +128,30 @@ func (d *device) status() (statusReport, error) {
 		addReason(&r.Device, ksn.DeviceReason{Code: "not_set_up", Severity: ksn.SeverityWarning, Text: "no update can run: " + d.ready().Error()})
 	}
 	return r, err
+}
+
+// badNetwork is what is wrong with the provider files, "" for nothing: with the one of this device's own network that it cannot be used, with the global one
+// that nothing vouches for it. The remedy is with it where no error of status tells it.
+func (d *device) badNetwork() string {
+	_, _, _, err := d.ownNetwork()
+	own := err != nil
+	if !own {
+		var f protocol.ProviderFile
+		var have bool
+		if f, have, err = d.network(protocol.Global); err == nil {
+			_, _, _, err = d.proveNetwork(protocol.Global, f, have)
+		} else if errors.Is(err, dbformat.ErrVersion) {
+			err = nil // the device belongs to a private network, and nothing is wrong
+		}
+	}
+	if err == nil {
+		return ""
+	}
+	text, remedy := d.a.explain(err)
+	if !own || errors.Is(err, dbformat.ErrVersion) {
+		text += ": " + remedy
+	}
+	return text
 }
 
 // judge says what there is to attend to.

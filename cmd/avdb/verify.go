@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,9 +38,10 @@ type verifiedSet struct {
 type verifiedNetwork struct {
 	Kind   string `json:"kind"`
 	Serial uint64 `json:"serial"` // 0 for a file that cannot be read
-	Proof  string `json:"proof"`  // signed: by the repository's metadata; key: by its provider's key, which this device chose; unknown
+	Proof  string `json:"proof"`  // signed: by the repository's metadata; key: by its provider's key, which this device chose or the signed file has; unknown
 	OK     bool   `json:"ok"`
 	Error  string `json:"error,omitempty"`
+	Note   string `json:"note,omitempty"` // what this engine cannot use though it is, or may be, what was signed, and the remedy
 }
 
 func newVerify(a *app) *cobra.Command {
@@ -52,7 +52,8 @@ func newVerify(a *app) *cobra.Command {
 		Long: `Read every block of the database that is in use and prove it against the digest that the signed release names; then
 run the self-test. The stored restriction set is held against what was verified last, provider files of KSN networks
 against their signatures. With --deep the kept earlier databases and every derived index are proved too. What is
-damaged is healed by the next update: exit code 15. A provider file that is not trusted is not: exit code 12.`,
+damaged is healed by the next update: exit code 15. A provider file that is not trusted is not: exit code 12. One that is
+signed and that this version of avdb cannot use is noted.`,
 		Example: `  avdb verify
   avdb verify --deep`,
 		Args: noArgs,
@@ -160,11 +161,14 @@ func (d *device) verifyNetworks(r *verifyReport) error {
 	for _, kind := range []string{protocol.Global, protocol.Private} {
 		f, ok, err := d.network(kind)
 		n := verifiedNetwork{Kind: kind, Serial: f.Provider.Serial}
-		if errors.Is(err, protocol.ErrInvalid) {
-			err = &store.Error{Kind: store.ErrStorage, Damaged: true, Path: d.store.NetworkFile(kind), What: "cannot be used", Err: err, Remedy: remedyNetwork(kind)}
-		}
-		if err == nil {
-			n.Proof, ok, err = d.proveNetwork(kind, f, ok)
+		switch {
+		case errors.Is(err, dbformat.ErrVersion):
+			n.Proof, n.Note, ok, err = "signed", errorText(err), true, nil
+			if d.trustHidden() {
+				n.Proof = proofUnknown
+			}
+		case err == nil:
+			n.Proof, n.Note, ok, err = d.proveNetwork(kind, f, ok)
 		}
 		if !ok && err == nil {
 			continue
@@ -185,14 +189,18 @@ func remedyNetwork(kind string) string {
 	return "install it again with its --fingerprint, or leave it with \"avdb ksn provider remove\""
 }
 
-// proveNetwork says what vouches for a provider file that its own key has signed; ok tells whether there is one, or ought to be.
-func (d *device) proveNetwork(kind string, f protocol.ProviderFile, have bool) (proof string, ok bool, err error) {
+// proveNetwork says what vouches for a provider file that its own key has signed; ok tells whether there is one, or ought to be. note is about another one
+// that the signed metadata name and this engine cannot use: then the key that signed that one vouches for the one in use.
+func (d *device) proveNetwork(kind string, f protocol.ProviderFile, have bool) (proof, note string, ok bool, err error) {
 	if kind == protocol.Private {
 		if !d.known {
-			return proofUnknown, have, nil
+			return proofUnknown, "", have, nil
 		}
-		_, _, _, err := d.ownNetwork() // whether it is the one that was chosen
-		return "key", have || err != nil, err
+		_, own, _, err := d.ownNetwork() // whether it is the one that was chosen
+		if own != ksn.NetworkPrivate {
+			return "", "", false, nil // none was chosen, and the error is the global one's
+		}
+		return "key", "", have || err != nil, err
 	}
 	var v *signing.Verified
 	t, err := d.store.OpenTrust()
@@ -200,20 +208,27 @@ func (d *device) proveNetwork(kind string, f protocol.ProviderFile, have bool) (
 		v, err = t.Stored()
 	}
 	if err != nil { // not set up, another user's, or damaged, which the set has told
-		return proofUnknown, have, nil
+		return proofUnknown, "", have, nil
 	}
-	want, named := v.Target(dbformat.NetworkTarget)
-	switch {
-	case !named:
-		return proofUnknown, have, nil
+	if _, named := v.Target(dbformat.NetworkTarget); !named {
+		return proofUnknown, "", have, nil
+	}
+	remedy := remedyNetwork(kind)
+	switch b, unusable := d.refusedNetwork(kind); {
 	case !have:
 		err = errors.New("is missing, and the signed metadata name one")
-	case sha256.Sum256(f.Bytes) != want.SHA256:
-		err = errors.New("is not the provider file that the signed metadata name")
+	case d.namesNetwork(kind, f.Bytes):
+		return "signed", "", true, nil
+	case unusable != nil:
+		if signer, serr := protocol.ProviderSigner(b); serr == nil && signer == f.Fingerprint {
+			return "key", errorText(unusable), true, nil
+		}
+		err = errors.New("is not the provider file that the signed metadata name, which this engine cannot use, and nothing else vouches for it")
+		remedy = "a newer avdb is needed; until then, remove the file unless you know whose it is"
 	default:
-		return "signed", true, nil
+		err = errors.New("is not the provider file that the signed metadata name")
 	}
-	return "", true, &store.Error{Kind: store.ErrStorage, Damaged: true, Path: d.store.NetworkFile(kind), What: err.Error(), Remedy: remedyNetwork(kind)}
+	return "", "", true, &store.Error{Kind: store.ErrStorage, Damaged: true, Path: d.store.NetworkFile(kind), What: err.Error(), Remedy: remedy}
 }
 
 // verifiedText prints what was found out about restrictions and networks.
@@ -230,6 +245,11 @@ func (a *app) verifiedText(r verifyReport) {
 		fmt.Fprintf(a.stdout, "restrictions  epoch %d  %s\n", x.Epoch, state(x.OK, x.Proof, x.Error))
 	}
 	for _, x := range r.Networks {
-		fmt.Fprintf(a.stdout, "network  %-7s  serial %d  %s\n", x.Kind, x.Serial, state(x.OK, x.Proof, x.Error))
+		if x.Serial != 0 || x.Note == "" {
+			fmt.Fprintf(a.stdout, "network  %-7s  serial %d  %s\n", x.Kind, x.Serial, state(x.OK, x.Proof, x.Error))
+		}
+		if x.Note != "" {
+			fmt.Fprintf(a.stdout, "network  %-7s  note: %s\n", x.Kind, escape(x.Note))
+		}
 	}
 }

@@ -1,7 +1,9 @@
 package protocol
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -31,7 +33,7 @@ const (
 	MaxReplies  = 8 << 20 // bytes of what POST /v1/lookup gives
 	MaxName     = 255     // bytes of a name, category or signer
 	MaxRegions  = 16      // of an entry
-	maxPathUp   = 8       // neighbours of an answer among MaxBatch
+	maxPathUp   = 4       // nodes above an answer among MaxBatch
 	maxReleases = 1<<53 - 1
 )
 
@@ -68,64 +70,57 @@ func (v Verdict) Rank() int {
 	return 0
 }
 
+// A Head is what all answers of a reply have in common. It is signed with them: an answer is worth nothing under another head.
+type Head struct {
+	V       int           // Version
+	Issued  dbformat.Time //
+	TTL     uint32        // seconds for which the entries hold
+	NegTTL  uint32        // seconds for which it holds that no other key is known
+	Release uint64        // of the database that the answers were made from, 0 for none
+}
+
 // An Answer says all that a network knows of the keys with one prefix. The zero value is none.
 type Answer struct {
-	V       int           `json:"v"` // Version
-	Type    Type          `json:"type"`
-	Bits    uint8         `json:"bits"`
-	Prefix  string        `json:"prefix"` // hex, as [Prefix.Hex]
-	Issued  dbformat.Time `json:"issued"`
-	TTL     uint32        `json:"ttl"`     // seconds for which the entries hold
-	NegTTL  uint32        `json:"neg_ttl"` // seconds for which it holds that no other key is known
-	Release uint64        `json:"release"` // of the database that the answer was made from, 0 for none
-	Entries []Entry       `json:"entries"` // in ascending order of key, size, verdict and name
+	Head
+	Prefix  Prefix
+	Entries []Entry // in ascending order of key, size, verdict and name
 }
 
 // An Entry is what is known of one key.
 type Entry struct {
-	Key        string         `json:"key"`                  // hex, the whole key
-	Size       uint32         `json:"size,omitempty"`       // the entry is about objects of this size only; 0 for all
-	Verdict    Verdict        `json:"verdict"`              //
-	Name       string         `json:"name,omitempty"`       // of the threat or the software
-	Category   string         `json:"category,omitempty"`   // "malware", "pua", "phishing", …
-	FirstSeen  *dbformat.Time `json:"first_seen,omitempty"` //
-	Popularity uint64         `json:"popularity,omitempty"` // number of users, rounded down to a power of ten
-	Signer     string         `json:"signer,omitempty"`     // of the file's own signature
-	Regions    []string       `json:"regions,omitempty"`    // where it is seen most, ISO 3166 codes
-	TTL        uint32         `json:"ttl,omitempty"`        // seconds, where it is not the answer's
-}
-
-// Of is the prefix that the answer is about. It is the zero value if the answer is not one that was verified.
-func (a *Answer) Of() Prefix {
-	p, err := makePrefix(a.Type, a.Bits, a.Prefix)
-	if err != nil {
-		return Prefix{}
-	}
-	return p
+	Key        Key            // has the answer's type
+	Size       uint32         // the entry is about objects of this size only; 0 for all
+	Verdict    Verdict        //
+	Name       string         // of the threat or the software
+	Category   string         // "malware", "pua", "phishing", …
+	FirstSeen  *dbformat.Time //
+	Popularity uint64         // number of users, rounded down to a power of ten
+	Signer     string         // of the file's own signature
+	Regions    []string       // where it is seen most, ISO 3166 codes
+	TTL        uint32         // seconds, where it is not the head's
 }
 
 // About gives the entries that are about k and an object of the given size in bytes; a negative size, for one that is not known,
 // fits every entry. Entries with a verdict that is not of the list are left out.
 func (a *Answer) About(k Key, size int64) []Entry {
 	var found []Entry
-	want := k.Hex()
 	for _, e := range a.Entries {
-		if e.Key == want && e.Verdict.Rank() > 0 && (e.Size == 0 || size < 0 || int64(e.Size) == size) {
+		if e.Key == k && e.Verdict.Rank() > 0 && (e.Size == 0 || size < 0 || int64(e.Size) == size) {
 			found = append(found, e)
 		}
 	}
 	return found
 }
 
-// Life is how long what the answer says of a key holds, within the caps: that of the shortest of found, as [Answer.About] gives them; of its
+// Life is how long what an answer under the head says of a key holds, within the caps: that of the shortest of found, as [Answer.About] gives them; of its
 // silence if there are none.
-func (a *Answer) Life(found []Entry) time.Duration {
+func (h *Head) Life(found []Entry) time.Duration {
 	if len(found) == 0 {
-		return min(seconds(a.NegTTL), MaxLife)
+		return min(seconds(h.NegTTL), MaxLife)
 	}
 	life := MaxTrustedLife
-	for _, e := range found {
-		ttl := seconds(a.TTL)
+	for i := range found {
+		e, ttl := &found[i], seconds(h.TTL)
 		if e.TTL > 0 {
 			ttl = seconds(e.TTL)
 		}
@@ -152,83 +147,55 @@ func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }
 func (a *Answer) CheckTime(now time.Time) error {
 	switch issued := a.Issued.Time; {
 	case issued.After(now.Add(MaxAhead)):
-		return invalid("answer for %s: issued at %s, more than %s from now", a.Of(), issued.Format(time.RFC3339), MaxAhead)
+		return invalid("answer for %s: issued at %s, more than %s from now", a.Prefix, issued.Format(time.RFC3339), MaxAhead)
 	case !now.Before(issued.Add(a.Longest())):
-		return invalid("answer for %s: issued at %s, it has expired", a.Of(), issued.Format(time.RFC3339))
+		return invalid("answer for %s: issued at %s, it has expired", a.Prefix, issued.Format(time.RFC3339))
 	}
 	return nil
 }
 
 // append adds the canonical spelling.
-func (a *Answer) append(b []byte) []byte {
-	return a.appendEntries(a.appendMiddle(appendString(a.appendHead(b), a.Prefix)))
-}
-
-// appendHead adds what stands before the prefix.
-func (a *Answer) appendHead(b []byte) []byte {
+func (h *Head) append(b []byte) []byte {
 	b = append(b, `{"v":`...)
-	b = strconv.AppendInt(b, int64(a.V), 10)
-	b = append(b, `,"type":`...)
-	b = appendString(b, string(a.Type))
-	b = append(b, `,"bits":`...)
-	b = strconv.AppendUint(b, uint64(a.Bits), 10)
-	return append(b, `,"prefix":`...)
-}
-
-// appendMiddle adds what stands between the prefix and the entries.
-func (a *Answer) appendMiddle(b []byte) []byte {
+	b = strconv.AppendInt(b, int64(h.V), 10)
 	b = append(b, `,"issued":`...)
-	b = appendTime(b, a.Issued)
+	b = appendTime(b, h.Issued)
 	b = append(b, `,"ttl":`...)
-	b = strconv.AppendUint(b, uint64(a.TTL), 10)
+	b = strconv.AppendUint(b, uint64(h.TTL), 10)
 	b = append(b, `,"neg_ttl":`...)
-	b = strconv.AppendUint(b, uint64(a.NegTTL), 10)
+	b = strconv.AppendUint(b, uint64(h.NegTTL), 10)
 	b = append(b, `,"release":`...)
-	b = strconv.AppendUint(b, a.Release, 10)
-	return append(b, `,"entries":[`...)
+	b = strconv.AppendUint(b, h.Release, 10)
+	return append(b, '}')
 }
 
-func (a *Answer) appendEntries(b []byte) []byte {
-	for i := range a.Entries {
+// appendEntries adds the canonical spelling of a list of entries.
+func appendEntries(b []byte, entries []Entry) []byte {
+	b = append(b, '[')
+	for i := range entries {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = a.Entries[i].append(b)
+		b = entries[i].append(b)
 	}
-	return append(b, "]}"...)
-}
-
-// likes tells whether two answers differ at most in prefix and entries.
-func (a *Answer) likes(o *Answer) bool {
-	return a.Type == o.Type && a.Issued == o.Issued && a.Release == o.Release && a.Bits == o.Bits && a.TTL == o.TTL && a.NegTTL == o.NegTTL && a.V == o.V
+	return append(b, ']')
 }
 
 func (e *Entry) append(b []byte) []byte {
-	text := func(name, s string) {
-		if s != "" {
-			b = append(b, name...)
-			b = appendString(b, s)
-		}
-	}
-	number := func(name string, n uint64) {
-		if n != 0 {
-			b = append(b, name...)
-			b = strconv.AppendUint(b, n, 10)
-		}
-	}
-	b = append(b, `{"key":`...)
-	b = appendString(b, e.Key)
-	number(`,"size":`, uint64(e.Size))
+	b = append(b, `{"key":"`...)
+	b = hex.AppendEncode(b, e.Key.Bytes())
+	b = append(b, '"')
+	b = appendNumber(b, `,"size":`, uint64(e.Size))
 	b = append(b, `,"verdict":`...)
 	b = appendString(b, string(e.Verdict))
-	text(`,"name":`, e.Name)
-	text(`,"category":`, e.Category)
+	b = appendText(b, `,"name":`, e.Name)
+	b = appendText(b, `,"category":`, e.Category)
 	if e.FirstSeen != nil {
 		b = append(b, `,"first_seen":`...)
 		b = appendTime(b, *e.FirstSeen)
 	}
-	number(`,"popularity":`, e.Popularity)
-	text(`,"signer":`, e.Signer)
+	b = appendNumber(b, `,"popularity":`, e.Popularity)
+	b = appendText(b, `,"signer":`, e.Signer)
 	for i, r := range e.Regions {
 		if i == 0 {
 			b = append(b, `,"regions":[`...)
@@ -240,8 +207,24 @@ func (e *Entry) append(b []byte) []byte {
 	if len(e.Regions) > 0 {
 		b = append(b, ']')
 	}
-	number(`,"ttl":`, uint64(e.TTL))
+	b = appendNumber(b, `,"ttl":`, uint64(e.TTL))
 	return append(b, '}')
+}
+
+// appendText adds a field that is left out where it is empty.
+func appendText(b []byte, name, s string) []byte {
+	if s == "" {
+		return b
+	}
+	return appendString(append(b, name...), s)
+}
+
+// appendNumber likewise.
+func appendNumber(b []byte, name string, n uint64) []byte {
+	if n == 0 {
+		return b
+	}
+	return strconv.AppendUint(append(b, name...), n, 10)
 }
 
 func appendTime(b []byte, t dbformat.Time) []byte {
@@ -266,48 +249,49 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// check says what is wrong with an answer.
-func (a *Answer) check() error {
-	p, err := makePrefix(a.Type, a.Bits, a.Prefix)
+// check says what is wrong with a head.
+func (h *Head) check() error {
 	switch {
-	case err != nil:
-		return invalid("answer: %v", err)
-	case a.V != Version:
-		return invalid("answer of version %d, want %d", a.V, Version)
-	case a.Issued.IsZero() || a.Issued.Year() > 9999 || a.Issued.Nanosecond() != 0:
-		return invalid("answer: the time of issue is missing, or no whole second")
-	case a.Release > maxReleases:
-		return invalid("answer: release %d", a.Release)
-	case len(a.Entries) > MaxEntries:
-		return invalid("answer: %d entries, the limit is %d", len(a.Entries), MaxEntries)
-	case a.Entries == nil:
-		return invalid("answer: no list of entries")
+	case h.V != Version:
+		return invalid("reply of version %d, want %d", h.V, Version)
+	case h.Issued.IsZero() || h.Issued.Year() > 9999 || h.Issued.Nanosecond() != 0:
+		return invalid("reply: the time of issue is missing, or no whole second")
+	case h.Release > maxReleases:
+		return invalid("reply: release %d", h.Release)
 	}
-	for i := range a.Entries {
-		if err := a.Entries[i].check(p); err != nil {
+	return nil
+}
+
+// checkEntries says what is wrong with an answer.
+func checkEntries(p Prefix, entries []Entry) error {
+	if len(entries) > MaxEntries {
+		return invalid("answer for %s: %d entries, the limit is %d", p, len(entries), MaxEntries)
+	}
+	for i := range entries {
+		if err := entries[i].check(p); err != nil {
 			return err
 		}
-		if i > 0 && a.Entries[i-1].compare(&a.Entries[i]) >= 0 {
-			return invalid("answer: entry %d is not in ascending order", i)
+		if i > 0 && entries[i-1].Compare(&entries[i]) >= 0 {
+			return invalid("answer for %s: entry %d is not in ascending order", p, i)
 		}
 	}
 	return nil
 }
 
-// Check says why no answer can have the entry, which is to be about k. The error matches [ErrInvalid].
-func (e *Entry) Check(k Key) error {
-	if e.Key != k.Hex() {
-		return invalid("entry: key %.80q, want that of %s", e.Key, k)
+// Check says why no answer can have the entry. The error matches [ErrInvalid].
+func (e *Entry) Check() error {
+	if e.Key.Type.KeySize() == 0 {
+		return invalid("entry of the unknown type %.40q", e.Key.Type)
 	}
-	return e.check(k.Prefix(MaxBits))
+	return e.check(e.Key.Prefix(MaxBits))
 }
 
 func (e *Entry) check(p Prefix) error {
 	switch {
-	case len(e.Key) != 2*p.Type.KeySize() || !isHex(e.Key):
-		return invalid("entry: key %.80q of type %s: want %d lower-case hex digits", e.Key, p.Type, 2*p.Type.KeySize())
-	case hexValue(e.Key[:8])>>(32-p.Bits) != p.Value:
-		return invalid("entry %s does not begin with %s", e.Key, p.Hex())
+	case !p.Covers(e.Key):
+		return invalid("entry %s does not begin with %s", e.Key, p)
+	case !e.Key.isCut():
+		return invalid("entry %s: bytes behind the key", e.Key)
 	case e.Verdict == "" || e.Size > dbformat.MaxSize:
 		return invalid("entry %s: a verdict, or a size that can be, is missing", e.Key)
 	case len(e.Regions) > MaxRegions:
@@ -315,8 +299,10 @@ func (e *Entry) check(p Prefix) error {
 	case e.FirstSeen != nil && (e.FirstSeen.IsZero() || e.FirstSeen.Year() > 9999 || e.FirstSeen.Nanosecond() != 0):
 		return invalid("entry %s: first_seen is no time of whole seconds", e.Key)
 	}
-	if err := cmp.Or(checkText(string(e.Verdict)), checkText(e.Name), checkText(e.Category), checkText(e.Signer)); err != nil {
-		return invalid("entry %s: %v", e.Key, err)
+	for _, text := range [...]string{string(e.Verdict), e.Name, e.Category, e.Signer} {
+		if err := checkText(text); err != nil {
+			return invalid("entry %s: %v", e.Key, err)
+		}
 	}
 	for _, r := range e.Regions {
 		if err := checkText(r); err != nil {
@@ -326,9 +312,9 @@ func (e *Entry) check(p Prefix) error {
 	return nil
 }
 
-// compare is the order of entries.
-func (e *Entry) compare(f *Entry) int {
-	return cmp.Or(cmp.Compare(e.Key, f.Key), cmp.Compare(e.Size, f.Size), cmp.Compare(e.Verdict, f.Verdict), cmp.Compare(e.Name, f.Name))
+// Compare is the order of entries.
+func (e *Entry) Compare(f *Entry) int {
+	return cmp.Or(bytes.Compare(e.Key.Sum[:], f.Key.Sum[:]), cmp.Compare(e.Size, f.Size), cmp.Compare(e.Verdict, f.Verdict), cmp.Compare(e.Name, f.Name))
 }
 
 // checkText takes printable UTF-8 of at most MaxName bytes.

@@ -19,15 +19,23 @@
 // # Signed answers
 //
 // All documents are JSON in the canonical spelling: fields in the order of the types here, no white space, only
-// ", \ and control characters escaped, nothing after the document. A [Reply] carries one or more answers and one signature:
+// ", \ and control characters escaped, what is zero or empty left out where it is not required, nothing after the document. A reply carries one or
+// more answers under one [Head], and one signature:
 //
-//	{"answers":[ANSWER,…],"proof":{"keyid":"…","path":["l…","r…"],"sig":"…"}}
+//	{"head":HEAD,"answers":{ANSWER,…},"proof":{"keyid":"…","path":["0…","2…"],"sig":"…"}}
+//	HEAD    {"v":1,"issued":"…","ttl":…,"neg_ttl":…,"release":…}
+//	ANSWER  "file-sha256/24/0a0b0c":[ENTRY,…]
+//	ENTRY   {"key":"…","size":…,"verdict":"…","name":"…",…}
 //
-// The signature (Ed25519, base64) is over "avdb ksn reply 1\n" and the 32 bytes of a Merkle root over the answers
-// in their order. A leaf is SHA-256(0x00, ANSWER), a node SHA-256(0x01, left, right); a last node without a partner moves up as it is.
-// So 256 answers cost one signature, and whoever holds a reply can cut one answer out of it that still verifies by itself:
-// its path lists the neighbours on the way up, lowest first, each "l" or "r" for the side on which it stands, and 64 hex digits.
-// path is present, and empty or not, only where there is one answer; "path":[] is left out.
+// An answer is a member of the object "answers": the prefix, and what is known of the keys that begin with it. What all answers of a reply have in
+// common is spelled, sent and hashed once.
+//
+// The signature (Ed25519, base64) is over "avdb ksn reply 1\n", the 32 bytes of the root of a Merkle tree over the answers in their order, and the bytes of
+// HEAD. A leaf is SHA-256(0x00, ANSWER), a node SHA-256(0x01, two to four hashes): each level is cut into groups of four from its beginning, and a last one
+// by itself moves up as it is. So 256 answers cost one signature, and whoever holds a reply can cut one answer out of it that still verifies by itself:
+// under the same head, with a path that has a step for each node on the way up, lowest first: the place in the node, 0 to 3, and the other hashes in their
+// order, 64 hex digits each. path is present only where there is one answer; "path":[] is left out. No answer verifies under another head, in another place
+// of the tree or as a node of it.
 //
 // GET /v1/l/{type}/{bits}/{prefix} gives a reply with one answer, POST /v1/lookup (a [Query]) gives
 //

@@ -17,29 +17,27 @@ func known(err error) bool { return errors.Is(err, ErrInvalid) || errors.Is(err,
 func FuzzOpen(f *testing.F) {
 	k := testKey(f, 1)
 	ks := testKeys(f, k)
+	all1, _ := answers(1, 1)
 	for n := range 60 {
 		all, _ := answers(1+n%3, uint64(n))
-		var b []byte
+		b := all[0].Head.append(nil)
 		for i := range all {
-			if i > 0 {
-				b = append(b, '\n')
-			}
-			if all[i].Entries == nil {
-				all[i].Entries = []Entry{}
-			}
-			b = all[i].append(b)
+			b = append(append(b, '\n'), spelled(&all[i])...)
 		}
 		f.Add(b)
 	}
-	for _, s := range []string{``, `{}`, `{"v":1}`, "[]\n[]", `{"v":1,"type":"url","bits":16,"prefix":"0000","issued":"2026-01-01T00:00:00Z","ttl":1,"neg_ttl":1,"release":0,"entries":null}`} {
+	head := string(all1[0].Head.append(nil))
+	for _, s := range []string{``, `{}`, `{"v":1}`, "[]\n[]", head, head + "\n" + `"url/16/0000":null`, head + "\n" + `"url/16/0000":[]`, head + "\n" + `"url\/16/0000":[]`,
+		`{"v":1,"issued":"2026-01-01T00:00:00Z","ttl":1,"neg_ttl":1,"release":00}` + "\n" + `"url/16/0000":[]`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		raws := bytes.Split(b, []byte("\n"))
-		if len(raws) > MaxBatch {
+		lines := bytes.Split(b, []byte("\n"))
+		head, raws := lines[0], lines[1:]
+		if len(raws) > MaxBatch || len(raws) == 0 {
 			return
 		}
-		doc := []byte(`{"answers":[`)
+		doc := append(append([]byte(`{"head":`), head...), `,"answers":{`...)
 		leaves := make([]hash, len(raws))
 		for i, raw := range raws {
 			if i > 0 {
@@ -49,8 +47,8 @@ func FuzzOpen(f *testing.F) {
 			leaves[i] = leafHash(raw)
 		}
 		top := newTree(leaves).root()
-		doc = append(doc, `],"proof":`...)
-		doc = append((&proof{KeyID: k.ID(), Sig: k.sign(domainReply, top[:])}).append(doc), '}')
+		doc = append(doc, `},"proof":`...)
+		doc = append((&proof{KeyID: k.ID(), Sig: k.sign(domainReply, signed(top, head))}).append(doc), '}')
 		got, err := ks.open(doc)
 		if err != nil {
 			if got != nil || !known(err) {
@@ -59,17 +57,17 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		for i := range got {
-			if spelled := got[i].Answer.append(nil); !bytes.Equal(spelled, raws[i]) {
-				t.Fatalf("answer %d: %s, signed was %s", i, spelled, raws[i])
+			if s := spelled(&got[i].Answer); !bytes.Equal(s, raws[i]) || !bytes.Equal(got[i].Answer.Head.append(nil), head) {
+				t.Fatalf("answer %d: %s, signed was %s under %s", i, s, raws[i], head)
 			}
 			one, err := ks.Open(got[i].Bytes)
-			if err != nil || one.Answer.Of() == (Prefix{}) {
+			if err != nil || one.Answer.Prefix == (Prefix{}) || one.Answer.Head != got[i].Answer.Head {
 				t.Fatalf("answer %d alone: %v", i, err)
 			}
 			for j := range one.Answer.Entries {
 				e := &one.Answer.Entries[j]
-				if key, err := ParseKey(one.Answer.Type, e.Key); err != nil || !one.Answer.Of().Covers(key) {
-					t.Fatalf("entry %d: key %s, %v", j, e.Key, err)
+				if !one.Answer.Prefix.Covers(e.Key) || e.Check() != nil {
+					t.Fatalf("entry %d: key %s, %v", j, e.Key, e.Check())
 				}
 			}
 			if l := one.Answer.Longest(); l < 0 || l > MaxTrustedLife {
@@ -83,7 +81,8 @@ func FuzzOpen(f *testing.F) {
 func FuzzReply(f *testing.F) {
 	k := testKey(f, 1)
 	ks := testKeys(f, k)
-	signed := map[string]bool{}
+	was := map[string]bool{} // signed
+	under := func(a *Answer) []byte { return append(a.Head.append(nil), spelled(a)...) }
 	for n := range 50 {
 		all, prefixes := answers(1+n%5, uint64(n))
 		b, err := SignReply(all, k)
@@ -91,7 +90,7 @@ func FuzzReply(f *testing.F) {
 			f.Fatal(err)
 		}
 		for i := range all {
-			signed[string(all[i].append(nil))] = true
+			was[string(under(&all[i]))] = true
 		}
 		f.Add(b)
 		some, err := ks.OpenAll(JoinReplies(b), prefixes)
@@ -106,7 +105,7 @@ func FuzzReply(f *testing.F) {
 			t.Fatalf("%d answers with error %v", len(got), err)
 		}
 		for i := range got {
-			if s := string(got[i].Answer.append(nil)); !signed[s] {
+			if s := string(under(&got[i].Answer)); !was[s] {
 				t.Fatalf("never signed: %s", s)
 			}
 		}

@@ -134,6 +134,16 @@ func SoftwareKey(publisher, product, version string) (Key, error) {
 // Bytes are those of the hash.
 func (k *Key) Bytes() []byte { return k.Sum[:k.Type.KeySize()] }
 
+// isCut tells whether the bytes behind the hash are zero, as those of all keys are.
+func (k *Key) isCut() bool {
+	for _, c := range k.Sum[k.Type.KeySize():] {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Hex is the hash in lower-case hex.
 func (k Key) Hex() string { return hex.EncodeToString(k.Bytes()) }
 
@@ -165,14 +175,23 @@ func (p Prefix) AppendHex(b []byte) []byte {
 	return hex.AppendEncode(b, bits[:])[:n]
 }
 
-// String is "file-md5/24/0a1b2c", as in paths.
-func (p Prefix) String() string { return fmt.Sprintf("%s/%d/%s", p.Type, p.Bits, p.Hex()) }
+// String is "file-md5/24/0a1b2c", as in paths, queries and answers.
+func (p Prefix) String() string { return string(p.append(make([]byte, 0, 32))) }
+
+// append is String that appends to b.
+func (p Prefix) append(b []byte) []byte { return p.AppendHex(p.appendHead(b)) }
+
+// appendHead adds what stands before the digits.
+func (p Prefix) appendHead(b []byte) []byte {
+	b = append(append(b, p.Type...), '/')
+	return append(strconv.AppendUint(b, uint64(p.Bits), 10), '/')
+}
 
 // Path is that of a GET request for the prefix.
 func (p Prefix) Path() string { return PathLookup + p.String() }
 
-// number is another one for each prefix.
-func (p Prefix) number() uint64 {
+// Number is another one for each prefix, and none 0.
+func (p Prefix) Number() uint64 {
 	n := uint64(p.Bits)<<32 | uint64(p.Value)
 	switch p.Type {
 	case FileSHA256:
@@ -194,29 +213,50 @@ func (p Prefix) Covers(k Key) bool { return k.Type == p.Type && k.Prefix(p.Bits)
 
 // ParsePrefix takes the three parts of a path. There is one spelling of each prefix.
 func ParsePrefix(typ, bits, digits string) (Prefix, error) {
+	t := Type(typ).known()
 	n, err := strconv.ParseUint(bits, 10, 8)
-	if err != nil || n < MinBits || n > MaxBits || strconv.FormatUint(n, 10) != bits {
+	switch {
+	case t == "":
+		return Prefix{}, fmt.Errorf("unknown type %.40q", typ)
+	case err != nil || n < MinBits || n > MaxBits || strconv.FormatUint(n, 10) != bits:
 		return Prefix{}, fmt.Errorf("prefix of %.10q bits, want %d to %d", bits, MinBits, MaxBits)
 	}
-	return makePrefix(Type(typ), uint8(n), digits)
-}
-
-func makePrefix(t Type, bits uint8, digits string) (Prefix, error) {
-	if t.KeySize() == 0 {
-		return Prefix{}, fmt.Errorf("unknown type %.40q", t)
-	}
-	if bits < MinBits || bits > MaxBits {
-		return Prefix{}, fmt.Errorf("prefix of %d bits, want %d to %d", bits, MinBits, MaxBits)
-	}
-	want := int(bits+3) / 4
-	if len(digits) != want || !isHex(digits) {
+	p, ok := parseDigits(t, uint8(n), digits)
+	switch want := int(n+3) / 4; {
+	case ok:
+		return p, nil
+	case len(digits) == want && isHex(digits):
+		return Prefix{}, fmt.Errorf("prefix %.20q is not the one spelling of its %d bits: the bits behind them are zero", digits, n)
+	default:
 		return Prefix{}, fmt.Errorf("prefix %.20q, want %d lower-case hex digits", digits, want)
 	}
-	p := Prefix{Type: t, Bits: bits, Value: hexValue(digits) >> (uint(want*4) - uint(bits))}
-	if p.Value<<(uint(want*4)-uint(bits)) != hexValue(digits) {
-		return Prefix{}, fmt.Errorf("prefix %.20q is not the one spelling of its %d bits (%s)", digits, bits, p.Hex())
+}
+
+// ParseTypedPrefix takes a prefix as [Prefix.String] writes it, and no other spelling.
+func ParseTypedPrefix(s string) (Prefix, error) {
+	typ, rest, _ := strings.Cut(s, "/")
+	bits, digits, ok := strings.Cut(rest, "/")
+	if !ok {
+		return Prefix{}, fmt.Errorf("prefix %.80q, want a type, a number of bits and hex digits, with / between them", s)
 	}
-	return p, nil
+	return ParsePrefix(typ, bits, digits)
+}
+
+// parseDigits reads the digits of a prefix of a known type and of MinBits to MaxBits bits.
+func parseDigits(t Type, bits uint8, digits string) (Prefix, bool) {
+	n := int(bits+3) / 4
+	if len(digits) != n || !isHex(digits) {
+		return Prefix{}, false
+	}
+	unused := uint(4*n) - uint(bits)
+	v := hexValue(digits)
+	p := Prefix{Type: t, Bits: bits, Value: v >> unused}
+	return p, p.Value<<unused == v
+}
+
+// isValid tells whether p is one that ParsePrefix gives.
+func (p Prefix) isValid() bool {
+	return p.Type.KeySize() > 0 && p.Bits >= MinBits && p.Bits <= MaxBits && uint64(p.Value)>>p.Bits == 0
 }
 
 // noDigit marks the characters that are no lower-case hex digits.

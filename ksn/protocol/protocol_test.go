@@ -2,9 +2,11 @@ package protocol
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,8 +90,12 @@ func TestWhatAnAnswerSaysOfAKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := k.Prefix(16)
-	a := Answer{V: 1, Type: p.Type, Bits: 16, Prefix: p.Hex(), Issued: dbformat.At(issued), TTL: 30 * 86400, NegTTL: 60, Entries: []Entry{
-		{Key: k.Hex(), Size: 10, Verdict: Untrusted}, {Key: k.Hex(), Verdict: "adorable"}, {Key: k.Hex(), Verdict: Trusted}, {Key: strings.Repeat("abab", 9) + "ffff", Verdict: Untrusted}}}
+	other, err := ParseKey(FileSHA1, strings.Repeat("abab", 9)+"ffff")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := Answer{Head: Head{V: 1, Issued: dbformat.At(issued), TTL: 30 * 86400, NegTTL: 60}, Prefix: p, Entries: []Entry{
+		{Key: k, Size: 10, Verdict: Untrusted}, {Key: k, Verdict: "adorable"}, {Key: k, Verdict: Trusted}, {Key: other, Verdict: Untrusted}}}
 	for size, want := range map[int64]int{10: 2, 11: 1, -1: 2} {
 		if got := a.About(k, size); len(got) != want {
 			t.Errorf("size %d: %d entries, want %d", size, len(got), want)
@@ -115,33 +121,39 @@ func TestWhatAnAnswerSaysOfAKey(t *testing.T) {
 	}
 }
 
+// entryOf is an entry that an answer may have, changed.
+func entryOf(a Answer, change func(e *Entry)) Entry {
+	e := Entry{Key: Key{Type: a.Prefix.Type}, Verdict: Trusted}
+	binary.BigEndian.PutUint32(e.Key.Sum[:], a.Prefix.Value<<(32-a.Prefix.Bits))
+	change(&e)
+	return e
+}
+
 // What breaks the protocol is not signed, so that no server gives what no client takes.
 func TestSignRefusesWhatDoesNotOpen(t *testing.T) {
 	k := testKey(t, 1)
 	for what, change := range map[string]func(a *Answer){
 		"version":               func(a *Answer) { a.V = 2 },
-		"prefix in capitals":    func(a *Answer) { a.Prefix = strings.ToUpper(a.Prefix) + "A" },
+		"prefix of no type":     func(a *Answer) { a.Prefix.Type = "mail" },
+		"prefix of 15 bits":     func(a *Answer) { a.Prefix.Bits = 15 },
+		"prefix of 250 bits":    func(a *Answer) { a.Prefix.Bits = 250 },
+		"a bit too many":        func(a *Answer) { a.Prefix.Value |= 1 << 24 },
 		"no time":               func(a *Answer) { a.Issued = dbformat.Time{} },
 		"half a second":         func(a *Answer) { a.Issued.Time = a.Issued.Add(time.Second / 2) },
 		"release":               func(a *Answer) { a.Release = 1 << 53 },
-		"key of another prefix": func(a *Answer) { a.Entries = []Entry{{Key: strings.Repeat("00", 32), Verdict: Trusted}} },
-		"key too short":         func(a *Answer) { a.Entries = []Entry{{Key: a.Prefix, Verdict: Trusted}} },
-		"no verdict":            func(a *Answer) { a.Entries = []Entry{{Key: a.Prefix + strings.Repeat("0", 58)}} },
-		"line feed in a name": func(a *Answer) {
-			a.Entries = []Entry{{Key: a.Prefix + strings.Repeat("0", 58), Verdict: Trusted, Name: "a\nb"}}
+		"key of another prefix": func(a *Answer) { a.Entries = []Entry{entryOf(*a, func(e *Entry) { e.Key.Sum[0] ^= 1 })} },
+		"key of another type":   func(a *Answer) { a.Entries = []Entry{entryOf(*a, func(e *Entry) { e.Key.Type = URL })} },
+		"more than a key": func(a *Answer) {
+			a.Prefix.Type = FileMD5
+			a.Entries = []Entry{entryOf(*a, func(e *Entry) { e.Key.Sum[31] = 1 })}
 		},
-		"the same entry twice": func(a *Answer) {
-			e := Entry{Key: a.Prefix + strings.Repeat("0", 58), Verdict: Trusted}
-			a.Entries = []Entry{e, e}
-		},
-		"invalid UTF-8": func(a *Answer) {
-			a.Entries = []Entry{{Key: a.Prefix + strings.Repeat("0", 58), Verdict: Trusted, Signer: "\xff"}}
-		},
-		"a thousand regions": func(a *Answer) {
-			a.Entries = []Entry{{Key: a.Prefix + strings.Repeat("0", 58), Verdict: Trusted, Regions: make([]string, 1000)}}
-		},
+		"no verdict":           func(a *Answer) { a.Entries = []Entry{entryOf(*a, func(e *Entry) { e.Verdict = "" })} },
+		"line feed in a name":  func(a *Answer) { a.Entries = []Entry{entryOf(*a, func(e *Entry) { e.Name = "a\nb" })} },
+		"the same entry twice": func(a *Answer) { e := entryOf(*a, func(*Entry) {}); a.Entries = []Entry{e, e} },
+		"invalid UTF-8":        func(a *Answer) { a.Entries = []Entry{entryOf(*a, func(e *Entry) { e.Signer = "\xff" })} },
+		"a thousand regions":   func(a *Answer) { a.Entries = []Entry{entryOf(*a, func(e *Entry) { e.Regions = make([]string, 1000) })} },
 		"a name of 1000 bytes": func(a *Answer) {
-			a.Entries = []Entry{{Key: a.Prefix + strings.Repeat("0", 58), Verdict: Trusted, Name: strings.Repeat("n", 1000)}}
+			a.Entries = []Entry{entryOf(*a, func(e *Entry) { e.Name = strings.Repeat("n", 1000) })}
 		},
 		"more entries than fits": func(a *Answer) { a.Entries = make([]Entry, MaxEntries+1) },
 	} {
@@ -159,11 +171,11 @@ func TestSignRefusesWhatDoesNotOpen(t *testing.T) {
 	}
 }
 
-// A node of the tree is no leaf: who knows a signed tree cannot pass an inner node off as an answer, nor reorder, nor answer another question.
+// A proof proves one answer, under one head: who knows signed replies can neither reorder, nor answer another question, nor swap.
 func TestProofsProveOneAnswer(t *testing.T) {
 	k := testKey(t, 1)
 	ks := testKeys(t, k)
-	all, prefixes := answers(4, 4)
+	all, prefixes := answers(7, 4)
 	b, err := SignReply(all, k)
 	if err != nil {
 		t.Fatal(err)
@@ -179,18 +191,157 @@ func TestProofsProveOneAnswer(t *testing.T) {
 	if _, err := ks.OpenAll(JoinReplies(b), prefixes[:3]); !errors.Is(err, ErrInvalid) {
 		t.Errorf("more answers than questions: %v", err)
 	}
-	swapped := bytes.Replace(got[0].Bytes, all[0].append(nil), all[1].append(nil), 1)
+	swapped := bytes.Replace(got[0].Bytes, spelled(&all[0]), spelled(&all[1]), 1)
 	if _, err := ks.Open(swapped); !errors.Is(err, ErrUntrusted) {
 		t.Errorf("another answer under this proof: %v", err)
+	}
+	one, two := spelled(&all[0]), spelled(&all[1])
+	reordered := bytes.Replace(bytes.Replace(bytes.Replace(b, one, []byte("@"), 1), two, one, 1), []byte("@"), two, 1)
+	if _, err := ks.OpenAll(JoinReplies(reordered), prefixes); !errors.Is(err, ErrUntrusted) {
+		t.Errorf("two answers in the other order: %v", err)
+	}
+	cutOff := bytes.Replace(b, append([]byte(","), spelled(&all[6])...), nil, 1)
+	if _, err := ks.open(cutOff); len(cutOff) == len(b) || !errors.Is(err, ErrUntrusted) {
+		t.Errorf("a reply without its last answer: %v", err)
 	}
 	for _, s := range []string{`"path":[`, `"sig":"`} {
 		if i := bytes.Index(got[2].Bytes, []byte(s)); i < 0 {
 			t.Fatalf("no %s in %s", s, got[2].Bytes)
 		}
 	}
-	long := bytes.Replace(got[0].Bytes, []byte(`"path":[`), []byte(`"path":[`+strings.Repeat(`"l`+strings.Repeat("0", 64)+`",`, maxPathUp)), 1)
+	long := bytes.Replace(got[0].Bytes, []byte(`"path":[`), []byte(`"path":[`+strings.Repeat(`"0`+strings.Repeat("0", 64)+`",`, maxPathUp)), 1)
 	if _, err := ks.Open(long); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a proof without end: %v", err)
+	}
+}
+
+// Answers of one reply are worth nothing under the head of another one of the same key: neither all of them nor one that was cut out, whatever the heads differ in.
+func TestAnswersUnderAnotherHead(t *testing.T) {
+	k := testKey(t, 1)
+	ks := testKeys(t, k)
+	for what, change := range map[string]func(h *Head){
+		"a later time":    func(h *Head) { h.Issued = dbformat.At(issued.Add(time.Second)) },
+		"a longer life":   func(h *Head) { h.TTL *= 2 },
+		"longer silence":  func(h *Head) { h.NegTTL *= 2 },
+		"a later release": func(h *Head) { h.Release++ },
+	} {
+		for _, n := range []int{1, 2, 6, MaxBatch} {
+			old, _ := answers(n, 4)
+			later, _ := answers(n, 5)
+			for i := range later {
+				change(&later[i].Head)
+			}
+			reply := func(all []Answer) []byte {
+				b, err := SignReply(all, k)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return b
+			}
+			a, b := reply(old), reply(later)
+			under := func(doc []byte) []byte {
+				changed := bytes.Replace(doc, old[0].Head.append(nil), later[0].Head.append(nil), 1)
+				if bytes.Equal(changed, doc) {
+					t.Fatalf("no head in %s", doc)
+				}
+				return changed
+			}
+			if got, err := ks.open(under(a)); !errors.Is(err, ErrUntrusted) || got != nil {
+				t.Errorf("%d answers under %s: %v", n, what, err)
+			}
+			cut, err := ks.open(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			others, err := ks.open(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range cut {
+				if _, err := ks.Open(under(cut[i].Bytes)); !errors.Is(err, ErrUntrusted) {
+					t.Fatalf("answer %d of %d under %s: %v", i, n, what, err)
+				}
+				mine, theirs := bytes.Index(cut[i].Bytes, []byte(`,"proof":`)), bytes.Index(others[i].Bytes, []byte(`,"proof":`))
+				if _, err := ks.Open(append(under(cut[i].Bytes[:mine]), others[i].Bytes[theirs:]...)); !errors.Is(err, ErrUntrusted) {
+					t.Fatalf("answer %d of %d under %s, with the other reply's proof: %v", i, n, what, err)
+				}
+				if _, err := ks.Open(append(bytes.Clone(cut[i].Bytes[:mine]), others[i].Bytes[theirs:]...)); !errors.Is(err, ErrUntrusted) {
+					t.Fatalf("answer %d of %d with the proof of a reply with %s: %v", i, n, what, err)
+				}
+			}
+		}
+	}
+}
+
+// No head can borrow bytes of the root, nor the root of the head: what is signed can be cut in one place.
+func TestHeadAndRootAreApart(t *testing.T) {
+	k := testKey(t, 1)
+	all, _ := answers(1, 4)
+	root, head := leafHash(spelled(&all[0])), all[0].Head.append(nil)
+	if b := signed(root, head); !bytes.Equal(b[:32], root[:]) || !bytes.Equal(b[32:], head) {
+		t.Fatalf("signed is %q", b)
+	}
+	for _, moved := range [][]byte{append(bytes.Clone(root[31:]), head...), head[1:]} {
+		doc := append(append([]byte(`{"head":`), moved...), `,"answers":{`...)
+		doc = append(append(doc, spelled(&all[0])...), `},"proof":`...)
+		doc = append((&proof{KeyID: k.ID(), Sig: k.sign(domainReply, signed(root, head))}).append(doc), '}')
+		if got, err := testKeys(t, k).open(doc); err == nil || got != nil {
+			t.Errorf("the head %q is taken", moved)
+		}
+	}
+}
+
+// A node is no leaf, and a leaf no node: what is hashed begins with a mark. Whoever makes an answer of a signed tree's inner bytes, or hides a tree in an
+// answer, proves nothing.
+func TestNodesAreNoLeaves(t *testing.T) {
+	k := testKey(t, 1)
+	ks := testKeys(t, k)
+	all, _ := answers(16, 4)
+	leaves := make([]hash, len(all))
+	for i := range all {
+		leaves[i] = leafHash(spelled(&all[i]))
+	}
+	whole := newTree(leaves)
+	var inside []byte // what a node is made of, but for its mark
+	for _, h := range siblings(whole[0], 4) {
+		inside = append(inside, h[:]...)
+	}
+	if leafHash(inside) == whole[1][1] {
+		t.Error("what a node is made of has, as an answer, the hash of the node")
+	}
+	// One signature over the whole tree, for documents whose only "answer" is a node of it.
+	sig := k.sign(domainReply, signed(whole.root(), all[0].Head.append(nil)))
+	path := newTree(slices.Clone(whole[1])).path(1)
+	for what, answer := range map[string][]byte{"the hashes": inside, "with their mark": append([]byte{nodeMark}, inside...),
+		"as JSON": append(append([]byte(`"`), hex.EncodeToString(inside)...), `":[]`...)} {
+		doc := append(append([]byte(`{"head":`), all[0].Head.append(nil)...), `,"answers":{`...)
+		doc = append(append(doc, answer...), `},"proof":`...)
+		doc = append((&proof{KeyID: k.ID(), Path: path, Sig: sig}).append(doc), '}')
+		if got, err := ks.open(doc); err == nil || got != nil {
+			t.Errorf("%s of a node as an answer: %v", what, got)
+		}
+		if top, err := follow(leafHash(answer), path); err == nil && top == whole.root() {
+			t.Errorf("%s of a node lead to the root as a leaf", what)
+		}
+	}
+	if top, err := follow(whole[1][1], path); err != nil || top != whole.root() {
+		t.Fatalf("the path is none for the node either: %v", err)
+	}
+}
+
+// A step of a proof has one spelling: the place, and as many hashes as a node has besides.
+func TestStepsOfAProof(t *testing.T) {
+	zeros := strings.Repeat("0", 64)
+	for _, good := range []string{"0" + zeros, "1" + zeros, "2" + zeros + zeros, "3" + zeros + zeros + zeros} {
+		if _, err := follow(hash{}, []string{good}); err != nil {
+			t.Errorf("%.3s, %d digits: %v", good, len(good)-1, err)
+		}
+	}
+	for _, bad := range []string{"", "0", zeros, "2" + zeros, "4" + zeros + zeros + zeros, "/" + zeros, "l" + zeros, "0" + zeros[1:], "0" + zeros + "0", "0" + zeros[1:] + "g", "0" + zeros[1:] + "A",
+		"0" + zeros + zeros + zeros + zeros, "-1" + zeros[1:]} {
+		if _, err := follow(hash{}, []string{bad}); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%.3s, %d digits: %v", bad, len(bad)-1, err)
+		}
 	}
 }
 
@@ -336,5 +487,38 @@ func BenchmarkOpenAll(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A token can stand in a header as it is, and what is wrong with one is told without a word of it.
+func TestCheckToken(t *testing.T) {
+	for _, good := range []string{"x", "two words", "grüße", strings.Repeat("t", MaxToken)} {
+		if err := CheckToken(good); err != nil {
+			t.Errorf("%.20q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "s3cret\n", "s3\ncret", "s3cret\r\n", "s3\tcret", "s3\x00cret", "s3\x7fcret", " s3cret", "s3cret ", strings.Repeat("t", MaxToken+1)} {
+		if err := CheckToken(bad); err == nil || strings.Contains(err.Error(), "s3") || strings.Contains(err.Error(), "cret") || len(err.Error()) > 200 {
+			t.Errorf("%.20q: %v", bad, err)
+		}
+	}
+}
+
+// Who signed a provider file is told also where this engine cannot read what it says; and of no file whose signature is wrong.
+func TestProviderSignerOfALaterFormat(t *testing.T) {
+	k := testKey(t, 5)
+	raw := []byte(`{"later":true,"schema":2}`)
+	b, err := marshal(signedProvider{raw, k.Public(), k.sign(domainProvider, raw)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenProvider(b); !errors.Is(err, ErrInvalid) {
+		t.Errorf("OpenProvider: %v", err)
+	}
+	if got, err := ProviderSigner(b); err != nil || got != Fingerprint(k.Public()) {
+		t.Errorf("ProviderSigner: %.16s, %v", got, err)
+	}
+	if got, err := ProviderSigner(bytes.Replace(b, []byte("true"), []byte("null"), 1)); !errors.Is(err, ErrUntrusted) || got != "" {
+		t.Errorf("another content: %.16s, %v", got, err)
 	}
 }

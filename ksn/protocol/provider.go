@@ -78,17 +78,8 @@ func SignProvider(p Provider, k *SigningKey) (ProviderFile, error) {
 
 // OpenProvider verifies a provider file by the key that it names itself. Whether it has expired is not looked at.
 func OpenProvider(b []byte) (ProviderFile, error) {
-	if len(b) > MaxProvider {
-		return ProviderFile{}, invalid("provider file of %d bytes, the limit is %d", len(b), MaxProvider)
-	}
-	var s signedProvider
-	if err := canonical("provider file", b, &s); err != nil {
-		return ProviderFile{}, err
-	}
-	if len(s.Key) != ed25519.PublicKeySize {
-		return ProviderFile{}, invalid("provider file: key of %d bytes, want %d", len(s.Key), ed25519.PublicKeySize)
-	}
-	if err := verify(s.Key, domainProvider, s.Provider, s.Sig); err != nil {
+	s, err := openSigned(b)
+	if err != nil {
 		return ProviderFile{}, err
 	}
 	f := ProviderFile{Fingerprint: Fingerprint(s.Key), Bytes: slices.Clone(b)}
@@ -99,6 +90,30 @@ func OpenProvider(b []byte) (ProviderFile, error) {
 		return ProviderFile{}, err
 	}
 	return f, nil
+}
+
+// ProviderSigner is the fingerprint of the key that a provider file is signed by, whose content may be one that [OpenProvider] cannot read. Errors match
+// [ErrInvalid] or [ErrUntrusted].
+func ProviderSigner(b []byte) (fingerprint string, err error) {
+	s, err := openSigned(b)
+	if err != nil {
+		return "", err
+	}
+	return Fingerprint(s.Key), nil
+}
+
+// openSigned verifies a provider file and does not look at what it says.
+func openSigned(b []byte) (s signedProvider, err error) {
+	if len(b) > MaxProvider {
+		return s, invalid("provider file of %d bytes, the limit is %d", len(b), MaxProvider)
+	}
+	if err := canonical("provider file", b, &s); err != nil {
+		return s, err
+	}
+	if len(s.Key) != ed25519.PublicKeySize {
+		return s, invalid("provider file: key of %d bytes, want %d", len(s.Key), ed25519.PublicKeySize)
+	}
+	return s, verify(s.Key, domainProvider, s.Provider, s.Sig)
 }
 
 // Succeeds tells whether next may take the place of f on a device: it is signed by the same key, of the same kind, and its serial is
@@ -214,6 +229,19 @@ func Confidential(u *url.URL) bool {
 	}
 	ip := net.ParseIP(u.Hostname())
 	return ip != nil && ip.IsLoopback()
+}
+
+// MaxToken bounds a credential, in bytes: what a header may hold beside all others.
+const MaxToken = 8 << 10
+
+// CheckToken tells whether text can be shown as a bearer token: HTTP lets no control characters through, and takes spaces away at the ends. The error
+// says what is wanted and nothing of the text.
+func CheckToken(text string) error {
+	control := func(c rune) bool { return c < ' ' || c == 0x7f }
+	if text == "" || len(text) > MaxToken || strings.ContainsFunc(text, control) || text[0] == ' ' || text[len(text)-1] == ' ' {
+		return invalid("token: want one line of 1 to %d bytes, without control characters and without a line feed or space at its ends", MaxToken)
+	}
+	return nil
 }
 
 func isFingerprint(s string) bool {

@@ -36,34 +36,55 @@ type proof struct {
 
 type hash = [sha256.Size]byte
 
+// The bytes that what is hashed begins with: no leaf is a node.
+const (
+	leafMark = 0
+	nodeMark = 1
+)
+
 func leafHash(answer []byte) hash {
 	h := sha256.New()
-	h.Write([]byte{0})
+	h.Write([]byte{leafMark})
 	h.Write(answer)
 	return hash(h.Sum(nil))
 }
 
-func nodeHash(l, r *hash) hash {
-	var b [1 + 2*sha256.Size]byte
-	b[0] = 1
-	copy(b[1:], l[:])
-	copy(b[1+sha256.Size:], r[:])
-	return sha256.Sum256(b[:])
+// fan is how many hashes a node is made of at most: with four there is half as much to hash as with two, and a proof is half as long again.
+const fan = 4
+
+func nodeHash(below []hash) hash {
+	var b [1 + fan*sha256.Size]byte
+	b[0] = nodeMark
+	n := 1
+	for i := range below {
+		n += copy(b[n:], below[i][:])
+	}
+	return sha256.Sum256(b[:n])
 }
 
-// A tree holds the hashes of answers, and of pairs of them, level by level from the leaves to the root. A last one without a partner moves up.
+// siblings are the hashes of a level that make one node with number at.
+func siblings(level []hash, at int) []hash {
+	from := at / fan * fan
+	return level[from:min(from+fan, len(level))]
+}
+
+// A tree holds the hashes of answers, and of groups of them, level by level from the leaves to the root. A last one by itself moves up.
 type tree [][]hash
 
+// maxHashes is how many a tree of MaxBatch leaves has, the leaves included.
+const maxHashes = MaxBatch + MaxBatch/(fan-1) + maxPathUp
+
 func newTree(leaves []hash) tree {
-	all := slices.Grow(leaves, len(leaves)+maxPathUp)
+	all := slices.Grow(leaves, max(0, maxHashes-len(leaves)))
 	t := append(make(tree, 0, 1+maxPathUp), all)
 	for below := leaves; len(below) > 1; below = t[len(t)-1] {
 		from := len(all)
-		for i := 0; i+1 < len(below); i += 2 {
-			all = append(all, nodeHash(&below[i], &below[i+1]))
-		}
-		if len(below)%2 == 1 {
-			all = append(all, below[len(below)-1])
+		for i := 0; i < len(below); i += fan {
+			if group := siblings(below, i); len(group) > 1 {
+				all = append(all, nodeHash(group))
+			} else {
+				all = append(all, group[0])
+			}
 		}
 		t = append(t, all[from:])
 	}
@@ -72,97 +93,186 @@ func newTree(leaves []hash) tree {
 
 func (t tree) root() hash { return t[len(t)-1][0] }
 
-// path lists the neighbours of leaf at on the way to the root.
+// path lists, for each node on the way from leaf at to the root, the place in it and the others' hashes.
 func (t tree) path(at int) []string {
 	var up []string
 	for _, level := range t[:len(t)-1] {
-		switch other := at ^ 1; {
-		case other < at:
-			up = append(up, "l"+hex.EncodeToString(level[other][:]))
-		case other < len(level):
-			up = append(up, "r"+hex.EncodeToString(level[other][:]))
+		if group := siblings(level, at); len(group) > 1 {
+			step := append(make([]byte, 0, 1+fan*2*sha256.Size), '0'+byte(at%fan))
+			for i := range group {
+				if i != at%fan {
+					step = hex.AppendEncode(step, group[i][:])
+				}
+			}
+			up = append(up, string(step))
 		}
-		at /= 2
+		at /= fan
 	}
 	return up
 }
 
 // follow is the root that a path leads to from a leaf.
 func follow(leaf hash, path []string) (hash, error) {
-	for _, p := range path {
-		var other hash
-		if len(p) != 1+2*len(other) {
-			return hash{}, invalid("proof: a neighbour of %d characters", len(p))
+	const digits = 2 * sha256.Size
+	for _, step := range path {
+		others := (len(step) - 1) / digits
+		if others < 1 || others >= fan || len(step) != 1+others*digits || !isHex(step[1:]) {
+			return hash{}, invalid("proof: a step of %d characters, want the place and 1 to %d hashes in lower-case hex", len(step), fan-1)
 		}
-		if n, err := hex.Decode(other[:], []byte(p[1:])); err != nil || n != len(other) || hex.EncodeToString(other[:]) != p[1:] {
-			return hash{}, invalid("proof: a neighbour is not lower-case hex")
+		place := int(step[0]) - '0'
+		if place < 0 || place > others {
+			return hash{}, invalid("proof: place %q among %d", step[:1], others+1)
 		}
-		switch p[0] {
-		case 'l':
-			leaf = nodeHash(&other, &leaf)
-		case 'r':
-			leaf = nodeHash(&leaf, &other)
-		default:
-			return hash{}, invalid("proof: a neighbour on the side %q", p[:1])
+		var group [fan]hash
+		from := 1
+		for i := range group[:others+1] {
+			if i == place {
+				group[i] = leaf
+				continue
+			}
+			if _, err := hex.Decode(group[i][:], []byte(step[from:from+digits])); err != nil {
+				return hash{}, invalid("proof: %v", err)
+			}
+			from += digits
 		}
+		leaf = nodeHash(group[:others+1])
 	}
 	return leaf, nil
 }
 
-// SignReply makes a reply of 1 to [MaxBatch] answers with one signature. Entries are sorted in place, and must not change while
+// signed is what the signature of a reply is over, besides the domain. Where the root ends is known.
+func signed(root hash, head []byte) []byte { return append(root[:], head...) }
+
+// SignReply makes a reply of 1 to [MaxBatch] answers, all with the same head, with one signature. Entries are sorted in place, and must not change while
 // it runs. The error says which answer breaks the protocol.
 func SignReply(answers []Answer, k *SigningKey) ([]byte, error) {
-	return AppendReply(nil, answers, k)
-}
-
-// AppendReply is SignReply that appends to b, which may be nil.
-func AppendReply(b []byte, answers []Answer, k *SigningKey) ([]byte, error) {
-	if len(answers) < 1 || len(answers) > MaxBatch {
-		return nil, invalid("a reply of %d answers, want 1 to %d", len(answers), MaxBatch)
-	}
-	b = append(b, `{"answers":[`...)
-	leaves := make([]hash, len(answers), 2*len(answers)+maxPathUp) // room for the tree
-	var head, middle []byte                                        // of the answer before
+	var w ReplyWriter
 	for i := range answers {
 		a := &answers[i]
-		if a.Entries == nil {
-			a.Entries = []Entry{}
+		if i == 0 {
+			w.Begin(nil, a.Head)
 		}
-		if len(a.Entries) > 1 {
-			slices.SortFunc(a.Entries, func(x, y Entry) int { return x.compare(&y) })
+		if a.Head != answers[0].Head {
+			return nil, invalid("answer for %s: another head than that of the first answer", a.Prefix)
 		}
-		if err := a.check(); err != nil {
+		if err := w.Add(a.Prefix, a.Entries); err != nil {
 			return nil, err
 		}
-		if i > 0 {
-			b = append(b, ',')
-		}
-		from := len(b)
-		if i > 0 && a.likes(&answers[i-1]) {
-			b = append(b, head...)
-			b = appendString(b, a.Prefix)
-			b = append(b, middle...)
-		} else {
-			b = a.appendHead(b)
-			head = b[from:]
-			b = appendString(b, a.Prefix)
-			until := len(b)
-			b = a.appendMiddle(b)
-			middle = b[until:]
-		}
-		b = a.appendEntries(b)
-		if len(b)-from > MaxAnswer {
-			return nil, invalid("answer for %s: %d bytes, the limit is %d", a.Of(), len(b)-from, MaxAnswer)
-		}
-		// The byte before an answer is 0 for as long as it is hashed.
-		before := b[from-1]
-		b[from-1] = 0
-		leaves[i] = sha256.Sum256(b[from-1:])
-		b[from-1] = before
 	}
-	top := newTree(leaves).root()
-	b = append(b, `],"proof":`...)
-	b = (&proof{KeyID: k.ID(), Sig: k.sign(domainReply, top[:])}).append(b)
+	return w.Sign(k)
+}
+
+// A ReplyWriter makes replies, one after the other, in memory that it uses again. The zero value is one. It is not safe for concurrent use.
+type ReplyWriter struct {
+	b       []byte
+	head    Head
+	at      [2]int // in b, where the head stands
+	kind    [2]int // in b, what stands before the digits of last,
+	last    Prefix // the one that was spelled last
+	from    int    // in b, where the last answer begins
+	answers int
+	leaves  []hash
+}
+
+// Begin begins a reply, which is appended to b; b may be nil.
+func (w *ReplyWriter) Begin(b []byte, h Head) {
+	b = append(b, `{"head":`...)
+	from := len(b)
+	b = h.append(b)
+	*w = ReplyWriter{b: append(b, `,"answers":{`...), head: h, at: [2]int{from, len(b)}, leaves: w.leaves[:0]}
+}
+
+// Add adds the answer for a prefix, at most [MaxBatch] times. Entries are sorted in place. The error says what breaks the protocol; the reply is lost
+// then.
+func (w *ReplyWriter) Add(p Prefix, entries []Entry) error {
+	if len(entries) > 1 {
+		slices.SortFunc(entries, func(x, y Entry) int { return x.Compare(&y) })
+	}
+	switch {
+	case w.answers == MaxBatch:
+		return invalid("a reply of more than %d answers", MaxBatch)
+	case !p.isValid():
+		return invalid("answer for a prefix of %d bits and the type %.40q", p.Bits, p.Type)
+	}
+	if err := checkEntries(p, entries); err != nil {
+		return err
+	}
+	b := w.next()
+	from := len(b)
+	if p.Type == w.last.Type && p.Bits == w.last.Bits {
+		b = append(b, b[w.kind[0]:w.kind[1]]...)
+	} else {
+		b = p.appendHead(append(b, '"'))
+		w.kind, w.last = [2]int{from, len(b)}, p
+	}
+	b = appendEntries(append(p.AppendHex(b), `":`...), entries)
+	if len(b)-from > MaxAnswer {
+		return invalid("answer for %s: %d bytes, the limit is %d", p, len(b)-from, MaxAnswer)
+	}
+	// The byte before an answer is the mark of leaves for as long as it is hashed.
+	before := b[from-1]
+	b[from-1] = leafMark
+	w.leaves = append(w.leaves, sha256.Sum256(b[from-1:]))
+	b[from-1] = before
+	w.b, w.from = b, from
+	return nil
+}
+
+// next is the reply so far with what stands before one more answer.
+func (w *ReplyWriter) next() []byte {
+	if w.answers++; w.answers == 1 {
+		return w.b
+	}
+	return append(w.b, ',')
+}
+
+// A Spelled answer is what Add made of one, without its head: it can be added to any reply. It does not change. The zero value is none.
+type Spelled struct {
+	b []byte // its leaf, and behind it its bytes
+}
+
+// Len is its length in bytes, 0 for none.
+func (s Spelled) Len() int { return max(0, len(s.b)-sha256.Size) }
+
+// Touch reads of each line of a processor's cache that the answer is in. Where many were not used for long, all of them are at hand sooner if they are touched
+// one after the other first. What it gives means nothing.
+func (s Spelled) Touch() (sum byte) {
+	for i := 0; i < len(s.b); i += 64 {
+		sum += s.b[i]
+	}
+	return sum
+}
+
+// Last is the answer that Add added last.
+func (w *ReplyWriter) Last() Spelled {
+	own, leaf := w.b[w.from:], &w.leaves[len(w.leaves)-1]
+	return Spelled{append(append(make([]byte, 0, len(leaf)+len(own)), leaf[:]...), own...)}
+}
+
+// AddSpelled adds an answer that was added to another reply before, at no other cost than copying it.
+func (w *ReplyWriter) AddSpelled(s Spelled) error {
+	if w.answers == MaxBatch || s.Len() == 0 {
+		return invalid("a reply of more than %d answers, or one that is none", MaxBatch)
+	}
+	b := w.next()
+	w.from = len(b)
+	w.b, w.leaves = append(b, s.b[sha256.Size:]...), append(w.leaves, hash(s.b))
+	return nil
+}
+
+// Sign ends the reply and gives what Begin was given with the reply behind it, which belongs to the caller.
+func (w *ReplyWriter) Sign(k *SigningKey) ([]byte, error) {
+	if w.answers == 0 {
+		return nil, invalid("a reply of no answers, want 1 to %d", MaxBatch)
+	}
+	if err := w.head.check(); err != nil {
+		return nil, err
+	}
+	t := newTree(w.leaves)
+	w.leaves = t[0][:0]
+	b := append(w.b, `},"proof":`...)
+	w.b = nil
+	b = (&proof{KeyID: k.ID(), Sig: k.sign(domainReply, signed(t.root(), b[w.at[0]:w.at[1]]))}).append(b)
 	return append(b, '}'), nil
 }
 
@@ -194,7 +304,7 @@ type Signed struct {
 // Open verifies a reply with one answer, what GET /v1/l/… gives and what caches keep. The errors match [ErrUntrusted] where the
 // signature is at fault, else [ErrInvalid]. Times are not looked at: see [Answer.CheckTime].
 func (ks Keys) Open(b []byte) (Signed, error) {
-	if len(b) > MaxAnswer+1024+maxPathUp*80 {
+	if len(b) > MaxAnswer+1024+maxPathUp*fan*2*sha256.Size {
 		return Signed{}, invalid("reply of %d bytes", len(b))
 	}
 	all, err := ks.open(b)
@@ -228,20 +338,20 @@ func (ks Keys) OpenAll(b []byte, prefixes []Prefix) ([]Signed, error) {
 		return nil, invalid("%d answers to %d questions", len(all), len(prefixes))
 	}
 	for i := range all {
-		if got := all[i].Answer.Of(); got != prefixes[i] {
+		if got := all[i].Answer.Prefix; got != prefixes[i] {
 			return nil, invalid("answer %d is for %s, the question was %s", i, got, prefixes[i])
 		}
 	}
 	return all, nil
 }
 
-// open verifies a reply before it reads an answer of it, and cuts it into single ones.
+// open verifies a reply before it reads its head and its answers, and cuts it into single ones.
 func (ks Keys) open(b []byte) ([]Signed, error) {
 	r, ok := scanReply(b)
 	if n := len(r.answers); !ok || n > 1 && len(r.proof.Path) > 0 {
 		return nil, invalid("a reply that is not in the canonical spelling, or proves one of %d answers", n)
 	}
-	leaves := make([]hash, len(r.answers), 2*len(r.answers)+maxPathUp) // room for the tree
+	leaves := make([]hash, len(r.answers), maxHashes)
 	for i, raw := range r.answers {
 		if len(raw) > MaxAnswer {
 			return nil, invalid("answer %d has %d bytes, the limit is %d", i, len(raw), MaxAnswer)
@@ -253,33 +363,40 @@ func (ks Keys) open(b []byte) ([]Signed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ks.verify(r.proof.KeyID, domainReply, top[:], r.proof.Sig); err != nil {
+	if err := ks.verify(r.proof.KeyID, domainReply, signed(top, r.head), r.proof.Sig); err != nil {
 		return nil, err
 	}
 	return cut(&r, t)
 }
 
-// cut reads the answers of a reply whose signature fits, and gives each the proof that it needs by itself.
+// cut reads the answers of a reply whose signature fits, and gives each the head and the proof that it needs by itself.
 func cut(r *reply, t tree) ([]Signed, error) {
+	head, ok := scanHead(r.head)
+	if !ok {
+		return nil, invalid("the head of a reply is not in the canonical spelling")
+	}
+	if err := head.check(); err != nil {
+		return nil, err
+	}
 	all := make([]Signed, len(r.answers))
 	for i, raw := range r.answers {
 		a, ok := scanAnswer(raw)
 		if !ok {
 			return nil, invalid("answer %d is not in the canonical spelling", i)
 		}
-		if err := a.check(); err != nil {
+		if err := checkEntries(a.Prefix, a.Entries); err != nil {
 			return nil, err
 		}
+		a.Head = head
 		all[i].Answer = a
 		p := r.proof
 		if len(r.answers) > 1 {
 			p.Path = t.path(i)
 		}
-		b := append(make([]byte, 0, len(raw)+256+len(p.Path)*70), `{"answers":[`...)
-		b = append(b, raw...)
-		b = append(b, `],"proof":`...)
-		b = p.append(b)
-		all[i].Bytes = append(b, '}')
+		b := append(make([]byte, 0, len(r.head)+len(raw)+256+len(p.Path)*fan*2*sha256.Size), `{"head":`...)
+		b = append(append(b, r.head...), `,"answers":{`...)
+		b = append(append(b, raw...), `},"proof":`...)
+		all[i].Bytes = append(p.append(b), '}')
 	}
 	return all, nil
 }
@@ -298,28 +415,24 @@ func JoinReplies(all ...[]byte) []byte {
 
 // A Query is what POST /v1/lookup takes: 1 to [MaxBatch] questions, none twice.
 type Query struct {
-	V       int             `json:"v"` // Version
-	Queries []PrefixOfQuery `json:"queries"`
-}
-
-// A PrefixOfQuery is a question.
-type PrefixOfQuery struct {
-	Type   Type   `json:"type"`
-	Bits   uint8  `json:"bits"`
-	Prefix string `json:"prefix"` // hex, as [Prefix.Hex]
+	V       int      `json:"v"`       // Version
+	Queries []string `json:"queries"` // prefixes, as [Prefix.String]
 }
 
 // MaxQuery is the greatest length of a query in bytes.
 const MaxQuery = 32 << 10
 
+// queryBegins is how MarshalQuery spells the beginning of a query.
+const queryBegins = `{"v":1,"queries":[`
+
 // MarshalQuery is the request that asks for prefixes, 1 to [MaxBatch] different ones.
 func MarshalQuery(prefixes []Prefix) ([]byte, error) {
-	b := []byte(fmt.Sprintf(`{"v":%d,"queries":[`, Version))
+	b := append(make([]byte, 0, len(queryBegins)+len(prefixes)*len(`"file-sha256/24/000000",`)+2), queryBegins...)
 	for i, p := range prefixes {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = fmt.Appendf(b, `{"type":%q,"bits":%d,"prefix":%q}`, p.Type, p.Bits, p.Hex())
+		b = append(p.append(append(b, '"')), '"')
 	}
 	b = append(b, "]}"...)
 	if _, err := ParseQuery(b); err != nil {
@@ -360,7 +473,7 @@ func parseAnyQuery(b []byte) ([]Prefix, error) {
 	}
 	all := make([]Prefix, len(q.Queries))
 	for i, x := range q.Queries {
-		p, err := makePrefix(x.Type, x.Bits, x.Prefix)
+		p, err := ParseTypedPrefix(x)
 		if err != nil {
 			return nil, invalid("query %d: %v", i, err)
 		}
@@ -372,58 +485,58 @@ func parseAnyQuery(b []byte) ([]Prefix, error) {
 // parseUsualQuery reads a good request that is spelled as MarshalQuery does it: a server reads many of them. Of everything else it says false, and
 // parseAnyQuery what is wrong.
 func parseUsualQuery(b []byte) ([]Prefix, bool) {
-	rest, ok := strings.CutPrefix(string(b), `{"v":1,"queries":[`)
+	rest, ok := strings.CutPrefix(string(b), queryBegins)
 	if !ok {
 		return nil, false
 	}
-	all := make([]Prefix, 0, min(MaxBatch, 1+len(rest)/len(`{"type":"url","bits":24,"prefix":"000000"},`)))
+	all := make([]Prefix, 0, min(MaxBatch, 1+len(rest)/len(`"url/24/000000",`)))
+	kind := "" // what stands before the digits of the last prefix
 	for len(all) < MaxBatch {
-		if rest, ok = strings.CutPrefix(rest, `{"type":"`); !ok {
+		if rest == "" || rest[0] != '"' {
 			return nil, false
 		}
+		rest = rest[1:]
 		i := strings.IndexByte(rest, '"')
 		if i < 0 {
 			return nil, false
 		}
-		typ, after := Type(rest[:i]), rest[i+1:]
-		if after, ok = strings.CutPrefix(after, `,"bits":`); !ok || len(after) < 2 || after[0] < '1' || after[0] > '3' || after[1] < '0' || after[1] > '9' {
-			return nil, false
-		}
-		bits := (after[0]-'0')*10 + after[1] - '0'
-		if after, ok = strings.CutPrefix(after[2:], `,"prefix":"`); !ok {
-			return nil, false
-		}
-		if i = strings.IndexByte(after, '"'); i < 0 {
-			return nil, false
-		}
-		p, err := makePrefix(typ.known(), bits, after[:i])
-		if err != nil {
-			return nil, false
+		var p Prefix
+		if digits, same := strings.CutPrefix(rest[:i], kind); same && kind != "" {
+			last := &all[len(all)-1]
+			if p, ok = parseDigits(last.Type, last.Bits, digits); !ok {
+				return nil, false
+			}
+		} else {
+			var err error
+			if p, err = ParseTypedPrefix(rest[:i]); err != nil {
+				return nil, false
+			}
+			kind = rest[:strings.LastIndexByte(rest[:i], '/')+1]
 		}
 		all = append(all, p)
-		switch rest = after[i+1:]; {
-		case rest == "}]}":
+		switch rest = rest[i+1:]; {
+		case rest == "]}":
 			return all, true
-		case !strings.HasPrefix(rest, "},"):
+		case rest == "" || rest[0] != ',':
 			return nil, false
 		}
-		rest = rest[2:]
+		rest = rest[1:]
 	}
 	return nil, false
 }
 
 // checkTwice refuses a question that is asked twice.
 func checkTwice(all []Prefix) error {
-	order := make([]uint64, 0, MaxBatch)
-	for _, p := range all {
-		order = append(order, p.number())
-	}
-	slices.Sort(order)
-	for i := 1; i < len(order); i++ {
-		if order[i] == order[i-1] {
-			at := slices.IndexFunc(all, func(p Prefix) bool { return p.number() == order[i] })
-			return invalid("query %d: %s stands twice", at, all[at])
+	var seen [4 * MaxBatch]uint64 // by some of its bits, or behind; no number is 0
+	for i, p := range all {
+		n := p.Number()
+		at := n * 0x9e3779b97f4a7c15 >> (64 - 10)
+		for ; seen[at] != 0; at = (at + 1) % uint64(len(seen)) {
+			if seen[at] == n {
+				return invalid("query %d: %s stands twice", i, p)
+			}
 		}
+		seen[at] = n
 	}
 	return nil
 }

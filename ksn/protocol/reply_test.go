@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +39,15 @@ func testKeys(t testing.TB, all ...*SigningKey) Keys {
 
 var issued = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+func testHead() Head {
+	return Head{V: Version, Issued: dbformat.At(issued), TTL: 3600, NegTTL: 600, Release: 7}
+}
+
+// spelled is the canonical spelling of an answer, without its head.
+func spelled(a *Answer) []byte {
+	return appendEntries(append(a.Prefix.append([]byte{'"'}), `":`...), a.Entries)
+}
+
 // answers makes n answers for different prefixes, the same ones for each seed.
 func answers(n int, seed uint64) ([]Answer, []Prefix) {
 	rnd := rand.New(rand.NewPCG(seed, 1))
@@ -46,9 +56,9 @@ func answers(n int, seed uint64) ([]Answer, []Prefix) {
 	for i := range n {
 		k := Key{FileSHA256, sha256.Sum256(fmt.Append(nil, seed, i))}
 		p := k.Prefix(DefaultBits)
-		a := Answer{V: Version, Type: p.Type, Bits: p.Bits, Prefix: p.Hex(), Issued: dbformat.At(issued), TTL: 3600, NegTTL: 600, Release: 7}
+		a := Answer{Head: testHead(), Prefix: p}
 		for j := range rnd.IntN(3) {
-			e := Entry{Key: k.Hex(), Size: uint32(j), Verdict: Untrusted, Name: `Win.Test "<&>\` + fmt.Sprint(i)}
+			e := Entry{Key: k, Size: uint32(j), Verdict: Untrusted, Name: `Win.Test "<&>\` + fmt.Sprint(i)}
 			if j == 1 {
 				at := dbformat.At(issued.Add(-time.Hour))
 				e.FirstSeen, e.Popularity, e.Regions, e.Signer, e.Category, e.TTL = &at, 1000, []string{"DE", "RU"}, "Ünal", "malware", 60
@@ -60,17 +70,13 @@ func answers(n int, seed uint64) ([]Answer, []Prefix) {
 	return all, prefixes
 }
 
-// An answer is spelled in a reply as it is alone, whatever the answer before it has in common with it.
+// An answer is spelled in a reply as it is alone, whatever the answer before it has in common with it, and the head as it is without answers.
 func TestAnswersAreSpelledAloneAndTogether(t *testing.T) {
 	changes := map[string]func(a *Answer){
 		"nothing": func(*Answer) {},
-		"type":    func(a *Answer) { a.Type = URL },
-		"bits":    func(a *Answer) { a.Bits, a.Prefix = 16, a.Prefix[:4] },
-		"issued":  func(a *Answer) { a.Issued = dbformat.At(issued.Add(time.Second)) },
-		"zone":    func(a *Answer) { a.Issued.Time = a.Issued.In(time.FixedZone("", 3600)) },
-		"ttl":     func(a *Answer) { a.TTL++ },
-		"neg_ttl": func(a *Answer) { a.NegTTL++ },
-		"release": func(a *Answer) { a.Release++ },
+		"type":    func(a *Answer) { a.Prefix.Type, a.Entries = URL, nil },
+		"bits":    func(a *Answer) { a.Prefix.Bits, a.Prefix.Value = 16, a.Prefix.Value>>8 },
+		"digits":  func(a *Answer) { a.Prefix.Bits, a.Prefix.Value = 23, a.Prefix.Value>>1 },
 		"entries": func(a *Answer) { a.Entries = nil },
 	}
 	for one, first := range changes {
@@ -87,8 +93,11 @@ func TestAnswersAreSpelledAloneAndTogether(t *testing.T) {
 			if !ok || len(r.answers) != len(all) {
 				t.Fatalf("%s, %s: %s", one, other, b)
 			}
+			if alone := all[0].Head.append(nil); !bytes.Equal(r.head, alone) {
+				t.Errorf("%s, %s: the head is\n%s\nalone\n%s", one, other, r.head, alone)
+			}
 			for i := range all {
-				if alone := all[i].append(nil); !bytes.Equal(r.answers[i], alone) {
+				if alone := spelled(&all[i]); !bytes.Equal(r.answers[i], alone) {
 					t.Errorf("%s, %s: answer %d is\n%s\nalone\n%s", one, other, i, r.answers[i], alone)
 				}
 			}
@@ -96,11 +105,106 @@ func TestAnswersAreSpelledAloneAndTogether(t *testing.T) {
 	}
 }
 
+// A reply has one head: answers with two are not signed together.
+func TestAReplyHasOneHead(t *testing.T) {
+	for what, change := range map[string]func(h *Head){
+		"version": func(h *Head) { h.V++ },
+		"issued":  func(h *Head) { h.Issued = dbformat.At(issued.Add(time.Second)) },
+		"ttl":     func(h *Head) { h.TTL++ },
+		"neg_ttl": func(h *Head) { h.NegTTL++ },
+		"release": func(h *Head) { h.Release++ },
+	} {
+		all, _ := answers(3, 1)
+		change(&all[2].Head)
+		if b, err := SignReply(all, testKey(t, 1)); !errors.Is(err, ErrInvalid) || b != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// A writer is used again: what one reply left in it is not in the next one, and a reply stands behind what was there.
+func TestReplyWriterIsUsedAgain(t *testing.T) {
+	k := testKey(t, 1)
+	var w ReplyWriter
+	for _, n := range []int{256, 1, 17, 5, 256} {
+		all, _ := answers(n, uint64(n))
+		want, err := SignReply(all, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Begin([]byte("before"), all[0].Head)
+		for i := range all {
+			if err := w.Add(all[i].Prefix, all[i].Entries); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := w.Sign(k); err != nil || string(got) != "before"+string(want) {
+			t.Errorf("%d answers: %v, or another reply than the first time", n, err)
+		}
+	}
+}
+
+// An answer that one reply spelled is in another one as if it was spelled there, under any head and in any company, and outlives the first.
+func TestSpelledAnswersInOtherReplies(t *testing.T) {
+	k := testKey(t, 1)
+	all, prefixes := answers(40, 3)
+	var w ReplyWriter
+	var kept []Spelled
+	w.Begin(nil, Head{V: Version, Issued: dbformat.At(issued.Add(-time.Hour)), Release: 3})
+	for i := range all {
+		if err := w.Add(all[i].Prefix, all[i].Entries); err != nil {
+			t.Fatal(err)
+		}
+		if kept = append(kept, w.Last()); kept[i].Len() != len(spelled(&all[i])) {
+			t.Fatalf("answer %d has %d bytes, it is spelled %s", i, kept[i].Len(), spelled(&all[i]))
+		}
+	}
+	if _, err := w.Sign(k); err != nil {
+		t.Fatal(err)
+	}
+	for every := range 4 { // how many of three are spelled anew
+		w.Begin(nil, all[0].Head)
+		for i := range all {
+			err := error(nil)
+			if i%3 < every {
+				err = w.Add(all[i].Prefix, all[i].Entries)
+			} else {
+				err = w.AddSpelled(kept[i])
+			}
+			if last := w.Last(); err != nil || !bytes.Equal(last.b, kept[i].b) {
+				t.Fatalf("answer %d: %v, spelled %s", i, err, last.b)
+			}
+		}
+		got, err := w.Sign(k)
+		if want, werr := SignReply(all, k); err != nil || werr != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d of three spelled anew: %v, or another reply", every, errors.Join(err, werr))
+		}
+		if _, err := testKeys(t, k).OpenAll(JoinReplies(got), prefixes); err != nil {
+			t.Error(err)
+		}
+	}
+	w.Begin(nil, all[0].Head)
+	for range MaxBatch {
+		if err := w.AddSpelled(kept[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.AddSpelled(Spelled{}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("none: %v", err)
+	}
+	if err := w.AddSpelled(kept[0]); !errors.Is(err, ErrInvalid) {
+		t.Errorf("one more than %d: %v", MaxBatch, err)
+	}
+	if err := w.Add(all[0].Prefix, nil); !errors.Is(err, ErrInvalid) {
+		t.Errorf("one more than %d: %v", MaxBatch, err)
+	}
+}
+
 // Of a reply of any number of answers each one comes back, alone too, and by no other key.
 func TestSignedAnswersComeBack(t *testing.T) {
 	k := testKey(t, 1)
 	ks := testKeys(t, k, testKey(t, 2))
-	for _, n := range []int{1, 2, 3, 5, 7, 8, 100, MaxBatch} {
+	for _, n := range []int{1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 20, 21, 64, 65, 100, 255, MaxBatch} {
 		all, prefixes := answers(n, uint64(n))
 		b, err := SignReply(all, k)
 		if err != nil {
@@ -116,7 +220,7 @@ func TestSignedAnswersComeBack(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%d answers, number %d alone: %v", n, i, err)
 			}
-			if string(one.Answer.append(nil)) != string(all[i].append(nil)) || !bytes.Equal(one.Bytes, s.Bytes) {
+			if string(spelled(&one.Answer)) != string(spelled(&all[i])) || one.Answer.Head != all[i].Head || !bytes.Equal(one.Bytes, s.Bytes) {
 				t.Errorf("%d answers, number %d alone is another one", n, i)
 			}
 			singles = append(singles, s.Bytes)
@@ -170,12 +274,14 @@ func FuzzParseQuery(f *testing.F) {
 		f.Fatal("the usual spelling does not take the short way")
 	}
 	f.Add(q)
-	f.Add([]byte(`{"v":1,"queries":[{"type":"file-md5","bits":24,"prefix":"0a0b0c"},{"type":"file-md5","bits":24,"prefix":"0a0b0c"}]}`))
-	f.Add([]byte(`{"v":1,"queries":[{"type":"file-md5","bits":24,"prefix":"0a0b0c"}] }`))
-	f.Add([]byte(`{"v":1,"queries":[{"type":"file-md5","bits":17,"prefix":"0a0b0"}]}`))
-	f.Add([]byte(`{"v":1,"queries":[{"bits":24,"type":"url","prefix":"0a0b0c"}]}`))
+	f.Add([]byte(`{"v":1,"queries":["file-md5/24/0a0b0c","file-md5/24/0a0b0c"]}`))
+	f.Add([]byte(`{"v":1,"queries":["file-md5/24/0a0b0c"] }`))
+	f.Add([]byte(`{"v":1,"queries":["file-md5/17/0a0b0"]}`))
+	f.Add([]byte(`{"v":1,"queries":["file-md5\u002f24/0a0b0c"]}`))
+	f.Add([]byte(`{"v":1,"queries":["file-md5/24/0a0b0c","file-md5/24/"]}`))
+	f.Add([]byte(`{"v":1,"queries":["url/24/0a0b0c","/24/0a0b0c"]}`))
 	f.Add([]byte(`{"v":1,"queries":[]}`))
-	f.Add([]byte(`{"v":2,"queries":[{"type":"url","bits":016,"prefix":"0a0b"}]}`))
+	f.Add([]byte(`{"v":2,"queries":["url/016/0a0b"]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := ParseQuery(b)
 		if usual, ok := parseUsualQuery(b); ok {
@@ -197,4 +303,22 @@ func FuzzParseQuery(f *testing.F) {
 			t.Fatalf("%v comes back as %v: %v", got, back, err)
 		}
 	})
+}
+
+// A question that stands twice is found wherever it stands, and no two different ones are taken for one.
+func TestQuestionsStandOnce(t *testing.T) {
+	var all []Prefix
+	for i := range MaxBatch {
+		all = append(all, Prefix{Types()[i%5], uint8(16 + i%17), uint32(i/85) << 3})
+	}
+	if _, err := MarshalQuery(all); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range [][2]int{{0, 1}, {0, 255}, {254, 255}, {17, 200}} {
+		twice := slices.Clone(all)
+		twice[at[1]] = twice[at[0]]
+		if _, err := MarshalQuery(twice); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "twice") {
+			t.Errorf("question %d at %d again: %v", at[0], at[1], err)
+		}
+	}
 }

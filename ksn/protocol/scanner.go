@@ -81,13 +81,16 @@ func (s *scanner) time() dbformat.Time {
 	return t
 }
 
-// maxNested bounds the depth of what object steps over.
+// maxNested bounds the depth of what nested steps over.
 const maxNested = 8
 
 // object steps over an object and gives its bytes, without looking at what it says.
-func (s *scanner) object() []byte {
+func (s *scanner) object() []byte { return s.nested('{') }
+
+// nested steps over what begins with open, a brace or a bracket.
+func (s *scanner) nested(open byte) []byte {
 	from, depth := s.off, 0
-	if s.bad || s.off == len(s.b) || s.b[s.off] != '{' {
+	if s.bad || s.off == len(s.b) || s.b[s.off] != open {
 		s.bad = true
 		return nil
 	}
@@ -132,43 +135,63 @@ func (s *scanner) objects(most int) [][]byte {
 // end tells whether all was read, and was as it should be.
 func (s *scanner) end() bool { return !s.bad && s.off == len(s.b) }
 
-// scanAnswer reads an answer; ok is false if b is not the canonical spelling of one. What it says is not checked yet.
-func scanAnswer(b []byte) (a Answer, ok bool) {
+// scanHead reads a head; ok is false if b is not the canonical spelling of one. What it says is not checked yet.
+func scanHead(b []byte) (h Head, ok bool) {
 	s := scanner{b: b}
 	s.lit(`{"v":`)
-	a.V = int(s.number(math.MaxInt32))
-	s.lit(`,"type":`)
-	a.Type = Type(s.text())
-	s.lit(`,"bits":`)
-	a.Bits = uint8(s.number(math.MaxUint8))
-	s.lit(`,"prefix":`)
-	a.Prefix = s.text()
+	h.V = int(s.number(math.MaxInt32))
 	s.lit(`,"issued":`)
-	a.Issued = s.time()
+	h.Issued = s.time()
 	s.lit(`,"ttl":`)
-	a.TTL = uint32(s.number(math.MaxUint32))
+	h.TTL = uint32(s.number(math.MaxUint32))
 	s.lit(`,"neg_ttl":`)
-	a.NegTTL = uint32(s.number(math.MaxUint32))
+	h.NegTTL = uint32(s.number(math.MaxUint32))
 	s.lit(`,"release":`)
-	a.Release = s.number(maxReleases)
-	s.lit(`,"entries":[`)
+	h.Release = s.number(maxReleases)
+	s.lit("}")
+	if !s.end() {
+		return Head{}, false
+	}
+	return h, true
+}
+
+// scanAnswer reads an answer but for its head, likewise.
+func scanAnswer(b []byte) (a Answer, ok bool) {
+	s := scanner{b: b}
+	p, err := ParseTypedPrefix(s.text())
+	s.bad = s.bad || err != nil
+	a.Prefix = p
+	s.lit(":[")
 	a.Entries = []Entry{}
 	for !s.bad && !s.try("]") {
 		if len(a.Entries) > 0 {
 			s.lit(",")
 		}
-		if a.Entries = append(a.Entries, s.entry()); len(a.Entries) > MaxEntries {
+		if a.Entries = append(a.Entries, s.entry(p.Type)); len(a.Entries) > MaxEntries {
 			s.bad = true
 		}
 	}
-	s.lit("}")
 	if !s.end() {
 		return Answer{}, false
 	}
 	return a, true
 }
 
-func (s *scanner) entry() Entry {
+// key reads the hash of a key.
+func (s *scanner) key(t Type) Key {
+	k := Key{Type: t}
+	digits := s.text()
+	if len(digits) != 2*t.KeySize() || !isHex(digits) {
+		s.bad = true
+		return Key{}
+	}
+	for i := range k.Bytes() {
+		k.Sum[i] = digitValues[digits[2*i]]<<4 | digitValues[digits[2*i+1]]
+	}
+	return k
+}
+
+func (s *scanner) entry(t Type) Entry {
 	var e Entry
 	text := func(name string, to *string) {
 		if s.try(name) {
@@ -184,7 +207,7 @@ func (s *scanner) entry() Entry {
 		return n
 	}
 	s.lit(`{"key":`)
-	e.Key = s.text()
+	e.Key = s.key(t)
 	e.Size = uint32(number(`,"size":`, math.MaxUint32))
 	s.lit(`,"verdict":`)
 	e.Verdict = Verdict(s.text())
@@ -211,6 +234,7 @@ func (s *scanner) entry() Entry {
 
 // A reply is the form of signed answers on the wire, before anything of it is believed.
 type reply struct {
+	head    []byte
 	answers [][]byte
 	proof   proof
 }
@@ -218,9 +242,19 @@ type reply struct {
 // scanReply takes a reply apart.
 func scanReply(b []byte) (r reply, ok bool) {
 	s := scanner{b: b}
-	s.lit(`{"answers":[`)
-	r.answers = s.objects(MaxBatch)
-	s.lit(`,"proof":{"keyid":`)
+	s.lit(`{"head":`)
+	r.head = s.object()
+	s.lit(`,"answers":{`)
+	for more := true; more && !s.bad; more = s.try(",") {
+		from := s.off
+		s.text()
+		s.lit(":")
+		s.nested('[')
+		if r.answers = append(r.answers, s.b[from:s.off]); len(r.answers) > MaxBatch {
+			s.bad = true
+		}
+	}
+	s.lit(`},"proof":{"keyid":`)
 	r.proof.KeyID = s.text()
 	if s.try(`,"path":[`) {
 		for more := true; more && !s.bad; more = s.try(",") {

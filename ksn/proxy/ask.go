@@ -334,7 +334,7 @@ func (p *Proxy) open(b []byte, prefixes []protocol.Prefix, now time.Time) ([]*ke
 	var err error
 	if len(prefixes) == 1 {
 		var s protocol.Signed
-		if s, err = p.keys.Open(b); err == nil && s.Answer.Of() != prefixes[0] {
+		if s, err = p.keys.Open(b); err == nil && s.Answer.Prefix != prefixes[0] {
 			return nil, errInvalid
 		}
 		all = []protocol.Signed{s}

@@ -33,15 +33,12 @@ type Limit = serving.Limit
 // MaxWaiting is how many requests of devices can wait for upstreams at once, many of them for the same answers.
 const MaxWaiting = 1 << 14
 
-// MaxStats is the greatest length of a record of statistics in bytes.
-const MaxStats = protocol.MaxStats
-
 // Config is what a [Proxy] is made of. Provider is required. The functions are called by many goroutines at once and must not wait.
 type Config struct {
 	Provider  *protocol.ProviderFile // of the network that is served
 	Upstreams []string               // URLs of servers or other proxies, in the order in which they are tried; none: the provider's
 	Transport http.RoundTripper      // to the upstreams; nil: one of the proxy's own, which no setting of the environment leads elsewhere
-	Token     func() string          // sent to upstreams over https, and on this machine, as a bearer token; nil or "": none
+	Token     func() string          // sent to upstreams over https, and on this machine, as a bearer token, if protocol.CheckToken takes it; nil or "": none
 	Agent     string                 // User-Agent; "" for "avdb-ksn-proxy"
 
 	Restrictions func() *ksn.Set // those in force; nil: none

@@ -55,6 +55,9 @@ func (g *gate) pass(s ksn.Service, o ksn.Object, key string) error {
 	return e
 }
 
+// now is the time for decisions: never before what was signed.
+func (g *gate) now() time.Time { return ksn.TimeUsed(g.p.c.Now(), g.p.c.Restrictions().Signed()) }
+
 func (g *gate) request(s ksn.Service, o ksn.Object, key string) ksn.Request {
 	return ksn.Request{Service: s, Object: o, Network: ksn.NetworkKind(g.p.c.Provider.Provider.Network), Route: ksn.RouteProxy, Key: key}
 }

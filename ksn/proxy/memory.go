@@ -34,7 +34,7 @@ func (g *gate) remember(m Memory) {
 		g.p.c.Log.Warn("KSN proxy: what restrictions have counted cannot be read, and begins anew", "error", err)
 		r = record{}
 	}
-	g.memory, g.stored, g.counters = m, r.Counters, r.Counters.Resume()
+	g.memory, g.stored, g.counters = m, r.Counters, r.Counters.Resume(g.now())
 	g.p.wg.Add(1)
 	go g.behind()
 }
@@ -63,26 +63,31 @@ func (g *gate) behind() {
 func (g *gate) write(last bool) {
 	var r record
 	var ours, merged ksn.Counters
+	now := g.now()
 	err := g.update(&r, func(bool) error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		ours = g.counters
-		merged = ours.Merge(g.stored, r.Counters)
+		merged = ours.Merge(g.stored, r.Counters, now)
 		if r.Counters = merged; last {
 			r.Counters = merged.Settle()
 		}
 		return nil
 	})
-	if err != nil {
-		g.p.c.Log.Warn("KSN proxy: what restrictions have counted cannot be written", "error", err)
-	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	failed := g.failing
 	if g.failing = err != nil; !g.failing {
-		g.counters, g.stored = g.counters.Merge(ours, merged), merged // with what was counted since
+		g.counters, g.stored = g.counters.Merge(ours, merged, now), merged // with what was counted since
 	}
 	close(g.wrote)
 	g.wrote = make(chan struct{})
+	g.mu.Unlock()
+	switch {
+	case err != nil && !failed: // the next one is written in two seconds, and fails likewise
+		g.p.c.Log.Warn("KSN proxy: what restrictions have counted cannot be written", "error", err)
+	case err == nil && failed:
+		g.p.c.Log.Info("KSN proxy: what restrictions have counted is written again")
+	}
 }
 
 // update is that of the memory, of which a panic is an error like others.

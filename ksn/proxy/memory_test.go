@@ -1,11 +1,14 @@
 package proxy_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -225,6 +228,45 @@ func TestAMemoryThatFails(t *testing.T) {
 		w = newWorld(t, func(c *proxy.Config) { with(c); c.Memory = explosive{} })
 		w.ask(prefix(protocol.URL, 1))
 		w.Close()
+	})
+}
+
+// A disk that stays full is told once, and once more when it is full again after a write that went well.
+func TestAMemoryThatFailsIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		var log bytes.Buffer
+		set := fewADay(t, 1000)
+		w := newWorld(t, func(c *proxy.Config) {
+			c.Memory, c.Restrictions, c.Log = m, func() *ksn.Set { return set }, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+		})
+		asked := uint32(0)
+		ask := func() {
+			for range 5 {
+				asked++
+				w.ask(prefix(protocol.URL, asked))
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+			}
+		}
+		told := func(when string, warnings, again int) {
+			t.Helper()
+			if n, k := strings.Count(log.String(), "level=WARN"), strings.Count(log.String(), "is written again"); n != warnings || k != again {
+				t.Errorf("%s: %d warnings, want %d; written again %d times, want %d:\n%s", when, n, warnings, k, again, log.String())
+			}
+		}
+		ask()
+		told("a good disk", 0, 0)
+		m.fail(errors.New("no room"))
+		ask()
+		told("a full one", 1, 0)
+		m.fail(nil)
+		ask()
+		told("a good one again", 1, 1)
+		m.fail(errors.New("no room"))
+		ask()
+		w.Close()
+		told("a full one again", 2, 1)
 	})
 }
 

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
-	"example.org/avdb/ksn"
 	"example.org/avdb/ksn/protocol"
 	"example.org/avdb/ksn/serving"
 )
@@ -40,6 +39,7 @@ type Proxy struct {
 	mu     sync.Mutex // guards closed
 	closed bool
 	wg     sync.WaitGroup
+	ending sync.Once
 }
 
 // New makes a proxy. The error says what is wrong with c.
@@ -69,16 +69,17 @@ func New(c Config) (*Proxy, error) {
 // Close ends all exchanges with upstreams, writes what restrictions have counted, and returns when all that has ended. What is asked afterwards is
 // answered from the cache only.
 func (p *Proxy) Close() {
-	p.mu.Lock()
-	again := p.closed
-	p.closed = true
-	p.mu.Unlock()
-	p.cancel()
-	p.wg.Wait()
-	p.client.CloseIdleConnections()
-	if !again && p.gate.memory != nil && len(p.gate.used().Records) > 0 {
-		p.gate.write(true)
-	}
+	p.ending.Do(func() {
+		p.mu.Lock()
+		p.closed = true
+		p.mu.Unlock()
+		p.cancel()
+		p.wg.Wait()
+		p.client.CloseIdleConnections()
+		if p.gate.memory != nil && len(p.gate.used().Records) > 0 {
+			p.gate.write(true)
+		}
+	})
 }
 
 // begin takes part in what Close waits for, unless it was called.
@@ -91,14 +92,14 @@ func (p *Proxy) begin() bool {
 	return !p.closed
 }
 
-// Counters are what restrictions have counted.
-func (p *Proxy) Counters() ksn.Counters { return p.gate.used() }
-
 // Ready says why no new answers can be got now; nil if they can, or nothing is known against it.
 func (p *Proxy) Ready() error {
 	now := p.c.Now()
 	if p.c.Provider.Expired(now) {
 		return fmt.Errorf("the provider file expired at %s: devices ask no more, until they have a newer one", p.c.Provider.Provider.Expires.Format(time.RFC3339))
+	}
+	if p.c.Restrictions().Unproved() {
+		return errors.New("the restrictions cannot be proved: only what is in the cache is answered, until an update of the database puts the signed ones back")
 	}
 	for _, u := range p.upstreams {
 		if u.breaker().until.IsZero() {

@@ -245,9 +245,25 @@ func TestStats(t *testing.T) {
 	if r := w.server.requests[0]; w.server.bodies[0] != `{"a":1}` || r.Header.Get("Content-Type") != "application/x-ndjson" {
 		t.Errorf("upstream got %q, %v", w.server.bodies[0], r.Header)
 	}
-	w.problem(w.do("POST", protocol.PathStats, strings.Repeat("a", proxy.MaxStats+1)), protocol.CodeTooLarge)
+	w.problem(w.do("POST", protocol.PathStats, strings.Repeat("a", protocol.MaxStats+1)), protocol.CodeTooLarge)
 	w.server.change(func(s *server) { s.refuse = refusal(protocol.CodeNotFound, 0) })
 	w.problem(w.do("POST", protocol.PathStats, "{}"), protocol.CodeNotFound)
+}
+
+// A request in chunks is the last one of its connection, also if it is answered from the cache.
+func TestChunksEndTheConnection(t *testing.T) {
+	w := newWorld(t)
+	p := prefix(protocol.FileSHA256, 1)
+	w.ask(p)
+	for _, encoding := range [][]string{nil, {"chunked"}} {
+		r := httptest.NewRequestWithContext(t.Context(), "POST", protocol.PathBatch, strings.NewReader(query(t, p)))
+		r.Header.Set("Content-Type", "application/json")
+		r.TransferEncoding = encoding
+		rec := httptest.NewRecorder()
+		if w.ServeHTTP(rec, r); rec.Code != 200 || (rec.Header().Get("Connection") == "close") != (encoding != nil) {
+			t.Errorf("%v: %d %v", encoding, rec.Code, rec.Header())
+		}
+	}
 }
 
 // A device that asks without end is told to wait, also for what is in the cache; others are answered. What is known costs nobody more than a request, unless

@@ -187,7 +187,7 @@ func (p *Proxy) request(ctx context.Context, u *upstream, q *question) *http.Req
 	if q.body != nil {
 		r.Header["Content-Type"] = []string{q.kind}
 	}
-	if token := p.c.Token(); token != "" && protocol.Confidential(r.URL) {
+	if token := p.c.Token(); protocol.CheckToken(token) == nil && protocol.Confidential(r.URL) {
 		r.Header["Authorization"] = []string{"Bearer " + token}
 	}
 	return r

@@ -68,7 +68,7 @@ func bomb() http.HandlerFunc {
 // halfway promises more than it sends.
 func halfway(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Length", "1000")
-	_, _ = w.Write([]byte(`{"answers":[`))
+	_, _ = w.Write([]byte(`{"answers":{`))
 }
 
 func status(code int) http.HandlerFunc {
@@ -348,6 +348,25 @@ func TestRefusedTokensBackOff(t *testing.T) {
 	}
 }
 
+// A credential that no header can hold is not shown, and is no failure of the upstream.
+func TestTokensThatNoHeaderHolds(t *testing.T) {
+	w := newWorld(t)
+	ts := httptest.NewServer(w.server)
+	defer ts.Close()
+	real := newWorld(t, func(c *proxy.Config) {
+		c.Transport, c.Upstreams, c.Token = nil, []string{ts.URL}, func() string { return "of-the\nproxy" }
+	})
+	defer real.Close()
+	if rec := real.do("GET", prefix(protocol.FileSHA256, 1).Path(), ""); rec.Code != 200 {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+	w.server.mu.Lock()
+	defer w.server.mu.Unlock()
+	if all := w.server.requests; len(all) != 1 || all[0].Header.Get("Authorization") != "" {
+		t.Errorf("%d requests upstream", len(all))
+	}
+}
+
 // Whatever headers a device sends, an upstream sees the proxy's own and no others.
 func TestNothingOfADeviceGoesUpstream(t *testing.T) {
 	allowed := []string{"User-Agent", protocol.NetworkHeader, "Authorization", "Content-Type", "Accept-Encoding", "Content-Length"}
@@ -471,6 +490,9 @@ func TestRestrictions(t *testing.T) {
 		w := make(t)
 		w.ask(known)
 		set = ksn.Unproved()
+		if err := w.Ready(); err == nil || w.State().NotReady == "" {
+			t.Error("a proxy that passes nothing on is ready")
+		}
 		w.ask(known)
 		w.problem(w.do("GET", unknown.Path(), ""), protocol.CodeRestricted)
 	})
@@ -675,7 +697,7 @@ func fits(w *world, r *http.Request, body string, rec *httptest.ResponseRecorder
 		return err
 	case strings.HasPrefix(r.URL.Path, protocol.PathLookup):
 		s, err := w.keys.Open(rec.Body.Bytes())
-		if got := s.Answer.Of().Path(); err == nil && got != r.RequestURI {
+		if got := s.Answer.Prefix.Path(); err == nil && got != r.RequestURI {
 			err = fmt.Errorf("an answer for %s", got)
 		}
 		return err

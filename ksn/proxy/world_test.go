@@ -112,16 +112,20 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *server) sign(list ...protocol.Prefix) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	head := protocol.Head{V: protocol.Version, Issued: dbformat.At(s.now().Add(s.issued).UTC().Truncate(time.Second)), TTL: uint32(s.life / time.Second),
+		NegTTL: uint32(s.neg / time.Second), Release: 7}
 	var answers []protocol.Answer
 	for _, p := range list {
 		s.questions[p]++
 		if s.about != nil {
 			p = s.about(p)
 		}
-		a := protocol.Answer{V: protocol.Version, Type: p.Type, Bits: p.Bits, Prefix: p.Hex(), Issued: dbformat.At(s.now().Add(s.issued).UTC().Truncate(time.Second)),
-			TTL: uint32(s.life / time.Second), NegTTL: uint32(s.neg / time.Second), Release: 7}
+		a := protocol.Answer{Head: head, Prefix: p}
 		for i := range s.pad + 1 {
-			key := (p.Hex() + strings.Repeat("0", 64))[:2*p.Type.KeySize()-4] + fmt.Sprintf("%04x", i)
+			key, err := protocol.ParseKey(p.Type, (p.Hex() + strings.Repeat("0", 64))[:2*p.Type.KeySize()-4]+fmt.Sprintf("%04x", i))
+			if err != nil {
+				s.t.Error(err)
+			}
 			a.Entries = append(a.Entries, protocol.Entry{Key: key, Verdict: protocol.Untrusted, Name: "Win.Trojan.Example"})
 		}
 		answers = append(answers, a)
@@ -326,8 +330,8 @@ func (w *world) check(rec *httptest.ResponseRecorder, p protocol.Prefix) protoco
 	if err == nil {
 		err = s.Answer.CheckTime(w.now())
 	}
-	if err != nil || s.Answer.Of() != p {
-		w.t.Fatalf("%s was answered for %s: %v", p, s.Answer.Of(), err)
+	if err != nil || s.Answer.Prefix != p {
+		w.t.Fatalf("%s was answered for %s: %v", p, s.Answer.Prefix, err)
 	}
 	return s.Answer
 }

@@ -52,7 +52,7 @@ func makeFloors(by map[string]time.Duration) (f floors) {
 // newAnswer takes a verified answer. jitter of 0 to 255 moves lives by -10 % to 10 %: what was asked at once is not asked again at once. Neither
 // jitter nor floors move a life above the caps of the protocol.
 func newAnswer(a protocol.Answer, fetched time.Time, jitter byte, f floors) *answer {
-	out := &answer{prefix: a.Of(), release: a.Release, issued: a.Issued.Time, fetched: fetched, size: 256}
+	out := &answer{prefix: a.Prefix, release: a.Release, issued: a.Issued.Time, fetched: fetched, size: 256}
 	life := func(d time.Duration, v protocol.Verdict) time.Duration {
 		d = d*9/10 + d/5*time.Duration(jitter)/255
 		most := protocol.MaxLife
@@ -68,11 +68,7 @@ func newAnswer(a protocol.Answer, fetched time.Time, jitter byte, f floors) *ans
 		if e.Verdict.Rank() == 0 {
 			continue // of a later protocol
 		}
-		k, err := protocol.ParseKey(a.Type, e.Key)
-		if err != nil {
-			continue // a verified answer has none such
-		}
-		out.known = append(out.known, known{k.Sum, life(a.Life(a.Entries[i:i+1]), e.Verdict), e})
+		out.known = append(out.known, known{e.Key.Sum, life(a.Life(a.Entries[i:i+1]), e.Verdict), e})
 	}
 	return out
 }

@@ -303,7 +303,7 @@ func (c *Client) open(ctx context.Context, body []byte, prefixes []protocol.Pref
 		return c.keys.OpenAll(body, prefixes)
 	}
 	s, err := c.keys.Open(body)
-	if err == nil && s.Answer.Of() != prefixes[0] {
+	if err == nil && s.Answer.Prefix != prefixes[0] {
 		err = errors.New("it is for another prefix")
 	}
 	if err != nil {

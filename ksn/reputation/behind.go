@@ -171,11 +171,12 @@ func (c *Client) flush(last bool) error {
 // writeState merges our record with what other processes wrote meanwhile.
 func (c *Client) writeState(m Memory, last bool) error {
 	var record, ours, merged state
+	now := c.now()
 	err := m.UpdateKSN(&record, func(bool) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		ours = c.state
-		merged = merge(record, c.stored, ours)
+		merged = merge(record, c.stored, ours, now)
 		record = merged
 		if last {
 			record.Counters = record.Counters.Settle()
@@ -189,7 +190,7 @@ func (c *Client) writeState(m Memory, last bool) error {
 		c.dirty = true
 		return err
 	}
-	c.state = merge(merged, ours, c.state) // with what happened since
+	c.state = merge(merged, ours, c.state, now) // with what happened since
 	c.stored = merged
 	c.bits.Store(uint32(c.state.Bits))
 	return nil

@@ -97,21 +97,7 @@ func (c *cache) prefix(key string) (protocol.Prefix, bool) {
 	if len(key) < 17 || key[:16] != c.network[:16] {
 		return protocol.Prefix{}, false
 	}
-	parts := [3]string{}
-	n := 0
-	for i, from := 17, 17; ; i++ {
-		if i < len(key) && key[i] != '/' {
-			continue
-		}
-		if n == len(parts) {
-			return protocol.Prefix{}, false
-		}
-		parts[n] = key[from:i]
-		if n, from = n+1, i+1; i == len(key) {
-			break
-		}
-	}
-	p, err := protocol.ParsePrefix(parts[0], parts[1], parts[2])
+	p, err := protocol.ParseTypedPrefix(key[17:])
 	return p, err == nil && c.key(p) == key
 }
 
@@ -145,7 +131,7 @@ func (c *cache) open(p protocol.Prefix, b []byte) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Answer.Of() != p {
+	if s.Answer.Prefix != p {
 		return nil, errStored
 	}
 	return newAnswer(s.Answer, fetched, b[9], f), nil

@@ -3,7 +3,7 @@ package reputation
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"encoding/binary"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,8 +17,8 @@ import (
 // An answer is used for its life and no longer, give or take a tenth, and never beyond the caps of the protocol.
 func TestLivesOfAnswers(t *testing.T) {
 	at := dbformat.At(noon)
-	k := func(n int) string { return keyOf(protocol.FileSHA256, n).Hex() }
-	base := protocol.Answer{V: 1, Type: protocol.FileSHA256, Bits: 16, Prefix: "0000", Issued: at, TTL: 1000, NegTTL: 100, Entries: []protocol.Entry{
+	k := func(n int) protocol.Key { return keyOf(protocol.FileSHA256, n) }
+	base := protocol.Answer{Head: protocol.Head{V: 1, Issued: at, TTL: 1000, NegTTL: 100}, Prefix: protocol.Prefix{Type: protocol.FileSHA256, Bits: 16}, Entries: []protocol.Entry{
 		{Key: k(1), Verdict: protocol.Trusted, TTL: 1 << 31}, {Key: k(2), Verdict: protocol.Untrusted, TTL: 1 << 31}, {Key: k(3), Verdict: protocol.Untrusted},
 		{Key: k(4), Verdict: protocol.Untrusted, TTL: 10}, {Key: k(4), Size: 5, Verdict: protocol.Trusted, TTL: 20}}}
 	for jitter := range 256 {
@@ -181,10 +181,12 @@ func TestCacheIsBounded(t *testing.T) {
 		}
 		var many []protocol.Entry
 		for i := range protocol.MaxEntries {
-			many = append(many, protocol.Entry{Key: fmt.Sprintf("0000%060x", i), Verdict: protocol.Untrusted, Name: "n"})
+			k := protocol.Key{Type: protocol.FileSHA256}
+			binary.BigEndian.PutUint64(k.Sum[24:], uint64(i))
+			many = append(many, protocol.Entry{Key: k, Verdict: protocol.Untrusted, Name: "n"})
 		}
 		for i := range 5000 {
-			a := protocol.Answer{Type: protocol.FileSHA256, Bits: 16, Prefix: fmt.Sprintf("%04x", i), Issued: dbformat.At(noon), TTL: 60}
+			a := protocol.Answer{Head: protocol.Head{Issued: dbformat.At(noon), TTL: 60}, Prefix: protocol.Prefix{Type: protocol.FileSHA256, Bits: 16, Value: uint32(i)}}
 			if i%100 == 0 {
 				a.Entries = many
 			}

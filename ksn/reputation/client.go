@@ -2,6 +2,7 @@ package reputation
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -80,6 +81,11 @@ func New(config Config) (*Client, error) {
 	if err := config.complete(); err != nil {
 		return nil, err
 	}
+	if token := config.Token(); token != "" {
+		if err := protocol.CheckToken(token); err != nil {
+			return nil, fmt.Errorf("reputation: Config.Token: %w", err)
+		}
+	}
 	c := &Client{config: config, kind: config.Kind, transport: config.Transport, wake: make(chan struct{}, 1), loaded: make(chan struct{}), opened: make(chan struct{}, 2),
 		unwritten: map[string]CacheEntry{}, probing: map[string]bool{}, lanes: map[lane]*queue{}, flights: map[flight]*call{}}
 	if c.transport == nil {
@@ -95,7 +101,7 @@ func New(config Config) (*Client, error) {
 	}
 	c.stored = config.remembered()
 	c.state = c.stored
-	c.state.Counters = c.stored.Counters.Resume()
+	c.state.Counters = c.stored.Counters.Resume(config.Now())
 	c.bits.Store(uint32(c.state.Bits))
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if config.Memory != nil {
@@ -147,7 +153,8 @@ func (c *Client) Close() error {
 }
 
 // Lookup gives a verdict for each object, in their order, by the deadline of the origin or that of ctx, whichever is first. What the
-// cache or an override knows costs no request and no wait.
+// cache or an override knows costs no request and no wait. While KSN is off, overrides alone are told: no answer that was kept, and nothing is
+// remembered to be asked later.
 func (c *Client) Lookup(ctx context.Context, origin ksn.Origin, objects []Object) []Verdict {
 	return c.lookup(ctx, origin, objects, true)
 }
@@ -155,12 +162,12 @@ func (c *Client) Lookup(ctx context.Context, origin ksn.Origin, objects []Object
 // lookup is Lookup; queue: suspicions that nothing settles are deferred.
 func (c *Client) lookup(ctx context.Context, origin ksn.Origin, objects []Object, queue bool) []Verdict {
 	c.load.Do(c.loadCache)
-	now := c.now()
+	now, on := c.now(), c.disabled().why == Settled
 	verdicts := make([]Verdict, len(objects))
 	var open []lookup
 	for i := range objects {
 		var room [4]part
-		parts, ok := c.known(&objects[i], room[:0], now, &verdicts[i])
+		parts, ok := c.known(&objects[i], room[:0], on, now, &verdicts[i])
 		if !ok {
 			open = append(open, lookup{i, slices.Clone(parts)})
 		}
@@ -177,8 +184,8 @@ type lookup struct {
 	parts []part // with an answer only where no request is needed; none at all: the object is invalid
 }
 
-// known settles what needs no request; else it gives the parts, appended to room.
-func (c *Client) known(o *Object, room []part, now time.Time, v *Verdict) (parts []part, ok bool) {
+// known settles what needs no request; else it gives the parts, appended to room. on: KSN is, so that the cache has a say.
+func (c *Client) known(o *Object, room []part, on bool, now time.Time, v *Verdict) (parts []part, ok bool) {
 	if o.Kind() == "" {
 		*v = Verdict{Verdict: protocol.Unknown, Why: Invalid}
 		return nil, true
@@ -191,7 +198,11 @@ func (c *Client) known(o *Object, room []part, now time.Time, v *Verdict) (parts
 	}
 	parts, ok = room, true
 	for i := range o.Keys {
-		p, done := o.cached(&o.Keys[i], c.recall(&o.Keys[i], c.prefixBits()), now)
+		var p part
+		done := false
+		if on {
+			p, done = o.cached(&o.Keys[i], c.recall(&o.Keys[i], c.prefixBits()), now)
+		}
 		if !done {
 			p, ok = part{}, false
 		} else if e, _ := p.answer.about(&o.Keys[i], o.Size); rank(e) == protocol.Untrusted.Rank() {
@@ -251,26 +262,34 @@ func (c *Client) resolve(ctx context.Context, origin ksn.Origin, objects []Objec
 	bits := c.prefixBits()
 	calls := c.submit(origin, bits, objects, open)
 	for _, l := range open {
+		for i := range l.parts {
+			if l.parts[i].answer != nil {
+				continue
+			}
+			l.parts[i] = part{miss: miss{why: Timeout, err: context.Cause(ctx)}}
+			if call := calls[objects[l.at].Keys[i].Prefix(bits)]; call != nil {
+				l.parts[i] = call.wait(ctx)
+			}
+		}
+	}
+	off := c.disabled() // by now: consent may have been taken back meanwhile
+	for _, l := range open {
 		o := objects[l.at]
 		if o.Suspected && o.Release == 0 {
 			o.Release = c.config.Release()
 		}
 		for i := range l.parts {
-			if l.parts[i].answer != nil {
-				continue
+			switch p := &l.parts[i]; {
+			case p.answer != nil:
+			case off.why != Settled:
+				*p = part{miss: off}
+			default:
+				*p = o.stale(&o.Keys[i], c.recall(&o.Keys[i], bits), p.miss, c.now())
 			}
-			got := part{miss: miss{why: Timeout, err: context.Cause(ctx)}}
-			if call := calls[o.Keys[i].Prefix(bits)]; call != nil {
-				got = call.wait(ctx)
-			}
-			if got.answer == nil {
-				got = o.stale(&o.Keys[i], c.recall(&o.Keys[i], bits), got.miss, c.now())
-			}
-			l.parts[i] = got
 		}
 		v := o.judge(l.parts, c.now())
 		verdicts[l.at] = v
-		if o.Suspected && v.Why != Settled {
+		if o.Suspected && v.Why != Settled && off.why == Settled {
 			for i := range o.Keys { // any of them can be the one that light suspects
 				suspicions = append(suspicions, Deferred{Key: o.Keys[i].String(), Path: o.Path, Name: o.Name, Size: o.Size, Release: o.Release,
 					Since: c.now().UTC()})

@@ -24,7 +24,7 @@ type Config struct {
 
 	Kind      ksn.NetworkKind      // of the network that the settings choose; "" for that of Provider. Provider must be of that kind.
 	Routes    func() RouteSettings // what the settings permit; nil: servers directly
-	Token     func() string        // the credential, shown to https hops and to loopback as a bearer token; nil or "" for none
+	Token     func() string        // the credential, shown to https hops and to loopback as a bearer token, if protocol.CheckToken takes it; nil or "" for none
 	Override  Override             // the administrator's verdicts; nil: none
 	Release   func() uint64        // of the database in use, for objects that are suspected without naming one; nil: 0
 	Memory    Memory               // what is kept over restarts; nil: nothing

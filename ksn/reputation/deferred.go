@@ -72,6 +72,9 @@ func (c *Client) drain(ctx context.Context, step []Deferred, settled OnSettled) 
 			gone = append(gone, asked[i])
 			continue
 		case ServerBehind:
+		case Disabled: // it stays as it is: nothing was tried, and nothing is written without consent
+			reason = miss{why: v.Why, remedy: v.Remedy, err: v.Err}
+			continue
 		default:
 			reason = miss{why: v.Why, record: v.Record, retry: v.Retry, remedy: v.Remedy, err: v.Err}
 		}

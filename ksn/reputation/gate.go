@@ -70,12 +70,20 @@ func (c *Client) askBy(gate decide, q ksn.Request, h hop, prefix protocol.Prefix
 // off is what a request meets before there is a route: KSN is off, or no network is installed. Settled: there may be one.
 func (c *Client) off() miss {
 	facts, _ := c.config.Facts()
-	q := ksn.Request{Service: ksn.ServiceLookup, Network: c.kind}
-	if d, _ := ksn.Decide(q, nil, facts, c.now(), ksn.Counters{}); d.Stage == ksn.StageConsent {
-		return denied(q.Service, d)
+	if d := ksn.Withheld(ksn.ServiceLookup, facts); d != nil {
+		return denied(ksn.ServiceLookup, *d)
 	}
 	if c.config.Provider == nil || facts.Network == nil {
 		return miss{why: NoNetwork, err: errNoNetwork, remedy: adviceInstall}
+	}
+	return miss{}
+}
+
+// disabled is what a look-up meets while KSN is off, or no accepted statement covers it. Settled: it is on.
+func (c *Client) disabled() miss {
+	facts, _ := c.config.Facts()
+	if d := ksn.Withheld(ksn.ServiceLookup, facts); d != nil {
+		return denied(ksn.ServiceLookup, *d)
 	}
 	return miss{}
 }

@@ -89,13 +89,13 @@ func hostileServers(t testing.TB) []hostileServer {
 		{"endless error", plain(endless(503, new(atomic.Int64)))},
 		{"gzip bomb", plain(text(200, bomb.String(), "Content-Encoding", "gzip"))},
 		{"gzip bomb that says nothing", plain(text(200, bomb.String()))},
-		{"nested", plain(text(200, strings.Repeat(`{"answers":[`, 100_000)))},
+		{"nested", plain(text(200, strings.Repeat(`{"answers":{`, 100_000)))},
 		{"nested lists", plain(text(200, strings.Repeat("[", 1<<20)))},
 		{"redirect", plain(text(302, "", "Location", "https://elsewhere/v1/lookup"))},
 		{"redirect for ever", plain(text(308, "", "Location", "/"))},
 		{"another key", func(w *world) handler { return sign(signer(t, "mallory"), trustAll) }},
 		{"another prefix", func(w *world) handler {
-			return sign(w.key, func(a *protocol.Answer) { a.Prefix, a.Entries = elsewhere.Hex(), []protocol.Entry{} })
+			return sign(w.key, func(a *protocol.Answer) { a.Prefix, a.Entries = elsewhere, []protocol.Entry{} })
 		}},
 		{"from the future", func(w *world) handler {
 			return sign(w.key, func(a *protocol.Answer) { a.Issued = dbformat.At(time.Now().Add(time.Hour)) }, trustAll)
@@ -108,8 +108,12 @@ func hostileServers(t testing.TB) []hostileServer {
 		}},
 		{"from an older database", func(w *world) handler { return sign(w.key, func(a *protocol.Answer) { a.Release = 6 }, trustAll) }},
 		{"a byte changed", plain(twist(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }))},
+		{"under the head of a newer database", plain(twist(func(b []byte) []byte {
+			return bytes.ReplaceAll(b, []byte(`"release":7}`), []byte(`"release":9}`))
+		}))},
+		{"under a longer life", plain(twist(func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(`"ttl":3600,`), []byte(`"ttl":9999,`)) }))},
 		{"cut", plain(twist(func(b []byte) []byte { return b[:len(b)-1] }))},
-		{"a field twice", plain(twist(func(b []byte) []byte { return append([]byte(`{"answers":[],`), b[1:]...) }))},
+		{"a field twice", plain(twist(func(b []byte) []byte { return append([]byte(`{"answers":{},`), b[1:]...) }))},
 		{"something after it", plain(twist(func(b []byte) []byte { return append(b, "{}"...) }))},
 		{"429 for a year", plain(problem(protocol.CodeTooMany, 366*24*time.Hour, "Retry-After", year))},
 		{"429 until a date", plain(text(429, "", "Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"))},
@@ -129,8 +133,8 @@ func hostileServers(t testing.TB) []hostileServer {
 // trustAll says of whatever is asked that it is trusted.
 func trustAll(a *protocol.Answer) {
 	for n := range 4 {
-		if k := fileKey(n); a.Of().Covers(k) {
-			a.Entries = []protocol.Entry{{Key: k.Hex(), Verdict: protocol.Trusted}}
+		if k := fileKey(n); a.Prefix.Covers(k) {
+			a.Entries = []protocol.Entry{{Key: k, Verdict: protocol.Trusted}}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package reputation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -73,6 +74,27 @@ func TestTokenStaysOffPlainHTTP(t *testing.T) {
 			if got := w.headers[0].Get("Authorization"); got != want {
 				t.Errorf("%s is shown %q, want %q", address, got, want)
 			}
+		}
+	})
+}
+
+// A credential that no header can hold makes no client; one that changes into such a one later is not shown, and is no failure of the network.
+func TestTokensThatNoHeaderHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, protocol.Global)
+		token := "secret"
+		var config Config
+		c := w.client(func(c *Config) { c.Token = func() string { return token }; config = *c })
+		token = "sec\nret"
+		if other, err := New(config); err == nil || strings.Contains(err.Error(), "ret") {
+			if other != nil {
+				other.Close()
+			}
+			t.Errorf("error %v", err)
+		}
+		c.one(ksn.OriginManual, file(1))
+		if n, got := len(w.sent()), w.headers[0].Get("Authorization"); n != 1 || got != "" {
+			t.Errorf("%d requests, shown %q", n, got)
 		}
 	})
 }
@@ -170,6 +192,83 @@ func TestConsentTakenBackOnTheWay(t *testing.T) {
 		}
 		if v := w.client().one(ksn.OriginManual, file(1)); v.Why != Disabled || len(w.sent()) != 1 {
 			t.Errorf("%+v after %q", v, w.sent())
+		}
+	})
+}
+
+// Answers that were kept are the network's, and what waits to be asked is for it: while no statement of it is accepted the cache tells nothing, not even in the
+// place of an error, and no suspicion is put down. Overrides are the administrator's, and go on.
+func TestNothingIsKeptOrToldWithoutConsent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, protocol.Private)
+		w.ttl, w.neg = 60, 60
+		w.knows(fileKey(1), protocol.Untrusted, "Bad")
+		c := w.client(func(c *Config) {
+			c.Override = func(k protocol.Key) (protocol.Verdict, string, bool) {
+				return protocol.Trusted, "ours", k == fileKey(9)
+			}
+		})
+		yes := w.facts.Consent
+		no := yes
+		no.Accepted = nil // the network has another statement now
+		if v := c.one(ksn.OriginManual, file(1)); v.Verdict != protocol.Untrusted {
+			t.Fatalf("%+v", v)
+		}
+		n := len(w.sent())
+		w.do(func() { w.facts.Consent = no })
+		for i, o := range ksn.Origins() {
+			for _, object := range []Object{file(1), hit(1), hit(10 + i)} {
+				if v := c.one(o, object); v.Why != Disabled || v.Verdict != protocol.Unknown || v.Source != SourceNone || v.Remedy == "" {
+					t.Errorf("%s, %s: %+v", o, object.Path, v)
+				}
+			}
+			if v := c.one(o, file(9)); v.Source != SourceOverride {
+				t.Errorf("%s, overridden: %+v", o, v)
+			}
+		}
+		time.Sleep(2 * writeDelay)
+		if len(w.sent()) != n || len(w.memory.queue()) != 0 {
+			t.Errorf("requests %q, deferred %+v", w.sent()[n:], w.memory.queue())
+		}
+		w.do(func() { w.facts.Consent = yes })
+		if v := c.one(ksn.OriginManual, file(1)); v.Source != SourceCache || len(w.sent()) != n {
+			t.Errorf("with consent again: %+v", v)
+		}
+
+		time.Sleep(2 * time.Minute) // an answer past its life would be given in the place of the error
+		w.do(func() {
+			w.hosts["s1"] = nil
+			w.hosts["s2"] = func(w *world, _ *http.Request) (*http.Response, error) {
+				w.do(func() { w.facts.Consent = no })
+				return nil, errors.New("connection refused")
+			}
+		})
+		if v := c.one(ksn.OriginManual, hit(1)); v.Why != Disabled || v.Verdict != protocol.Unknown || v.Stale {
+			t.Errorf("taken back on the way: %+v", v)
+		}
+		c.Close()
+		if d := w.memory.queue(); len(d) != 0 {
+			t.Errorf("deferred %+v", d)
+		}
+	})
+}
+
+// Questions that wait from before consent ended stay as they were: nothing is asked, and nothing is written of them.
+func TestDeferredAreLeftAloneWithoutConsent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, protocol.Private)
+		w.hosts["s1"], w.hosts["s2"] = nil, nil
+		c := w.client()
+		c.one(ksn.OriginOnDemand, hit(1))
+		time.Sleep(2 * writeDelay)
+		n := len(w.sent())
+		w.do(func() { w.facts.Consent.Accepted = nil })
+		left, err := c.DrainDeferred(t.Context(), func(d Deferred, v Verdict) { t.Errorf("settled %+v: %+v", d, v) })
+		if left != 1 || !errors.Is(err, ksn.ErrRefused) || len(w.sent()) != n {
+			t.Errorf("%d left, %v, requests %q", left, err, w.sent()[n:])
+		}
+		if d := w.memory.queue(); len(d) != 1 || d[0].Tries != 0 {
+			t.Errorf("deferred %+v", d)
 		}
 	})
 }
@@ -272,7 +371,7 @@ func TestCachedAnswerFromBehind(t *testing.T) {
 		}
 		w.do(func() {
 			w.release = 9
-			w.entries[fileKey(1)] = protocol.Entry{Key: fileKey(1).Hex(), Verdict: protocol.Untrusted, Name: "New"}
+			w.entries[fileKey(1)] = protocol.Entry{Key: fileKey(1), Verdict: protocol.Untrusted, Name: "New"}
 		})
 		time.Sleep(askBehind)
 		if v := c.one(ksn.OriginOnDemand, later); v.Verdict != protocol.Untrusted || len(w.sent()) != 2 {
@@ -289,7 +388,7 @@ func TestSizesAndContradictions(t *testing.T) {
 		w.hosts["s1"] = sign(w.key, func(a *protocol.Answer) {
 			for _, e := range []protocol.Entry{{Verdict: protocol.Trusted}, {Verdict: protocol.Untrusted, Size: 100}, {Verdict: protocol.PotentiallyUnwanted, Size: 200},
 				{Verdict: protocol.Trusted, Size: 200}, {Verdict: "zzz", Size: 300}} {
-				e.Key = k.Hex()
+				e.Key = k
 				a.Entries = append(a.Entries, e)
 			}
 		})

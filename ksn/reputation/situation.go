@@ -59,7 +59,7 @@ func (c *Config) situation(s state) ksn.Situation {
 	case facts.Credential != ksn.CredentialAccepted || c.Provider == nil:
 	case c.Provider.Expired(now):
 		facts.Credential = ksn.CredentialExpired
-	case s.Refusal.stands(c.tokenID()): // until an authentic answer, or another credential
+	case s.Refusal.stands(now, c.tokenID()): // until an authentic answer, or another credential
 		facts.Credential = ksn.CredentialRejected
 	}
 	ledger := mergeLedgers(s.Ledger, ksn.Ledger{}, ksn.Ledger{}) // a copy

@@ -43,7 +43,7 @@ const (
 
 // refuse is the next refusal; most is the longest wait.
 func (r refusal) refuse(now time.Time, token string, most time.Duration, random float64) refusal {
-	if r.Token != token || r.Until.IsZero() {
+	if !r.stands(now, token) {
 		r.Count = 0
 	}
 	r.Count = min(max(r.Count, 0), 10)
@@ -52,12 +52,14 @@ func (r refusal) refuse(now time.Time, token string, most time.Duration, random 
 	return refusal{At: now.UTC(), Until: now.UTC().Add(d), Count: r.Count + 1, Token: token}
 }
 
-// stands tells whether the refusal is about the credential at hand.
-func (r refusal) stands(token string) bool { return !r.Until.IsZero() && r.Token == token }
+// stands tells whether the refusal is about the credential at hand. One that is further ahead than any wait was written by another clock.
+func (r refusal) stands(now time.Time, token string) bool {
+	return !r.Until.IsZero() && r.Token == token && r.At.Sub(now) <= MaxWait
+}
 
 // holds tells whether nothing may be asked because of it now; who insists may ask a little earlier.
 func (r refusal) holds(now time.Time, token string, insist bool) bool {
-	if !r.stands(token) || insist && now.Sub(r.At) >= askRefused {
+	if !r.stands(now, token) || insist && now.Sub(r.At).Abs() >= askRefused {
 		return false
 	}
 	return waiting(r.Until, now)
@@ -86,28 +88,39 @@ func (s state) of(network string) state {
 	return s
 }
 
-// merge brings together what is stored now and what this process has; base is what was stored when the two were last the same. The result is to be
-// stored, and to go on from.
-func merge(stored, base, ours state) state {
+// merge brings together what is stored and what this process has, at now; base is what was stored when the two were last the same. The result is to be
+// stored, and to go on from. What was learnt while the clock was ahead gives way to whatever was learnt since; what is left of it stays, because the
+// clock may be behind now.
+func merge(stored, base, ours state, now time.Time) state {
 	stored, base = stored.of(ours.Network), base.of(ours.Network)
 	out := ours
-	out.Link = mergeLinks(stored.Link, ours.Link)
+	out.Link = mergeLinks(stored.Link, ours.Link, now)
 	out.Ledger = mergeLedgers(stored.Ledger, base.Ledger, ours.Ledger)
-	out.Counters = ours.Counters.Merge(base.Counters, stored.Counters)
+	out.Counters = ours.Counters.Merge(base.Counters, stored.Counters, now)
 	out.Routes = map[string]routeState{}
 	maps.Copy(out.Routes, ours.Routes)
 	for id, r := range stored.Routes {
-		if r.At.After(out.Routes[id].At) {
+		if learntLater(r.At, out.Routes[id].At, now) {
 			out.Routes[id] = r
 		}
 	}
-	if stored.Refusal.At.After(ours.Refusal.At) {
+	if learntLater(stored.Refusal.At, ours.Refusal.At, now) {
 		out.Refusal = stored.Refusal
 	}
-	if stored.BitsAt.After(ours.BitsAt) {
+	if learntLater(stored.BitsAt, ours.BitsAt, now) {
 		out.Bits, out.BitsAt, out.InfoUntil = stored.Bits, stored.BitsAt, stored.InfoUntil
 	}
 	return out
+}
+
+// learntLater tells whether what was learnt at a is newer than what was at b, zero for never. What is ahead of now is the older one: it was written while the
+// clock was ahead.
+func learntLater(a, b, now time.Time) bool {
+	switch {
+	case a.IsZero() || b.IsZero() || ksn.Ahead(a, now) == ksn.Ahead(b, now):
+		return a.After(b)
+	}
+	return ksn.Ahead(b, now)
 }
 
 // maxState is what the JSON of a state may take, in bytes.
@@ -115,7 +128,7 @@ const maxState = 60 << 10
 
 // fit leaves out what matters least where the record would be too long: with as many restrictions and routes as there can be.
 func (s state) fit() state {
-	for _, less := range []func(){func() { s.Ledger.SuppressedBy = nil }, func() { s.Routes = nil }, func() { s.Counters = ksn.Counters{} }} {
+	for _, less := range []func(){func() { s.Ledger.SuppressedBy = nil }, func() { s.Routes = nil }, func() { s.Counters = s.Counters.Today() }, func() { s.Counters = ksn.Counters{} }} {
 		if b, err := json.Marshal(s); err == nil && len(b) <= maxState {
 			break
 		}
@@ -124,8 +137,12 @@ func (s state) fit() state {
 	return s
 }
 
-// mergeLinks: the last authentic answer holds, and of the failures those after it.
-func mergeLinks(a, b ksn.Link) ksn.Link {
+// mergeLinks: the last authentic answer holds, and of the failures those after it. What was experienced while the clock was ahead counts only
+// where there is nothing else.
+func mergeLinks(a, b ksn.Link, now time.Time) ksn.Link {
+	if p, q := a.Past(now), b.Past(now); p != (ksn.Link{}) || q != (ksn.Link{}) {
+		a, b = p, q
+	}
 	if b.LastOK.After(a.LastOK) {
 		a, b = b, a
 	}

@@ -26,11 +26,11 @@ func TestProcessesShareADay(t *testing.T) {
 		all := make([]process, n)
 		start := func() process {
 			p := process{stored.of("n"), stored.of("n")}
-			p.ours.Counters = p.ours.Counters.Resume()
+			p.ours.Counters = p.ours.Counters.Resume(noon)
 			return p
 		}
 		write := func(p *process) {
-			stored = merge(stored, p.base, p.ours)
+			stored = merge(stored, p.base, p.ours, noon)
 			p.base, p.ours = stored, stored
 		}
 		for i := range all {
@@ -58,7 +58,7 @@ func TestProcessesShareADay(t *testing.T) {
 			if rapid.IntRange(0, 9).Draw(t, "end") == 0 {
 				write(p)
 				p.ours.Counters = p.ours.Counters.Settle()
-				stored = merge(stored, p.base, p.ours)
+				stored = merge(stored, p.base, p.ours, noon)
 				*p = start()
 			}
 		}
@@ -68,7 +68,7 @@ func TestProcessesShareADay(t *testing.T) {
 		for i := range all {
 			write(&all[i])
 			all[i].ours.Counters = all[i].ours.Counters.Settle()
-			stored = merge(stored, all[i].base, all[i].ours)
+			stored = merge(stored, all[i].base, all[i].ours, noon)
 		}
 		if got := stored.Counters.Records["r"].Leased; got != passed {
 			t.Fatalf("after the end %d count as used, %d were", got, passed)
@@ -163,10 +163,20 @@ func TestRecordFits(t *testing.T) {
 			s.Routes[id[48:]] = r
 		}
 	}
-	got := s.fit()
-	b, err := json.Marshal(got)
-	if err != nil || len(b) > maxState || len(got.Counters.Records) != 256 {
-		t.Errorf("%d bytes, %d counters, %v", len(b), len(got.Counters.Records), err)
+	days := s
+	days.Counters = s.Counters.Settle()
+	for id, r := range days.Counters.Records {
+		for i := range 3 {
+			r.Others = append(r.Others, ksn.Daily{Day: int64(1e6 + i), Used: 1 << 31, Leased: 1 << 31})
+		}
+		days.Counters.Records[id] = r
+	}
+	for _, s := range []state{s, days} {
+		got := s.fit()
+		b, err := json.Marshal(got)
+		if err != nil || len(b) > maxState || len(got.Counters.Records) != 256 {
+			t.Errorf("%d bytes, %d counters, %v", len(b), len(got.Counters.Records), err)
+		}
 	}
 	if small := (state{Ledger: ksn.Ledger{SuppressedBy: map[string]int64{"a": 1}}}).fit(); len(small.Ledger.SuppressedBy) != 1 {
 		t.Error("a record that fits is cut")
@@ -190,7 +200,7 @@ func FuzzRecord(f *testing.F) {
 		if json.Unmarshal(b, &read) != nil {
 			return
 		}
-		s := merge(read, state{}, read.of("n")) // as a client starts, and writes
+		s := merge(read, state{}, read.of("n"), noon) // as a client starts, and writes
 		if s.Bits != 0 && (s.Bits < 16 || s.Bits > 32) {
 			t.Fatalf("prefixes of %d bits", s.Bits)
 		}
@@ -206,7 +216,7 @@ func FuzzRecord(f *testing.F) {
 		if next := s.Refusal.refuse(noon, "t", MaxWait, 0.5); next.Until.Sub(noon) > MaxWait || !next.holds(noon, "t", false) || next.holds(noon.Add(MaxWait), "t", false) {
 			t.Fatalf("%+v", next)
 		}
-		s.Counters = s.Counters.Resume()
+		s.Counters = s.Counters.Resume(noon)
 		fitting := s.fit()
 		b, err := json.Marshal(fitting)
 		if err != nil || len(b) > maxState {
@@ -236,7 +246,7 @@ func TestLinksOfProcesses(t *testing.T) {
 		{up, later, ksn.Link{LastOK: up.LastOK, FailedAt: later.FailedAt, Failures: 1, LastError: "again"}},
 		{down, later, ksn.Link{LastOK: old.LastOK, FailedAt: down.FailedAt, Failures: 1, LastError: "no", AllRoutes: true}},
 	} {
-		got, back := mergeLinks(c.a, c.b), mergeLinks(c.b, c.a)
+		got, back := mergeLinks(c.a, c.b, noon.Add(time.Hour)), mergeLinks(c.b, c.a, noon.Add(time.Hour))
 		got.LastError, back.LastError = c.want.LastError, c.want.LastError
 		if got != c.want || back != c.want {
 			t.Errorf("%+v and %+v make %+v and %+v, want %+v", c.a, c.b, got, back, c.want)
@@ -273,7 +283,7 @@ func TestRefusedCredential(t *testing.T) {
 	if r.holds(noon.Add(askRefused), "t", true) || r.holds(soon, "u", false) || r.holds(noon.Add(MaxWait), "t", false) {
 		t.Error("not asked by a user, with another credential, or after a day")
 	}
-	if !r.stands("t") || r.stands("u") {
+	if !r.stands(noon, "t") || r.stands(noon, "u") {
 		t.Error("the refusal is about another credential")
 	}
 }

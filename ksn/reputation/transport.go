@@ -89,7 +89,7 @@ func (c *Client) dress(req *http.Request, method string) {
 	} else {
 		req.Body, req.GetBody = nil, nil
 	}
-	if token := c.token(); token != "" && protocol.Confidential(req.URL) {
+	if token := c.token(); protocol.CheckToken(token) == nil && protocol.Confidential(req.URL) {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 }

@@ -41,6 +41,7 @@ type world struct {
 	routes RouteSettings
 	memory *memory
 	events chan string
+	next   int  // the last object that asks asked about
 	learns bool // clients ask for info by themselves; false where a test counts other requests
 }
 
@@ -224,8 +225,8 @@ func asked(r *http.Request) ([]protocol.Prefix, error) {
 
 // answer is what the network knows of a prefix.
 func (w *world) answer(p protocol.Prefix) protocol.Answer {
-	a := protocol.Answer{V: protocol.Version, Type: p.Type, Bits: p.Bits, Prefix: p.Hex(), Issued: dbformat.At(time.Now()), TTL: w.ttl, NegTTL: w.neg,
-		Release: w.release, Entries: []protocol.Entry{}}
+	a := protocol.Answer{Head: protocol.Head{V: protocol.Version, Issued: dbformat.At(time.Now()), TTL: w.ttl, NegTTL: w.neg, Release: w.release}, Prefix: p,
+		Entries: []protocol.Entry{}}
 	for k, e := range w.entries {
 		if p.Covers(k) {
 			a.Entries = append(a.Entries, e)
@@ -310,7 +311,7 @@ func (d dripping) Read(b []byte) (int, error) {
 
 // knows lets the network know of a key.
 func (w *world) knows(k protocol.Key, v protocol.Verdict, name string) {
-	w.do(func() { w.entries[k] = protocol.Entry{Key: k.Hex(), Verdict: v, Name: name} })
+	w.do(func() { w.entries[k] = protocol.Entry{Key: k, Verdict: v, Name: name} })
 }
 
 // restrict puts a set with the records' JSON in force.

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"cmp"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,9 +31,14 @@ var (
 type scratch struct {
 	body     []byte // of the request
 	reply    []byte
-	found    []protocol.Entry  // of all prefixes
-	ends     []int             // in found, of each prefix
-	made     []protocol.Answer //
+	writer   protocol.ReplyWriter
+	found    []protocol.Entry // of all prefixes
+	ends     []int            // in found, of each prefix
+	kept     []kept           // of each prefix
+	touched  byte
+	missing  []protocol.Prefix // of which nothing is kept
+	of       basis             // of what is kept
+	set      *overrideSet      // that this request is answered by
 	prefixes [1]protocol.Prefix
 	values   []uint32 // of prefixes of one type
 }
@@ -45,7 +48,8 @@ const maxKept = 1 << 20
 
 func (s *scratch) reset() {
 	clear(s.found)
-	clear(s.made)
+	clear(s.kept)
+	s.of, s.set = basis{}, nil
 	if cap(s.reply) > maxKept {
 		s.reply = nil
 	}
@@ -56,54 +60,127 @@ func (s *scratch) reset() {
 
 // sign makes a reply to prefixes in x.reply, with before and after around it, and tells for how long all of it holds.
 func (x *exchange) sign(prefixes []protocol.Prefix, before, after string) (life time.Duration, err error) {
-	release, same, err := x.collect(prefixes)
-	if err == nil && !same {
-		release, same, err = x.collect(prefixes) // the database has changed: once more, from the new one
-	}
-	switch {
-	case err != nil:
+	release, err := x.gather(prefixes)
+	if err != nil {
 		return 0, err
-	case !same:
-		return 0, errChanging
 	}
-	issued := dbformat.At(x.Began.Truncate(x.step))
+	head := protocol.Head{V: protocol.Version, Issued: dbformat.At(x.Began.Truncate(x.step)), TTL: inSeconds(x.c.Lives.Entry), NegTTL: inSeconds(x.c.Lives.Silence),
+		Release: release}
 	least := x.c.Lives.Silence
-	x.made = x.made[:0]
-	from, digits := 0, allHex(prefixes)
+	x.writer.Begin(append(x.reply[:0], before...), head)
+	x.answers, x.entries = len(prefixes), 0
+	from, n := 0, 0 // in x.found, and in x.ends
+	keeping, learnt := x.of != (basis{}), false
 	for i, p := range prefixes {
-		n := int(p.Bits+3) / 4
-		a := protocol.Answer{V: protocol.Version, Type: p.Type, Bits: p.Bits, Prefix: digits[:n], Issued: issued, Entries: x.found[from:x.ends[i]:x.ends[i]],
-			TTL: inSeconds(x.c.Lives.Entry), NegTTL: inSeconds(x.c.Lives.Silence)}
-		if inDatabase(p.Type) {
-			a.Release = release
+		if k := &x.kept[i]; k.is() {
+			if err := x.writer.AddSpelled(k.answer); err != nil {
+				return 0, fmt.Errorf("signing: %w", err)
+			}
+			x.entries += k.entries
+			least = min(least, k.life)
+			continue
 		}
-		from, digits = x.ends[i], digits[n:]
-		for k := range a.Entries {
-			least = min(least, a.Life(a.Entries[k:k+1]))
+		entries := x.found[from:x.ends[n]]
+		from, n = x.ends[n], n+1
+		if err := x.writer.Add(p, entries); err != nil {
+			return 0, fmt.Errorf("signing: %w", err)
 		}
-		x.made = append(x.made, a)
+		life := x.c.Lives.Silence
+		if len(entries) > 0 {
+			life = min(life, head.Life(entries))
+		}
+		least = min(least, life)
+		x.entries += len(entries)
+		if keeping && x.keep.wants(p) {
+			learnt = true
+			x.kept[i] = kept{x.writer.Last(), len(entries), life}
+		}
 	}
-	if x.reply, err = protocol.AppendReply(append(x.reply[:0], before...), x.made, x.c.Key); err != nil {
+	if x.entries > maxEntries {
+		return 0, errTooMuch
+	}
+	if learnt {
+		x.keep.put(x.of, prefixes, x.kept)
+	}
+	if x.reply, err = x.writer.Sign(x.c.Key); err != nil {
 		return 0, fmt.Errorf("signing: %w", err)
 	}
 	x.reply = append(x.reply, after...)
 	if len(x.reply) > protocol.MaxReplies {
 		return 0, errTooMuch
 	}
-	x.answers, x.entries = len(prefixes), len(x.found)
 	x.Charge(x.entries)
 	x.c.Collector.Signed()
 	x.c.Collector.Answered(x.answers, x.entries, release)
-	return issued.Add(least).Sub(x.Began), nil
+	return head.Issued.Add(least).Sub(x.Began), nil
 }
 
-// allHex are the hex digits of all prefixes, one after the other.
-func allHex(prefixes []protocol.Prefix) string {
-	b := make([]byte, 0, 8*len(prefixes))
-	for _, p := range prefixes {
-		b = p.AppendHex(b)
+// gather gets together what answers are made of, all of it from one release: for a batch what is kept, in x.kept, and for the rest what the database says, in
+// x.found and x.ends. x.of is what it was made from, the zero value if it is not to be kept.
+func (x *exchange) gather(prefixes []protocol.Prefix) (release uint64, err error) {
+	x.of = basis{}
+	x.kept = slices.Grow(x.kept[:0], len(prefixes))[:len(prefixes)]
+	clear(x.kept)
+	x.set = x.overrides.Load()
+	if x.teller != nil && len(prefixes) > 1 {
+		if release, ok, err := x.gatherKept(prefixes); ok || err != nil {
+			return release, err
+		}
+		clear(x.kept)
+		x.of = basis{}
 	}
-	return string(b)
+	release, same, err := x.collect(prefixes)
+	if err == nil && !same {
+		release, same, err = x.collect(prefixes) // the database has changed: once more, from the new one
+	}
+	if err == nil && !same {
+		err = errChanging
+	}
+	return release, err
+}
+
+// gatherKept is gather with what is kept; not ok if the database changed on the way, or does not tell what it answers from, as long as it cannot be used.
+func (x *exchange) gatherKept(prefixes []protocol.Prefix) (release uint64, ok bool, err error) {
+	content, release, unusable := x.teller.Content()
+	if unusable != nil {
+		return 0, false, nil
+	}
+	x.of = basis{content, x.set}
+	rest := prefixes
+	missing, touched := x.keep.find(x.of, prefixes, x.kept)
+	x.touched = touched
+	switch missing {
+	case 0:
+		rest = nil
+	case len(prefixes):
+	default:
+		x.missing = x.missing[:0]
+		for i := range x.kept {
+			if !x.kept[i].is() {
+				x.missing = append(x.missing, prefixes[i])
+			}
+		}
+		rest = x.missing
+	}
+	read, same, err := x.collect(rest)
+	if err != nil || !same {
+		return 0, false, err
+	}
+	if len(rest) > 0 {
+		if again, _, unusable := x.teller.Content(); unusable != nil || again != content {
+			return 0, false, nil
+		}
+		if !slices.ContainsFunc(rest, func(p protocol.Prefix) bool { return inDatabase(p.Type) }) {
+			read = release
+		}
+		if read != release {
+			return 0, false, nil
+		}
+	}
+	if !slices.ContainsFunc(prefixes, func(p protocol.Prefix) bool { return inDatabase(p.Type) }) {
+		release = 0
+	}
+	return release, true, nil
 }
 
 // inDatabase tells whether answers of a type are made from the database.
@@ -124,7 +201,7 @@ func algorithm(t protocol.Type) dbformat.Algorithm {
 
 // collect gathers what is known of prefixes into x.found and x.ends. same is false if the database changed on the way.
 func (x *exchange) collect(prefixes []protocol.Prefix) (release uint64, same bool, err error) {
-	c := collection{lives: &x.c.Lives, found: x.found[:0], overrides: *x.overrides.Load()}
+	c := collection{lives: &x.c.Lives, found: x.found[:0], overrides: *x.set}
 	x.ends = x.ends[:0]
 	if len(prefixes) > 1 {
 		x.anticipate(prefixes)
@@ -214,9 +291,7 @@ func (c *collection) visit(k Known) bool {
 	if !c.room() {
 		return false
 	}
-	var digits [64]byte
-	n := hex.Encode(digits[:], key.Bytes())
-	e := protocol.Entry{Key: string(digits[:n]), Size: k.Size, Verdict: protocol.Untrusted, Name: printable(k.Name), Category: "malware"}
+	e := protocol.Entry{Key: key, Size: k.Size, Verdict: protocol.Untrusted, Name: printable(k.Name), Category: "malware"}
 	switch {
 	case k.Allowed:
 		e.Verdict, e.Category = protocol.Trusted, ""
@@ -238,8 +313,8 @@ func (c *collection) visit(k Known) bool {
 
 // add takes one entry of a source.
 func (c *collection) add(e protocol.Entry) bool {
-	if k, err := protocol.ParseKey(c.p.Type, e.Key); err == nil && c.mine.has(k) {
-		return true // what is no key makes the answer fail
+	if c.mine.has(e.Key) {
+		return true
 	}
 	if !c.room() {
 		return false
@@ -253,7 +328,7 @@ func (c *collection) add(e protocol.Entry) bool {
 
 // An allowing is a key that the database allows, for objects of one size or dbformat.AnySize: it cancels detections of that size, or of any.
 type allowing struct {
-	key  string
+	key  protocol.Key
 	size uint32
 }
 
@@ -275,8 +350,8 @@ func (c *collection) end() error {
 	if len(mine) < 2 {
 		return nil
 	}
-	slices.SortFunc(mine, compareEntries)
-	mine = slices.CompactFunc(mine, func(a, b protocol.Entry) bool { return compareEntries(a, b) == 0 })
+	slices.SortFunc(mine, func(a, b protocol.Entry) int { return a.Compare(&b) })
+	mine = slices.CompactFunc(mine, func(a, b protocol.Entry) bool { return a.Compare(&b) == 0 })
 	if len(c.allowed) > 0 {
 		mine = slices.DeleteFunc(mine, func(e protocol.Entry) bool {
 			return e.Verdict != protocol.Trusted && (c.allowed[allowing{e.Key, dbformat.AnySize}] || c.allowed[allowing{e.Key, e.Size}])
@@ -284,10 +359,6 @@ func (c *collection) end() error {
 	}
 	c.found = c.found[:c.from+len(mine)]
 	return nil
-}
-
-func compareEntries(a, b protocol.Entry) int {
-	return cmp.Or(strings.Compare(a.Key, b.Key), cmp.Compare(a.Size, b.Size), cmp.Compare(a.Verdict, b.Verdict), strings.Compare(a.Name, b.Name))
 }
 
 // printable is a signature's name as an entry may have it: databases allow a few characters more.

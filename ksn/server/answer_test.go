@@ -23,7 +23,7 @@ import (
 // said is what an answer says, in a line for each entry.
 func said(a protocol.Answer) (lines []string) {
 	for _, e := range a.Entries {
-		lines = append(lines, fmt.Sprintf("%.8s %d %s %s %s %d", e.Key, e.Size, e.Verdict, e.Name, e.Category, e.TTL))
+		lines = append(lines, fmt.Sprintf("%.8s %d %s %s %s %d", e.Key.Hex(), e.Size, e.Verdict, e.Name, e.Category, e.TTL))
 	}
 	return lines
 }
@@ -77,15 +77,15 @@ func TestAnswersFromSources(t *testing.T) {
 	}
 	// A source of files adds to the database; what both say is said once.
 	w.src.kind, w.src.entries = protocol.FileMD5, []protocol.Entry{
-		{Key: key(protocol.FileMD5, sum(dbformat.MD5, malware, "one")).Hex(), Size: 1234, Verdict: protocol.Untrusted, Name: "Win.Trojan.Example-1", Category: "malware"},
-		{Key: key(protocol.FileMD5, sum(dbformat.MD5, malware, "one")).Hex(), Verdict: protocol.Trusted, TTL: 1},
+		{Key: key(protocol.FileMD5, sum(dbformat.MD5, malware, "one")), Size: 1234, Verdict: protocol.Untrusted, Name: "Win.Trojan.Example-1", Category: "malware"},
+		{Key: key(protocol.FileMD5, sum(dbformat.MD5, malware, "one")), Verdict: protocol.Trusted, TTL: 1},
 	}
 	a = w.ask(prefix(protocol.FileMD5, 24, malware))
 	if got := said(a); !slices.Equal(got, []string{"0a0b0c01 0 trusted   480", "0a0b0c01 1234 untrusted Win.Trojan.Example-1 malware 0"}) || a.Release != 7 {
 		t.Errorf("%q from release %d", got, a.Release)
 	}
 	// A source that breaks the protocol, or fails, gives a problem and not an empty answer.
-	w.src.entries = []protocol.Entry{{Key: key(protocol.FileMD5, sum(dbformat.MD5, malware, "x")).Hex()}}
+	w.src.entries = []protocol.Entry{{Key: key(protocol.FileMD5, sum(dbformat.MD5, malware, "x"))}}
 	w.problem(w.do("GET", prefix(protocol.FileMD5, 24, malware).Path(), ""), protocol.CodeUnavailable)
 	w.src.entries, w.src.err = nil, errors.New("the disk is gone")
 	w.problem(w.do("GET", prefix(protocol.URL, 24, nothing).Path(), ""), protocol.CodeUnavailable)
@@ -104,7 +104,7 @@ func TestNamesThatAnswersMayNotHave(t *testing.T) {
 	}
 }
 
-// A batch is answered in the order of its questions, all kinds at once, with one signature.
+// A batch is answered in the order of its questions, all kinds at once, under one head with one signature.
 func TestBatch(t *testing.T) {
 	w := newWorld(t)
 	var prefixes []protocol.Prefix
@@ -114,8 +114,8 @@ func TestBatch(t *testing.T) {
 	all := w.askAll(prefixes...)
 	found := 0
 	for i, s := range all {
-		if inDatabase := i%5 < 4; (s.Answer.Release == 7) != inDatabase {
-			t.Errorf("%s comes from release %d", prefixes[i], s.Answer.Release)
+		if s.Answer.Head != all[0].Answer.Head || s.Answer.Release != 7 {
+			t.Errorf("%s has the head %+v, the first one %+v", prefixes[i], s.Answer.Head, all[0].Answer.Head)
 		}
 		if one := w.ask(prefixes[i]); !slices.Equal(said(one), said(s.Answer)) {
 			t.Errorf("%s: %q alone, %q in a batch", prefixes[i], said(one), said(s.Answer))
@@ -168,7 +168,7 @@ func TestOneReleaseForABatch(t *testing.T) {
 	}
 	for _, s := range w.askAll(prefix(protocol.FileMD5, 24, malware), prefix(protocol.URL, 24, malware), prefix(protocol.FileSHA1, 24, malware), prefix(protocol.FileSHA256, 24, malware)) {
 		if want := uint64(8); s.Answer.Release != want {
-			t.Errorf("%s from release %d, want %d", s.Answer.Of(), s.Answer.Release, want)
+			t.Errorf("%s from release %d, want %d", s.Answer.Prefix, s.Answer.Release, want)
 		}
 	}
 	w.db.visited = func() { w.db.release++ }
@@ -242,7 +242,7 @@ func TestOverrideTellsWhatIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := dbformat.At(noon)
-	want := protocol.Entry{Key: one.Hex(), Verdict: protocol.Trusted, Name: "Example Tool 2", Category: "tool", FirstSeen: &seen, Popularity: 10_000, Signer: "Example Ltd",
+	want := protocol.Entry{Key: one, Verdict: protocol.Trusted, Name: "Example Tool 2", Category: "tool", FirstSeen: &seen, Popularity: 10_000, Signer: "Example Ltd",
 		Regions: []string{"AT", "DE"}}
 	if got := w.ask(prefix(protocol.FileSHA256, 24, malware)).Entries; len(got) != 1 || !reflect.DeepEqual(got[0], want) {
 		t.Errorf("answer %+v, want %+v", got, want)
@@ -482,7 +482,7 @@ func TestStatistics(t *testing.T) {
 	if rec := w.do("POST", protocol.PathStats, `{"n":1}`); rec.Code != 202 || rec.Body.Len() > 0 {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
-	most := strings.Repeat("1", server.MaxStats)
+	most := strings.Repeat("1", protocol.MaxStats)
 	if rec := w.do("POST", protocol.PathStats, most, "Content-Type", "application/x-ndjson; charset=UTF-8"); rec.Code != 202 {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}

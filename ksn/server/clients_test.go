@@ -108,7 +108,7 @@ func TestStatusPageNeedsAToken(t *testing.T) {
 		t.Errorf("with a token: %d %s", rec.Code, rec.Body)
 	}
 	r := httptest.NewRequest("GET", "/metrics", http.NoBody)
-	r.RemoteAddr = "127.0.0.1:999"
+	r.RemoteAddr, r.Host = "127.0.0.1:999", "127.0.0.1:8080"
 	rec := httptest.NewRecorder()
 	if w.ServeHTTP(rec, r); rec.Body.String() != "page" {
 		t.Errorf("from this machine: %d %s", rec.Code, rec.Body)

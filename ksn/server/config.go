@@ -50,6 +50,15 @@ type Anticipator interface {
 	Anticipate(a dbformat.Algorithm, bits uint8, values []uint32)
 }
 
+// Content names what a database answers from: another one for other answers. It may be a hash.
+type Content [64]byte
+
+// A Teller is a Database that tells what it answers from, so that answers to batches can be kept for as long as that is the same.
+type Teller interface {
+	// Content is that of what WithPrefix and WithURLPrefix answer from now, and its release; the error says why they cannot.
+	Content() (c Content, release uint64, err error)
+}
+
 // A Source knows more than the database: software, or more files and URLs. Its methods are called by many goroutines at once.
 type Source interface {
 	// Entries calls visit for each entry that begins with p, in any order, until it returns false. An entry that breaks the protocol makes the
@@ -59,12 +68,9 @@ type Source interface {
 	Counts() Counts
 }
 
-// MaxStats is the greatest length of a record of statistics in bytes.
-const MaxStats = protocol.MaxStats
-
 // An Intake takes statistics. It is not told who sent them.
 type Intake interface {
-	// Take keeps a record, which is its own from now on: 1 to MaxStats bytes of JSON ("application/json") or JSON lines ("application/x-ndjson"), as
+	// Take keeps a record, which is its own from now on: 1 to protocol.MaxStats bytes of JSON ("application/json") or JSON lines ("application/x-ndjson"), as
 	// contentType says, not looked at. An error that matches [protocol.ErrInvalid] refuses the record for good and is shown to the sender;
 	// any other one means that it may be sent again.
 	Take(ctx context.Context, contentType string, record []byte) error
@@ -86,6 +92,9 @@ type Lives struct {
 	Silence time.Duration // of that nothing else is known, at most protocol.MaxLife; 1 hour
 	Info    time.Duration // of what the server offers, at most protocol.MaxLife; 1 hour
 }
+
+// DefaultKeepBytes is enough for the answers to about 90,000 prefixes with an entry each.
+const DefaultKeepBytes = 32 << 20
 
 // MinLife is the shortest life of an answer that can be chosen.
 const MinLife = 10 * time.Second
@@ -132,6 +141,10 @@ type Config struct {
 	Limit     Limit      // of each client, where its token has none of its own
 	Lives     Lives
 
+	// KeepBytes is how much memory answers to batches may take that are kept to be given again, in bytes, where Database is a [Teller] and there are no
+	// Sources; 0 for DefaultKeepBytes, negative for none.
+	KeepBytes int
+
 	PrefixBits uint8         // that clients should ask with; 0 for protocol.DefaultBits
 	Statement  int           // newest version of the provider's statement; 0 for that of the engine
 	MinWait    time.Duration // between two requests for info; 0 for a minute
@@ -154,6 +167,9 @@ func (c *Config) complete() error {
 		return fmt.Errorf("statement version %d", c.Statement)
 	case c.MinWait < 0 || c.MinWait > protocol.MaxLife:
 		return fmt.Errorf("%s between two requests for info, want at most %s", c.MinWait, protocol.MaxLife)
+	}
+	if c.KeepBytes == 0 {
+		c.KeepBytes = DefaultKeepBytes
 	}
 	if c.PrefixBits == 0 {
 		c.PrefixBits = protocol.DefaultBits

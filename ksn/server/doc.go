@@ -5,6 +5,8 @@
 //   - An answer names the release that it was made from; all answers of a batch are made from one. Where that cannot be, because the database
 //     is missing or damaged or has too much to say, the client gets a problem and never an empty answer.
 //   - One signature for each request, however many questions it has.
+//   - What is kept of batches, where the database tells what it answers from ([Teller]), is given for as long as database and overrides are the same ones, and
+//     takes no more memory than Config.KeepBytes.
 //   - Whoever asks for another network gets 421 and nothing else; where tokens are configured, whoever has none gets 401 and nothing else.
 //   - Every request is bounded before it is read. Every error is application/problem+json with a code of package protocol, and says how long to wait
 //     where waiting helps. Errors are never kept by caches.

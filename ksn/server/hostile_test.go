@@ -54,6 +54,25 @@ func TestOverTLS(t *testing.T) {
 	}
 }
 
+// A request in chunks is answered like others, and is the last one of its connection.
+func TestChunksEndTheConnection(t *testing.T) {
+	w := newWorld(t)
+	p := prefix(protocol.FileMD5, 24, malware)
+	body, err := protocol.MarshalQuery([]protocol.Prefix{p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, encoding := range [][]string{nil, {"chunked"}} {
+		r := httptest.NewRequest("POST", protocol.PathBatch, strings.NewReader(string(body)))
+		r.Header.Set("Content-Type", "application/json")
+		r.TransferEncoding = encoding
+		rec := httptest.NewRecorder()
+		if w.ServeHTTP(rec, r); rec.Code != 200 || (rec.Header().Get("Connection") == "close") != (encoding != nil) {
+			t.Errorf("%v: %d %v", encoding, rec.Code, rec.Header())
+		}
+	}
+}
+
 // Many clients at once, while overrides, tokens and the database change: each answer is whole. The race detector looks on.
 func TestAtOnce(t *testing.T) {
 	w := newWorld(t)
@@ -117,7 +136,7 @@ func FuzzRequests(f *testing.F) {
 		}
 	}
 	f.Add(false, "/v1/l/software/32/00000000", []byte{}, w.provider.Fingerprint)
-	f.Add(true, "/v1/lookup", []byte(`{"v":1,"queries":[{"type":"file-md5","bits":16,"prefix":"0a0b"}]}`), strings.Repeat("0", 64))
+	f.Add(true, "/v1/lookup", []byte(`{"v":1,"queries":["file-md5/16/0a0b"]}`), strings.Repeat("0", 64))
 	f.Fuzz(func(t *testing.T, post bool, path string, body []byte, network string) {
 		method := "GET"
 		if post {
@@ -155,8 +174,8 @@ func FuzzRequests(f *testing.F) {
 			}
 		default:
 			var s protocol.Signed
-			if s, err = w.keys.Open(rec.Body.Bytes()); err == nil && s.Answer.Of().Path() != r.URL.Path {
-				err = fmt.Errorf("the answer is for %s", s.Answer.Of())
+			if s, err = w.keys.Open(rec.Body.Bytes()); err == nil && s.Answer.Prefix.Path() != r.URL.Path {
+				err = fmt.Errorf("the answer is for %s", s.Answer.Prefix)
 			}
 		}
 		if err != nil {

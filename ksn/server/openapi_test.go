@@ -43,7 +43,7 @@ func exchanges(w *world) []exchange {
 	}
 	var many []string
 	for i := range 257 {
-		many = append(many, fmt.Sprintf(`{"type":"url","bits":24,"prefix":"%06x"}`, i))
+		many = append(many, fmt.Sprintf(`"url/24/%06x"`, i))
 	}
 	batch := func(queries ...string) string { return `{"v":1,"queries":[` + strings.Join(queries, ",") + `]}` }
 	broken := func(w *world) { w.db.err = errors.New("damaged") }
@@ -109,7 +109,7 @@ func exchanges(w *world) []exchange {
 		{name: "another version in a batch", method: "POST", path: protocol.PathBatch, body: strings.Replace(string(q), `"v":1`, `"v":2`, 1), status: 400, odd: true},
 		{name: "a field twice", method: "POST", path: protocol.PathBatch, body: strings.Replace(string(q), `"v":1`, `"v":1,"v":1`, 1), status: 400},
 		{name: "deep JSON", method: "POST", path: protocol.PathBatch, body: strings.Repeat("[", 16<<10) + strings.Repeat("]", 16<<10), status: 400, odd: true},
-		{name: "a long number", method: "POST", path: protocol.PathBatch, body: batch(`{"type":"url","prefix":"000000","bits":` + strings.Repeat("1", 30<<10) + `}`), status: 400, odd: true},
+		{name: "a long number", method: "POST", path: protocol.PathBatch, body: batch(`"url/` + strings.Repeat("1", 30<<10) + `/000000"`), status: 400, odd: true},
 		{name: "no UTF-8", method: "POST", path: protocol.PathBatch, body: batch("\"\xff\""), status: 400, odd: true},
 		{name: "NUL", method: "POST", path: protocol.PathBatch, body: "\x00", status: 400, odd: true},
 		{name: "two documents", method: "POST", path: protocol.PathBatch, body: string(q) + string(q), status: 400},
@@ -136,7 +136,7 @@ func exchanges(w *world) []exchange {
 		{name: "lines of statistics", method: "POST", path: protocol.PathStats, body: "{}\n{}\n", header: []string{"Content-Type", "application/x-ndjson"}, status: 202, odd: true},
 		{name: "no statistics", method: "POST", path: protocol.PathStats, status: 400, odd: true},
 		{name: "statistics without a token", state: tokens, method: "POST", path: protocol.PathStats, body: "{}", status: 401},
-		{name: "too long statistics", method: "POST", path: protocol.PathStats, body: strings.Repeat("1", server.MaxStats+1), status: 413},
+		{name: "too long statistics", method: "POST", path: protocol.PathStats, body: strings.Repeat("1", protocol.MaxStats+1), status: 413},
 		{name: "statistics for another network", method: "POST", path: protocol.PathStats, body: "{}", header: other, status: 421},
 		{name: "statistics, too many", state: busy, method: "POST", path: protocol.PathStats, body: "{}", status: 429},
 		{name: "statistics that cannot be kept", state: func(w *world) { w.takeErr = errors.New("full") }, method: "POST", path: protocol.PathStats, body: "{}", status: 503},
@@ -277,10 +277,15 @@ func TestExamplesAreReal(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := w.do("GET", protocol.PathInfo, "", protocol.NetworkHeader, "another one")
+	replies := w.do("POST", protocol.PathBatch, string(q)).Body
+	cut, err := w.keys.OpenAll(replies.Bytes(), []protocol.Prefix{prefix(protocol.FileMD5, 24, malware), prefix(protocol.URL, 24, malware)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, example := range map[string]string{
 		"known": w.do("GET", prefix(protocol.FileSHA256, 24, malware).Path(), "").Body.String(),
 		"empty": w.do("GET", prefix(protocol.URL, 24, nothing).Path(), "").Body.String(),
-		"query": string(q), "replies": w.do("POST", protocol.PathBatch, string(q)).Body.String(),
+		"query": string(q), "replies": replies.String(), "cut": string(cut[1].Bytes),
 		"info":    w.do("GET", protocol.PathInfo, "").Body.String(),
 		"bad":     w.do("GET", "/v1/l/file-md5/24/0A0B0C", "").Body.String(),
 		"wrong":   other.Body.String(),

@@ -62,8 +62,8 @@ func newOverrideSet(list []Override) (overrideSet, error) {
 		case i > 0 && set[i-1].Key == o.Key:
 			return nil, fmt.Errorf("two overrides of %s: remove one", o.Key)
 		}
-		if e := o.entry(); e.Check(o.Key) != nil {
-			return nil, fmt.Errorf("override of %s: %w", o.Key, e.Check(o.Key))
+		if e := o.entry(); e.Check() != nil {
+			return nil, fmt.Errorf("override of %s: %w", o.Key, e.Check())
 		}
 	}
 	return set, nil
@@ -94,7 +94,7 @@ func (set overrideSet) has(k protocol.Key) bool {
 }
 
 func (o *Override) entry() protocol.Entry {
-	e := protocol.Entry{Key: o.Key.Hex(), Verdict: o.Verdict, Name: o.Name, Category: cmp.Or(o.Category, categoryOverride),
+	e := protocol.Entry{Key: o.Key, Verdict: o.Verdict, Name: o.Name, Category: cmp.Or(o.Category, categoryOverride),
 		Popularity: protocol.RoundPopularity(o.Popularity), Signer: o.Signer, Regions: o.Regions}
 	if !o.FirstSeen.IsZero() {
 		seen := dbformat.At(o.FirstSeen)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,8 @@ type Server struct {
 	offers    []string
 	step      time.Duration
 	overrides atomic.Pointer[overrideSet]
+	teller    Teller // nil: nothing is kept
+	keep      *keep
 	tokens    atomic.Pointer[tokenSet]
 	warned    atomic.Int64 // when a failure was logged last, in nanoseconds since 1970
 	pool      sync.Pool    // of *exchange
@@ -33,6 +36,11 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("KSN server: %w", err)
 	}
 	s := &Server{c: c, step: c.Lives.step()}
+	if t, ok := c.Database.(Teller); ok && len(c.Sources) == 0 {
+		if s.keep = newKeep(c.KeepBytes); s.keep != nil {
+			s.teller = t
+		}
+	}
 	s.pool.New = func() any { return &exchange{scratch: &scratch{}} }
 	s.offers = slices.DeleteFunc(slices.Clone(c.Provider.Provider.Capabilities), func(name string) bool {
 		return name == protocol.CapabilityStats && c.Intake == nil
@@ -54,7 +62,9 @@ func (s *Server) SetOverrides(list []Override) error {
 	if err != nil {
 		return fmt.Errorf("KSN server: %w", err)
 	}
-	s.overrides.Store(&set)
+	if old := s.overrides.Load(); old == nil || !reflect.DeepEqual(*old, set) { // what was answered by the same ones stays kept
+		s.overrides.Store(&set)
+	}
 	return nil
 }
 

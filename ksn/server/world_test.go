@@ -101,7 +101,7 @@ type source struct {
 
 func (s *source) Entries(p protocol.Prefix, visit func(protocol.Entry) bool) error {
 	for _, e := range s.entries {
-		if k, err := protocol.ParseKey(p.Type, e.Key); err == nil && p.Type == s.kind && p.Covers(k) && !visit(e) {
+		if p.Type == s.kind && p.Covers(e.Key) && !visit(e) {
 			break
 		}
 	}
@@ -205,7 +205,7 @@ func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 	}
 	w.db.urls = []server.Known{{Sum: sum(dbformat.SHA256, several, "listed.example/"), Name: "URL.SHA256.0a0b0d00"}}
 	seen := dbformat.At(noon.Add(-48 * time.Hour))
-	w.src = &source{kind: protocol.URL, entries: []protocol.Entry{{Key: key(protocol.URL, urlKey).Hex(), Verdict: protocol.Untrusted, Name: "Phishing.Example", Category: "phishing",
+	w.src = &source{kind: protocol.URL, entries: []protocol.Entry{{Key: key(protocol.URL, urlKey), Verdict: protocol.Untrusted, Name: "Phishing.Example", Category: "phishing",
 		FirstSeen: &seen, Popularity: 1000, Regions: []string{"DE"}, TTL: 600}}}
 	c := server.Config{Provider: w.provider, Key: testKey(t, 2), Database: w.db, Sources: []server.Source{w.src}, Intake: w, Collector: w.tally,
 		Limit: server.Limit{PerSecond: -1}, Now: func() time.Time { return w.now }}
@@ -255,8 +255,8 @@ func (w *world) ask(p protocol.Prefix, header ...string) protocol.Answer {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if s.Answer.Of() != p {
-		w.t.Fatalf("%s was answered for %s", s.Answer.Of(), p)
+	if s.Answer.Prefix != p {
+		w.t.Fatalf("%s was answered for %s", s.Answer.Prefix, p)
 	}
 	if err := s.Answer.CheckTime(w.now); err != nil {
 		w.t.Fatal(err)

@@ -116,15 +116,15 @@ func TestFloodOfClients(t *testing.T) {
 	}
 }
 
-// Where tokens are needed the status page is for who has one, and for this machine; a front on this machine does not open it to the world, and
-// tokens cannot be guessed by asking for it.
+// Where tokens are needed the status page is for who has one, and for this machine; neither a front on this machine nor a page in a browser here, whose name
+// leads here of late, opens it to the world, and tokens cannot be guessed by asking for it.
 func TestWhoSeesTheStatusPage(t *testing.T) {
 	page := func(w *world) {
 		w.Status = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { fmt.Fprint(rw, "page "+r.URL.Path) })
 	}
 	named := func(w *world) { w.Client = func(*http.Request) string { return "somebody" } }
 	none := func(w *world) { w.Admit = func(http.Header) (string, Limit, bool) { return "", Limit{}, true } }
-	far, here := []string{"from", "192.0.2.1:1"}, []string{"from", "127.0.0.1:1"}
+	far, here := []string{"from", "192.0.2.1:1"}, []string{"from", "127.0.0.1:1", "Host", "127.0.0.1:8080"}
 	with := func(from []string, more ...string) []string { return append(append([]string{}, from...), more...) }
 	for name, c := range map[string]struct {
 		world  []func(*world)
@@ -137,12 +137,16 @@ func TestWhoSeesTheStatusPage(t *testing.T) {
 		"from afar with a token":      {[]func(*world){needToken}, with(far, "Authorization", "Bearer letmein"), 200},
 		"from afar with another":      {[]func(*world){needToken}, with(far, "Authorization", "Bearer x"), 401},
 		"from here":                   {[]func(*world){needToken}, here, 200},
-		"from here by IPv6":           {[]func(*world){needToken}, []string{"from", "[::1]:1"}, 200},
-		"from here, mapped":           {[]func(*world){needToken}, []string{"from", "[::ffff:127.0.0.1]:1"}, 200},
+		"from here by IPv6":           {[]func(*world){needToken}, []string{"from", "[::1]:1", "Host", "[::1]:8080"}, 200},
+		"from here, mapped":           {[]func(*world){needToken}, []string{"from", "[::ffff:127.0.0.1]:1", "Host", "localhost"}, 200},
+		"from here by another name":   {[]func(*world){needToken}, with(here, "Host", "rebound.example:8080"), 401},
+		"from afar by our name":       {[]func(*world){needToken}, with(far, "Host", "localhost:8080"), 401},
+		"by another name, a token":    {[]func(*world){needToken}, with(here, "Host", "ksn.example", "Authorization", "Bearer letmein"), 200},
+		"by another name, no tokens":  {nil, with(here, "Host", "rebound.example"), 200},
 		"from here for somebody":      {[]func(*world){needToken}, with(here, "X-Forwarded-For", "192.0.2.1"), 401},
 		"from here for somebody else": {[]func(*world){needToken}, with(here, "Forwarded", "for=192.0.2.1"), 401},
 		"from a named client":         {[]func(*world){needToken, named}, here, 401},
-		"from nowhere":                {[]func(*world){needToken}, []string{"from", "@"}, 401},
+		"from nowhere":                {[]func(*world){needToken}, []string{"from", "@", "Host", "localhost"}, 401},
 	} {
 		for _, path := range []string{"/", "/status", "/status.json", "/metrics"} {
 			rec := newWorld(append(c.world, page)...).do("GET", path, "", c.header...)
@@ -160,6 +164,22 @@ func TestWhoSeesTheStatusPage(t *testing.T) {
 	for _, path := range []string{"/healthz", "/readyz", "/description"} {
 		if rec := w.do("GET", path, "", far...); rec.Code != 200 {
 			t.Errorf("%s: %d", path, rec.Code)
+		}
+	}
+}
+
+// Only what leads to this machine whatever DNS says opens the status page without a token: a name that somebody else can let lead here does not.
+func TestHostsOfThisMachine(t *testing.T) {
+	for _, host := range []string{"localhost", "localhost:8080", "LocalHost:1", "127.0.0.1", "127.0.0.1:65535", "127.8.9.10", "[::1]", "[::1]:80", "[::ffff:127.0.0.1]:80"} {
+		if !isLoopback(host) {
+			t.Errorf("%q is not this machine", host)
+		}
+	}
+	for _, host := range []string{"", ":80", "rebound.example", "rebound.example:8080", "localhost.rebound.example", "127.0.0.1.rebound.example:80", "rebound.example:127.0.0.1",
+		"localhost:80.rebound.example", "localhost:", "localhost:99999", "localhost:-1", "rebound.example#localhost", "0.0.0.0", "0.0.0.0:80", "[::]:80", "192.0.2.1",
+		"[2001:db8::1]:80", "::1", "[::1", "::1]", "]", "[]", "[]:80", "[::1]x:80", "127.1", "2130706433", "127.0.0.1:80:80"} {
+		if isLoopback(host) {
+			t.Errorf("%q is this machine", host)
 		}
 	}
 }

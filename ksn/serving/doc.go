@@ -6,6 +6,8 @@
 //     a token where one is needed, and not longer than the protocol allows. Everything else gets its problem, and an error is kept by no cache.
 //   - Network, then limit and token, then the request itself: whoever asks for another network gets 421 and learns nothing else, and whoever has no
 //     token learns nothing but that.
+//   - A request whose length could be read in two ways, in chunks or of HTTP/1.0, is the last one of its connection: nothing that hides behind it is
+//     answered to whoever shares that connection.
 //   - A panic ends the exchange in which it happens and no other one. What was begun then is cut off and never looks whole.
 //   - Memory is bounded: a body by what the protocol allows, a connection by [NewHTTPServer], clients by [MaxClients].
 //   - There is no goroutine, clock or file of its own, and nothing here says who asked for what.
@@ -23,7 +25,8 @@
 // HEAD is answered wherever GET is. There are no escapes, queries, doubled slashes or redirects.
 //
 // The status page is not for clients of the network. Where tokens are needed it is shown to who has one, and to this machine without: to a
-// connection from a loopback address, if nothing says that somebody else stands behind it ([Side.Client], Forwarded, X-Forwarded-For).
+// connection from a loopback address that asks for a loopback address or localhost (Host), if nothing says that somebody else stands behind it
+// ([Side.Client], Forwarded, X-Forwarded-For).
 //
 // # Limits
 //

@@ -68,9 +68,19 @@ type Exchange struct {
 	rate *rate.Limiter // of who, nil for none
 }
 
-// Begin is the exchange of a request that came just now.
+// Begin is the exchange of a request that came just now. Nothing may be written to w before.
 func (s *Side) Begin(w http.ResponseWriter, r *http.Request) Exchange {
+	if endsConnection(r) {
+		w.Header().Set("Connection", "close")
+	}
 	return Exchange{W: w, R: r, Began: s.Now(), Kind: KindOther, Outcome: OutcomeOK, side: s}
+}
+
+// endsConnection tells whether no other request may follow r on its connection: the length of r may be read in two ways, so that what comes after it
+// need not be what the machine in front takes it for. net/http keeps no Content-Length beside a Transfer-Encoding, and of a request of HTTP/1.0 neither
+// shows whether there was a Transfer-Encoding; clients of the protocol send neither kind.
+func endsConnection(r *http.Request) bool {
+	return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)
 }
 
 // Client names who sent the request, for logs: "token NAME", an address, or what Side.Client says.

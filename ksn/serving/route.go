@@ -1,8 +1,11 @@
 package serving
 
 import (
+	"net"
 	"net/http"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"example.org/avdb/ksn/protocol"
@@ -176,10 +179,24 @@ func (x *Exchange) maySeeStatus() bool {
 }
 
 // fromThisMachine tells whether nobody but users of this machine can have sent the request, as far as it shows: whoever passes on what others
-// send connects from here too, so that a request that names others does not count.
+// send connects from here too, so that a request that names others does not count. Nor does one that calls this machine by any other name: a page of
+// somebody else in a browser here reaches it under that page's own name, which its author lets lead here, and may then read the response.
 func (x *Exchange) fromThisMachine() bool {
 	a, ok := addressOf(x.R)
-	return ok && a.IsLoopback() && x.side.Client == nil && len(x.R.Header["Forwarded"]) == 0 && len(x.R.Header["X-Forwarded-For"]) == 0
+	return ok && a.IsLoopback() && isLoopback(x.R.Host) && x.side.Client == nil && len(x.R.Header["Forwarded"]) == 0 && len(x.R.Header["X-Forwarded-For"]) == 0
+}
+
+// isLoopback tells whether a Host, with or without a port, leads to this machine whatever DNS says: it is localhost or a loopback address.
+func isLoopback(host string) bool {
+	if !strings.Contains(host[strings.LastIndex(host, "]")+1:], ":") {
+		host += ":80"
+	}
+	name, port, err := net.SplitHostPort(host)
+	if _, notPort := strconv.ParseUint(port, 10, 16); err != nil || notPort != nil {
+		return false
+	}
+	a, err := netip.ParseAddr(name)
+	return strings.EqualFold(name, "localhost") || err == nil && a.Unmap().IsLoopback()
 }
 
 // strict refuses what no client of the protocol sends, and what a cache or a proxy on the way could take for something else.

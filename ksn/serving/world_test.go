@@ -106,7 +106,7 @@ func (x *answering) Stats(kind string, record []byte) {
 
 func (x *answering) Ready() error { return x.w.ready }
 
-// do sends one request without a connection; header lists names and values.
+// do sends one request without a connection; header lists names and values, among them "from" and "Host".
 func (w *world) do(method, target, body string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	if body == "" {
@@ -116,10 +116,15 @@ func (w *world) do(method, target, body string, header ...string) *httptest.Resp
 		r.Header.Set("Content-Type", JSON)
 	}
 	for i := 0; i < len(header); i += 2 {
-		if header[i] == "from" {
-			r.RemoteAddr = header[i+1]
-		} else if r.Header.Del(header[i]); header[i+1] != "" {
-			r.Header.Set(header[i], header[i+1])
+		switch name, value := header[i], header[i+1]; name {
+		case "from":
+			r.RemoteAddr = value
+		case "Host":
+			r.Host = value
+		default:
+			if r.Header.Del(name); value != "" {
+				r.Header.Set(name, value)
+			}
 		}
 	}
 	rec := httptest.NewRecorder()
