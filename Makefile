@@ -1,15 +1,16 @@
 # make test   everything that must hold before a commit (some minutes)
 # make check  the thorough part: real corpora, kills, longer fuzzing (CI runs it too)
 # make reliability   every cell of the attack matrix, for the figures of docs/RELIABILITY.md (about two hours, as root)
-# make bench  the figures of docs/PERFORMANCE.md (make bench-ksn: those of the reputation network alone; bench/ is a module of its own)
+# make bench  the figures of docs/PERFORMANCE.md (make bench-ksn, bench-matcher: one part alone; bench/ is a module of its own)
 
 SHELL      := /bin/bash -o pipefail
 GO         ?= go
 FUZZTIME   ?= 2s
+VECTORSCAN := $(shell pkg-config --exists libhs 2>/dev/null && echo -tags vectorscan) # which bench/ compares with where it is installed
 PLATFORMS  := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 CROSS      := $(addprefix cross-,$(subst /,-,$(PLATFORMS)))
 
-.PHONY: all build test check reliability bench bench-ksn format vet static tidy unit fuzz cross $(CROSS)
+.PHONY: all build test check reliability bench bench-ksn bench-matcher format vet static tidy unit fuzz cross $(CROSS)
 
 all: test
 
@@ -56,7 +57,7 @@ $(CROSS):
 
 check:
 	$(GO) test -tags check -timeout 40m ./...
-	cd bench && $(GO) test -count=1 ./...
+	cd bench && $(GO) vet $(VECTORSCAN) ./... && $(GO) test -count=1 $(VECTORSCAN) ./...
 
 # One package after the other, for some of them measure; the lines are what each row of the matrix came to.
 reliability:
@@ -66,8 +67,12 @@ bench:
 	$(GO) test -run '^$$' -bench '^Benchmark(Build|ReadBundle|ApplyDelta)$$' -benchtime 3x ./dbformat
 	$(GO) test -run '^$$' -bench '^Benchmark(Install|Open)$$' -benchtime 3x ./store
 	$(GO) test -run '^$$' -bench '^Benchmark(Open|LookupHit|LookupMiss|ScanFile)$$' ./matcher
-	cd bench && $(GO) run .
+	cd bench && $(GO) run $(VECTORSCAN) .
 
 # In processes of their own, against wrk and nginx where they are installed; pages and pictures are in bench/out.
 bench-ksn:
 	cd bench && $(GO) run . ksn
+
+# Against clamscan, yara and Vectorscan, each where it is installed; about half an hour.
+bench-matcher:
+	cd bench && $(GO) run $(VECTORSCAN) . matcher

@@ -45,7 +45,7 @@ func (w *ksnWorld) underLoad(ctx context.Context, p *page) error {
 	g, err := newGenerator(w.dir)
 	if errors.Is(err, errNoWrk) {
 		w.note("%v: rows with load from another process are left out", err)
-		for _, what := range []string{demandServer, demandBatchLoad, demandProxy} {
+		for _, what := range []string{demandServer, demandBatchLoad, demandNewLoad, demandProxy} {
 			p.demands = append(p.demands, demand{what: what, want: wants()[what], why: err.Error()})
 		}
 		return nil
@@ -70,14 +70,16 @@ func (w *ksnWorld) underLoad(ctx context.Context, p *page) error {
 const (
 	demandServer       = "server: look-ups a second for each core, and p99, 5 M entries, load from a second process"
 	demandProxy        = "proxy: a hit against nginx serving a static file of the same size"
-	demandBatchLoad    = "server: a batch of 256 against one look-up, processor time over loopback"
-	demandBatchHandler = "server: a batch of 256 against one look-up, processor time of the handler alone"
+	demandBatchLoad    = "server: a batch of 256 that were asked before against one look-up, processor time over loopback"
+	demandNewLoad      = "the same, of 256 that were not"
+	demandBatchHandler = "server: a batch of 256 that were asked before against one look-up, processor time of the handler alone"
+	demandNewHandler   = "the same, of 256 that were not, by the handler alone"
 	demandCacheHit     = "client: processor time of a cache hit"
 )
 
 // wants are what the demands ask for.
 func wants() map[string]string {
-	return map[string]string{demandServer: "shown", demandProxy: "≥ 0.5× requests a second", demandBatchLoad: "≤ 5×", demandBatchHandler: "≤ 5×", demandCacheHit: "≤ 1 µs"}
+	return map[string]string{demandServer: "shown", demandProxy: "≥ 0.5× requests a second", demandBatchLoad: "≤ 5×", demandNewLoad: "≤ 5×", demandBatchHandler: "≤ 5×", demandNewHandler: "≤ 5×", demandCacheHit: "≤ 1 µs"}
 }
 
 // demand adds a demand that was measured.
@@ -152,18 +154,48 @@ func fixed(v float64) string { return fmt.Sprintf("%.2f", v) }
 // times is a ratio as a cell.
 func times(v float64) string { return fmt.Sprintf("%.2f×", v) }
 
-// batchSizes are the numbers of prefixes in a request.
-func batchSizes() []int { return []int{1, 16, 64, 256} }
+// A batch is a kind of request: how many prefixes, and whether they are ones whose answers no server has kept.
+type batch struct {
+	size  int
+	fresh bool
+}
+
+// String is a cell.
+func (b batch) String() string {
+	if b.fresh {
+		return strconv.Itoa(b.size) + ", not asked before"
+	}
+	return strconv.Itoa(b.size)
+}
+
+// batches are the kinds, a look-up of one prefix first.
+func batches() []batch {
+	return []batch{{size: 1}, {size: 16}, {size: 64}, {size: 256}, {size: 256, fresh: true}}
+}
+
+// prefixes are what requests of the kind ask for, and how many requests are made.
+func (w *ksnWorld) prefixes(b batch) (one func() protocol.Prefix, requests int) {
+	switch {
+	case b.fresh:
+		return w.fresh, max(1, len(w.others)/b.size)
+	case b.size == 1:
+		return w.hit, clients
+	}
+	return w.hit, 1 << 18 / b.size // each of another client: so many that none is limited
+}
 
 // batchLoad is POST of several prefixes against GET of one.
 func (w *ksnWorld) batchLoad(ctx context.Context, p *page, g *generator, server *process) error {
 	w.note("the server is asked for batches")
 	var loads []load
-	for _, n := range batchSizes() {
-		requests := w.gets(clients, w.hit)
-		if n > 1 {
+	for _, b := range batches() {
+		one, n := w.prefixes(b)
+		var requests [][]byte
+		if b.size == 1 {
+			requests = w.gets(n, one)
+		} else {
 			var err error
-			if requests, err = w.posts(512, n, w.hit); err != nil {
+			if requests, err = w.posts(n, b.size, one); err != nil {
 				return err
 			}
 		}
@@ -174,32 +206,41 @@ func (w *ksnWorld) batchLoad(ctx context.Context, p *page, g *generator, server 
 		loads = append(loads, l)
 	}
 	t := table{title: "Server, batches over loopback", how: "`GET` of one prefix and `POST /v1/lookup` of several, in turn, by wrk. Each prefix has an entry with a name of 25 to 28 bytes. " +
-		"Processor time is all of the server's, the kernel's part of it and net/http included.",
+		"Processor time is all of the server's, the kernel's part of it and net/http included. A server keeps the answers that it gave to batches: where nothing else is said, " +
+		"the prefixes are of 65 536 that are asked about again and again; those not asked before are of a million in turn, of which it keeps none long enough.",
 		columns: []string{"connections", "prefixes", "requests a second", "processor time of a request", "against one", "of a prefix", "p50", "against one"}}
-	worst := 0.0
+	worst, clock := map[bool]float64{}, map[bool]float64{}
+	for _, l := range loads[1:] { // blocks are proved when they are first read
+		if _, err := g.run(ctx, l, 8, w.pace().seconds); err != nil {
+			return err
+		}
+	}
 	for _, n := range []int{1, 8} {
 		got, err := g.compare(ctx, w.pace().rounds, n, w.pace().seconds, loads...)
 		if err != nil {
 			return err
 		}
-		for i, size := range batchSizes() {
+		for i, b := range batches() {
 			o := got[i]
 			ratio := 0.0
 			if o.cpu > 0 {
 				ratio = o.cpu / got[0].cpu
 			}
-			t.add(strconv.Itoa(n), strconv.Itoa(size), count(o.perSecond), orDash(o.cpu, nanos), orDash(ratio, times), orDash(o.cpu/float64(size), nanos), micros(o.p50), times(o.p50/got[0].p50))
-			if size == 256 {
-				worst = max(worst, ratio)
+			t.add(strconv.Itoa(n), b.String(), count(o.perSecond), orDash(o.cpu, nanos), orDash(ratio, times), orDash(o.cpu/float64(b.size), nanos), micros(o.p50), times(o.p50/got[0].p50))
+			if b.size == 256 {
+				worst[b.fresh], clock[b.fresh] = max(worst[b.fresh], ratio), max(clock[b.fresh], o.p50/got[0].p50)
 			}
 		}
 	}
 	p.tables = append(p.tables, t)
-	if worst == 0 {
-		p.demands = append(p.demands, demand{what: demandBatchLoad, want: wants()[demandBatchLoad], why: errNoProc.Error()})
-		return nil
+	for i, what := range []string{demandBatchLoad, demandNewLoad} {
+		fresh := i == 1
+		if worst[fresh] == 0 {
+			p.demands = append(p.demands, demand{what: what, want: wants()[what], why: errNoProc.Error()})
+			continue
+		}
+		p.demand(what, fmt.Sprintf("%s at worst, %s on the clock", times(worst[fresh]), times(clock[fresh])), worst[fresh] <= 5)
 	}
-	p.demand(demandBatchLoad, times(worst), worst <= 5)
 	return nil
 }
 

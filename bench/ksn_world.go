@@ -20,6 +20,8 @@ type ksnWorld struct {
 	*bench
 	entries int
 	known   []protocol.Key // some of the database's
+	others  []protocol.Key // more of them, in the order in which fresh gives them
+	given   int            // of others
 	rnd     *rand.Rand
 	tokens  []string // of clients: a server lets each send 20 requests a second, so that a load needs many
 }
@@ -28,6 +30,7 @@ const (
 	fullEntries  = 5_000_000
 	quickEntries = 20_000
 	mostKnown    = 1 << 16
+	mostOthers   = 1 << 20 // the answers to so many are more than a server keeps
 	clients      = 8192
 )
 
@@ -83,8 +86,13 @@ func (w *ksnWorld) writeSource() error {
 		}
 		if i < mostKnown {
 			w.known = append(w.known, k)
+		} else if len(w.others) < mostOthers {
+			w.others = append(w.others, k)
 		}
 		fmt.Fprintf(out, "%x,Win.Trojan.Synthetic-%d\n", k.Sum, i)
+	}
+	if len(w.others) == 0 { // a quick run
+		w.others = w.known
 	}
 	return errors.Join(out.Flush(), f.Close())
 }
@@ -112,6 +120,12 @@ func (w *ksnWorld) proxy(ctx context.Context, server *process) (*process, error)
 // hit is a prefix with an entry: what endpoints with the light database ask for.
 func (w *ksnWorld) hit() protocol.Prefix {
 	return w.known[w.rnd.IntN(len(w.known))].Prefix(protocol.DefaultBits)
+}
+
+// fresh is a prefix with an entry that was given longer ago than a server keeps answers.
+func (w *ksnWorld) fresh() protocol.Prefix {
+	w.given++
+	return w.others[w.given%len(w.others)].Prefix(protocol.DefaultBits)
 }
 
 // any is a random prefix, behind which there is nothing as a rule.

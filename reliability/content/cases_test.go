@@ -17,7 +17,7 @@ import (
 const (
 	hashSHA256  = dbformat.SectionID(0x0103)
 	allowSHA256 = dbformat.SectionID(0x0503)
-	nobodys     = dbformat.SectionID(0x0901) // of a class that is not defined
+	nobodys     = dbformat.SectionID(0x0d01) // of a class that is not defined
 )
 
 // Operations of a delta's entries.

@@ -44,7 +44,7 @@ func number(t *testing.T, out, words string) (n int) {
 // bundles and deltas if what stands after a frame is not looked at.
 func TestTheOracleSeesWhatGuardsStop(t *testing.T) {
 	leaf := fixtures.Edit{"store/layer.go", "if dbformat.BlockDigest(f.header.Layer, s.ID, i, b) != s.Blocks[i].Digest {", "if len(b) == 1<<30 {"}
-	crc := fixtures.Edit{"store/index.go", "if castagnoli(p) != f.sums[i] {", "if len(p) == 1<<30 {"}
+	crc := fixtures.Edit{"store/index.go", "if castagnoli(f.pieces[i]) != f.sums[i] {", "if len(f.pieces[i]) == 1<<30 {"}
 	damage := []string{"silent wrong verdicts", "crashes"}
 	for name, c := range map[string]struct {
 		test  string

@@ -282,6 +282,16 @@ func (d *disk) survives(path string) string {
 	return ""
 }
 
+// synced is what a file would certainly be after a power cut at this instant; nil if nothing is certain.
+func (d *disk) synced(path string) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n := d.durable[filepath.Dir(path)][filepath.Base(path)]; n != nil {
+		return n.synced
+	}
+	return nil
+}
+
 // cut makes the folder as a power cut leaves it: of each folder the names of its last sync or the newest ones, by chance.
 func (d *disk) cut(seed uint64) error {
 	d.mu.Lock()

@@ -20,7 +20,7 @@
 //	I7     a reader in the midst of an update has one whole generation
 //	I8     no panic, no hang, one documented kind of error, nothing left over after a run that went well
 //
-// What an attack on the state folder itself takes away (a CURRENT put back, floors and set removed both) is not held
+// What an attack on the state folder itself takes away (a CURRENT put back, floors and metadata put back or removed both) is not held
 // against the engine; that nothing else is lost with it, is.
 //
 // AVDB_CELLS=all runs ten thousand histories, AVDB_CELLS=N the first N. A history that fails is reduced to the steps that it needs and

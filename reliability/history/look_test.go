@@ -27,6 +27,7 @@ type seen struct {
 	cur    store.Current
 	floors map[string]uint64
 	epoch  uint64 // of the restriction set in force; 0 for none, or a damaged one
+	held   uint64 // what epoch must not go below
 	roots  int    // good ones
 	root   uint64 // the newest of them
 }
@@ -58,6 +59,7 @@ func (d *device) observe() seen {
 			return s
 		}
 		s.epoch = set.Epoch
+		s.held = d.held(d.onDisk, s.epoch, s.floors)
 	}
 	if err == nil || errors.Is(err, store.ErrDamaged) {
 		return s
@@ -169,7 +171,19 @@ func (d *device) sure() sure {
 			s.epoch = max(s.epoch, epoch)
 		}
 	}
+	s.epoch = d.held(read, s.epoch, s.floors)
 	return s
+}
+
+// held is the epoch that no update may go below, with a set of the given epoch stored. It is that of the set, but where floors and metadata agree on a state
+// from before it, because both were put back or one was and the other got lost: then the stored set is one that nothing vouches for.
+func (d *device) held(read func(string) []byte, epoch uint64, floors map[string]uint64) uint64 {
+	_, newest := d.roots(read)
+	metadata := d.stored(read("trust/verified.json"))
+	if metadata == nil || !metadata.under[newest] || metadata.epoch == epoch {
+		return epoch
+	}
+	return min(epoch, floors["epoch"])
 }
 
 // floors reads from a trust folder what must not go back: the higher of floors.json, the stored set and the chain of roots. Files that damage

@@ -4,11 +4,13 @@ package history
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -119,7 +121,8 @@ func (d *device) durable(s step, o outcome) {
 		names = append(names, "db/restrictions.json")
 	}
 	for _, name := range names {
-		if why := d.disk.survives(filepath.Join(d.dir, filepath.FromSlash(name))); why != "" {
+		path := filepath.Join(d.dir, filepath.FromSlash(name))
+		if why := d.disk.survives(path); why != "" && !(name == "db/CURRENT" && d.keptOnly(path, o)) {
 			d.violation("I2: it said %s, and a power cut now would undo it: %s", o.report.Result, why)
 		}
 	}
@@ -128,9 +131,30 @@ func (d *device) durable(s step, o outcome) {
 	}
 }
 
+// keptOnly tells whether a power cut at this instant would undo no more than that a damaged generation, kept beside the current one for a rollback, was let
+// go of: everything else that CURRENT says stays, the run said that this look was not kept, and the next one lets go of it again.
+func (d *device) keptOnly(path string, o outcome) bool {
+	read := func(b []byte) (all map[string]any, kept []any) {
+		if json.Unmarshal(b, &all) != nil {
+			return nil, nil
+		}
+		kept, _ = all["previous"].([]any)
+		delete(all, "previous")
+		delete(all, "sum")
+		return all, kept
+	}
+	b, err := os.ReadFile(path)
+	now, left := read(b)
+	then, more := read(d.disk.synced(path))
+	said := slices.ContainsFunc(o.report.Notes, func(n string) bool {
+		return strings.HasPrefix(n, updater.NoteStateNotKept+": the look at what is kept for a rollback: ")
+	})
+	return err == nil && said && now != nil && reflect.DeepEqual(now, then) && len(left) < len(more)
+}
+
 // judge holds the state after a step against the one before.
 func (d *device) judge(s step, before, after seen, sure sure, o outcome, v verdictOn) {
-	floors, epoch := before.floors, before.epoch
+	floors, epoch := before.floors, before.held
 	if v.cut {
 		floors, epoch = sure.floors, sure.epoch
 	}

@@ -79,7 +79,7 @@ func behind(t *testing.T, n int, proxy, ask bool) {
 		t.Errorf("%d put off, %v; want %d", left, err, len(contents))
 	}
 
-	s.device.update(dbformat.VariantFull)
+	s.update()
 	clock.advance(2 * time.Hour) // the life of what a proxy has, and the device's pause after an old answer
 	settled := map[protocol.Verdict]int{}
 	left, err := client.DrainDeferred(t.Context(), func(o reputation.Deferred, v reputation.Verdict) {

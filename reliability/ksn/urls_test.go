@@ -208,14 +208,14 @@ func TestAReleaseBehindAboutURLs(t *testing.T) {
 	}
 	check(old, matcher.Malicious, reputation.Settled)
 	check(new, matcher.Suspected, reputation.ServerBehind)
-	s.device.update(dbformat.VariantFull)
+	s.update()
 	c.advance(2 * time.Hour) // the device's pause after an old answer
 	check(new, matcher.Malicious, reputation.Settled)
 	check(old, matcher.Malicious, reputation.Settled)
 
 	// A later release takes URLs away again: the silence of a server that is ahead clears what light still suspects.
 	p.Publish(map[string]string{"a.urls": lines("new")})
-	s.device.update(dbformat.VariantFull)
+	s.update()
 	must(t, client.Close())
 	must(t, d.store.ClearCache())
 	client = d.client(c)

@@ -68,6 +68,7 @@ type service struct {
 	net      network.Network
 	clock    *clock
 	device   *device // of the server
+	matcher  *matcher.Matcher
 	requests atomic.Int64
 	stop     func()
 }
@@ -77,6 +78,7 @@ func newService(t testing.TB, p *fixtures.Publisher, c *clock) *service {
 	t.Helper()
 	s := &service{clock: c, device: newDevice(t, p)}
 	s.device.update(dbformat.VariantFull)
+	s.matcher = s.device.matcher(matcher.Options{PUA: true})
 	var handler http.Handler
 	at := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != protocol.PathInfo { // which a client asks for once in an hour while it is answered, whatever the number of its questions
@@ -90,11 +92,18 @@ func newService(t testing.TB, p *fixtures.Publisher, c *clock) *service {
 		at.Close()
 	}
 	s.net = newNetwork(t, protocol.Private, at.URL)
-	h, err := server.New(server.Config{Provider: &s.net.Provider, Key: s.net.Key, Database: database{s.device.matcher(matcher.Options{PUA: true})},
+	h, err := server.New(server.Config{Provider: &s.net.Provider, Key: s.net.Key, Database: database{s.matcher},
 		Limit: server.Limit{PerSecond: -1}, Now: c.now})
 	must(t, err)
 	handler = h
 	return s
+}
+
+// update lets the server answer from the newest release from now on, and not only within the second in which it would see that there is one.
+func (s *service) update() {
+	s.device.t.Helper()
+	s.device.update(dbformat.VariantFull)
+	must(s.device.t, s.matcher.Refresh(s.device.t.Context()))
 }
 
 // newNetwork makes keys and a provider file.
