@@ -37,7 +37,10 @@ type cloud struct {
 const rereadAfter = 2 * time.Second
 
 // cloud makes the reputation client. It makes no request by itself unless running is set, for a process that stays.
-func (d *device) cloud(running bool) (*cloud, error) {
+func (d *device) cloud(running bool) (*cloud, error) { return d.observedCloud(running, nil) }
+
+// observedCloud is cloud, with somebody who is told of requests; nil for nobody.
+func (d *device) observedCloud(running bool, observe func(reputation.Exchange)) (*cloud, error) {
 	if err := d.checkToken(); err != nil {
 		return nil, err
 	}
@@ -49,7 +52,7 @@ func (d *device) cloud(running bool) (*cloud, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.Override, config.Running = over.of, running
+	config.Override, config.Running, config.Observe = over.of, running, observe
 	c.client, err = reputation.New(config)
 	return c, err
 }
@@ -204,12 +207,12 @@ func overrideName(o store.Override) string { return firstOf(o.Name, "Override."+
 // warmth is how long a scan waits for the answers that are kept on disk: another process may be writing them.
 const warmth = time.Second
 
-// askable is the client of a scan, nil where nothing is to be asked. What is wrong with it ends no scan.
-func (d *device) askable(ctx context.Context) *cloud {
+// askable is the client of a scan, nil where nothing is to be asked. What is wrong with it ends no scan. observe gets its requests, nil for nobody.
+func (d *device) askable(ctx context.Context, observe func(reputation.Exchange)) *cloud {
 	if !d.asks() {
 		return nil
 	}
-	c, err := d.cloud(false)
+	c, err := d.observedCloud(false, observe)
 	if err != nil {
 		d.a.warn("KSN is not asked: %v", err)
 		return nil

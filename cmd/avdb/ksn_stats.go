@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -35,22 +37,32 @@ func (d *device) recorder() (*statistics.Recorder, error) {
 		Program: readVersion().Version})
 }
 
-// A telling collects what a scan has to tell in extended mode; in other modes it is nil and keeps nothing.
+// A telling counts what a scan has to tell in extended mode; in other modes it is nil and counts nothing.
 type telling struct {
-	d       *device
-	c       *cloud // nil where nothing was asked
-	matched map[string]int
+	d   *device
+	rec *statistics.Recorder
+	c   *cloud // nil where nothing was asked
 }
-
-// maxMatched is how many names of signatures a telling remembers.
-const maxMatched = 1000
 
 func (d *device) beginTelling() *telling {
 	f, err := d.consentFacts("")
 	if mode, _ := f.InForce(); err != nil || mode != ksn.ModeExtended {
 		return nil
 	}
-	return &telling{d: d, matched: map[string]int{}}
+	rec, err := d.recorder()
+	if err != nil {
+		d.a.logger().Debug("no statistics", "error", err)
+		return nil
+	}
+	return &telling{d: d, rec: rec}
+}
+
+// observer gets the requests of the client that asks; nil where nothing is counted.
+func (t *telling) observer() func(reputation.Exchange) {
+	if t == nil {
+		return nil
+	}
+	return t.exchange
 }
 
 // through names the client that asks, for this scan alone.
@@ -61,12 +73,60 @@ func (t *telling) through(c *cloud) {
 }
 
 func (t *telling) result(r matcher.Result) {
-	if t == nil || r.Verdict != matcher.Malicious || r.Source == matcher.SourceOverride {
-		return
+	if t != nil && r.Verdict == matcher.Malicious && r.Source != matcher.SourceOverride {
+		t.rec.Matched(r.Name)
 	}
-	if _, known := t.matched[r.Name]; known || len(t.matched) < maxMatched {
-		t.matched[r.Name]++
+}
+
+// exchange counts what came of one request.
+func (t *telling) exchange(x reputation.Exchange) {
+	for range x.Answered {
+		t.rec.Answered(x.Object, x.Took)
 	}
+	if x.Err != nil {
+		t.rec.Failed(failureOf(x.Err))
+	}
+}
+
+// failureOf is the kind of a failed request, as statistics know kinds.
+func failureOf(err error) statistics.Failure {
+	e, ok := errors.AsType[*reputation.RouteError](err)
+	if !ok {
+		return statistics.FailureOther
+	}
+	switch e.Status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return statistics.FailureUnauthorized
+	case http.StatusMisdirectedRequest:
+		return statistics.FailureWrongNetwork
+	case http.StatusTooManyRequests:
+		return statistics.FailureTooMany
+	case http.StatusUnavailableForLegalReasons:
+		return statistics.FailureRestricted
+	}
+	switch {
+	case e.Status >= 500:
+		return statistics.FailureServer
+	case e.Status != 0 || e.Fault == reputation.FaultLength:
+		return statistics.FailureProtocol
+	case e.Fault == reputation.FaultTimeout:
+		return statistics.FailureTimeout
+	case e.Fault == reputation.FaultUnverified:
+		return statistics.FailureSignature
+	case e.Fault == reputation.FaultConnection && ofTLS(e.Err):
+		return statistics.FailureTLS
+	case e.Fault == reputation.FaultConnection:
+		return statistics.FailureConnect
+	}
+	return statistics.FailureOther
+}
+
+// ofTLS tells whether a connection was made and then found not to be secure.
+func ofTLS(err error) bool {
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
+	_, record := errors.AsType[tls.RecordHeaderError](err)
+	_, alert := errors.AsType[tls.AlertError](err)
+	return certificate || record || alert
 }
 
 // end writes it down.
@@ -74,34 +134,24 @@ func (t *telling) end(g store.Generation) {
 	if t == nil {
 		return
 	}
-	rec, err := t.d.recorder()
-	if err != nil {
-		t.d.a.logger().Debug("no statistics", "error", err)
-		return
-	}
-	rec.Database(g.Version, g.Variant())
-	for name, n := range t.matched {
-		for range min(n, statistics.MaxCount) {
-			rec.Matched(name)
-		}
-	}
+	t.rec.Database(g.Version, g.Variant())
 	if t.c != nil {
-		t.questions(rec)
+		t.questions()
 	}
-	if err := rec.Flush(); err != nil {
+	if err := t.rec.Flush(); err != nil {
 		t.d.a.logger().Debug("statistics are not kept", "error", err)
 	}
 }
 
-// questions tells how many were asked and held back. How long answers took is not measured by a scan, so that nothing is said of answers.
-func (t *telling) questions(rec *statistics.Recorder) {
+// questions tells how many were asked and held back.
+func (t *telling) questions() {
 	l := t.c.client.Ledger() // not the device's, which counts what other scans ask meanwhile
 	for kind, n := range map[ksn.Object]ksn.Tally{ksn.ObjectFile: l.File, ksn.ObjectURL: l.URL, ksn.ObjectSoftware: l.Software} {
 		for range n.Asked {
-			rec.Asked(kind)
+			t.rec.Asked(kind)
 		}
 		for range n.Suppressed {
-			rec.Suppressed(kind)
+			t.rec.Suppressed(kind)
 		}
 	}
 }

@@ -277,7 +277,7 @@ func (a *app) scan(ctx context.Context, d *device, names *pathList, format strin
 	var broken error // of the database itself
 	jobs := matcher.ScanOptions{Jobs: s.Jobs}
 	tell := d.beginTelling()
-	if c := d.askable(ctx); c != nil {
+	if c := d.askable(ctx, tell.observer()); c != nil {
 		defer c.close()
 		tell.through(c)
 		jobs.Cloud = c.client.Cloud(ksn.OriginOnDemand)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"example.org/avdb/ksn"
@@ -250,9 +249,11 @@ func (c *Client) exchange(ctx context.Context, w *walk, h hop, calls []*call, pe
 	if len(permits) == 1 {
 		limit = maxOne
 	}
+	began := time.Now()
 	r := c.attempt(ctx, permits, nil, limit)
 	if r.came != answered {
 		w.came(h, r)
+		c.observed(calls, began, 0, r)
 		if e, ok := errors.AsType[*RouteError](r.err); ok && (e.Status == http.StatusBadRequest || e.Status == http.StatusRequestEntityTooLarge) {
 			c.learnInfo(h, true)
 		}
@@ -264,18 +265,21 @@ func (c *Client) exchange(ctx context.Context, w *walk, h hop, calls []*call, pe
 	}
 	signed, err := c.open(ctx, r.body, prefixes)
 	now := c.now()
-	good := make([]bool, len(calls))
+	good, n := make([]bool, len(calls)), 0
 	for i := range signed {
 		bad := signed[i].Answer.CheckTime(now)
-		if good[i] = bad == nil; !good[i] {
+		if good[i] = bad == nil; good[i] {
+			n++
+		} else {
 			err = bad
 		}
 	}
 	if err != nil {
-		r = result{came: failed, err: &RouteError{URL: h.url, Reason: "the answer is not authentic", Err: err}}
+		r = result{came: failed, err: notAuthentic(h, err)}
 	}
 	w.came(h, r) // before anybody hears of it: who asks for the status next finds it there
-	if slices.Contains(good, true) {
+	c.observed(calls, began, n, r)
+	if n > 0 {
 		w.reached()
 	}
 	for i, k := range calls {
@@ -285,10 +289,22 @@ func (c *Client) exchange(ctx context.Context, w *walk, h hop, calls []*call, pe
 			open = append(open, k)
 		}
 	}
-	if slices.Contains(good, true) {
+	if n > 0 {
 		c.learnInfo(h, false)
 	}
 	return open
+}
+
+// notAuthentic is what comes of a hop whose answer does not verify.
+func notAuthentic(h hop, err error) *RouteError {
+	return &RouteError{URL: h.url, Reason: "the answer is not authentic", Fault: FaultUnverified, Err: err}
+}
+
+// observed tells whoever wants to know what came of a request, before those who wait for it go on.
+func (c *Client) observed(calls []*call, began time.Time, answered int, r result) {
+	if c.config.Observe != nil && !r.left {
+		c.config.Observe(Exchange{Object: kindOf(calls[0].prefix.Type), Answered: answered, Took: time.Since(began), Err: r.err})
+	}
 }
 
 // open verifies replies, two at a time.

@@ -29,6 +29,7 @@ type Config struct {
 	Release   func() uint64        // of the database in use, for objects that are suspected without naming one; nil: 0
 	Memory    Memory               // what is kept over restarts; nil: nothing
 	OnSettled OnSettled            // gets what became of deferred objects when the client asks again by itself; nil: it does not
+	Observe   func(Exchange)       // gets each request for objects that came to an end, for statistics; nil: nobody does
 	Running   bool                 // the process stays and keeps asking; false for a command
 
 	Transport  http.RoundTripper // nil: one of NewTransport, which Close closes
@@ -44,6 +45,14 @@ type Override func(protocol.Key) (v protocol.Verdict, name string, ok bool)
 
 // OnSettled takes a deferred object and its verdict. It is called by one goroutine at a time.
 type OnSettled func(Deferred, Verdict)
+
+// An Exchange is one request about objects and what came of it. A request that was given up because nobody waited any more is none.
+type Exchange struct {
+	Object   ksn.Object
+	Answered int           // questions that got an authentic answer
+	Took     time.Duration // until the answer was there and verified, or was given up
+	Err      error         // a [*RouteError] where not all of the answer was good; nil else
+}
 
 // Installed is what [ksn.Facts] need of a provider file, nil for none.
 func Installed(p *protocol.ProviderFile) *ksn.Installed {

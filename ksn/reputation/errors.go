@@ -51,8 +51,21 @@ type RouteError struct {
 	Status int    // of HTTP, 0 without an answer
 	Reason string
 	Record string // id of the restriction, as the network says
+	Fault  Fault  // where Status does not say it
 	Err    error
 }
+
+// A Fault is a kind of failure that no status of HTTP stands for.
+type Fault uint8
+
+// What can be wrong where there is no status, or a good one.
+const (
+	FaultNone       Fault = iota
+	FaultConnection       // there was none, or it broke off
+	FaultTimeout          // no answer by the deadline of those who waited
+	FaultLength           // an answer longer than any can be
+	FaultUnverified       // an answer that is not authentic, or of another time
+)
 
 func (e *RouteError) Error() string {
 	s := e.URL + ": " + e.Reason

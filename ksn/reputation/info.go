@@ -56,7 +56,7 @@ func (c *Client) askInfo(ctx context.Context, p permit) (protocol.Info, result) 
 	now := c.now()
 	info, err := c.keys.OpenInfo(r.body, c.config.Provider.Fingerprint, now)
 	if err != nil {
-		return protocol.Info{}, result{came: failed, err: &RouteError{URL: p.g.hop.url, Reason: "the answer is not authentic", Err: err}}
+		return protocol.Info{}, result{came: failed, err: notAuthentic(p.g.hop, err)}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -108,16 +108,17 @@ type result struct {
 // attempt sends and reads a bounded body as it is: what says that it is compressed is not unpacked, and then verifies as nothing.
 func (c *Client) attempt(ctx context.Context, permits []permit, body []byte, limit int64) result {
 	began := time.Now()
-	fail := func(reason string, err error) result {
+	fail := func(f Fault, reason string, err error) result {
 		hasty := ctx.Err() != nil && time.Since(began) < patience
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			reason, err = fmt.Sprintf("no answer within %s", time.Since(began).Round(time.Millisecond)), nil
+			f, reason, err = FaultTimeout, fmt.Sprintf("no answer within %s", time.Since(began).Round(time.Millisecond)), nil
 		}
-		return result{came: failed, hasty: hasty, left: errors.Is(ctx.Err(), context.Canceled), err: &RouteError{URL: permits[0].g.hop.url, Reason: reason, Err: err}}
+		return result{came: failed, hasty: hasty, left: errors.Is(ctx.Err(), context.Canceled),
+			err: &RouteError{URL: permits[0].g.hop.url, Reason: reason, Fault: f, Err: err}}
 	}
 	resp, err := c.send(ctx, permits, body)
 	if err != nil {
-		return fail("no connection", err)
+		return fail(FaultConnection, "no connection", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
@@ -129,9 +130,9 @@ func (c *Client) attempt(ctx context.Context, permits []permit, body []byte, lim
 	}
 	switch {
 	case err != nil:
-		return fail("the answer breaks off", err)
+		return fail(FaultConnection, "the answer breaks off", err)
 	case int64(len(b)) > limit:
-		return fail(fmt.Sprintf("the answer is longer than %d bytes", limit), nil)
+		return fail(FaultLength, fmt.Sprintf("the answer is longer than %d bytes", limit), nil)
 	}
 	return result{came: answered, body: b}
 }
