@@ -19,56 +19,60 @@ import (
 
 // An answer is asked for once, relayed as it was signed, and given from the cache until its shortest life ends.
 func TestAnswersComeFromTheCacheUntilTheyAge(t *testing.T) {
-	w := newWorld(t)
-	p := prefix(protocol.FileSHA256, 0x0a0b0c)
-	first := w.do("GET", p.Path(), "")
-	w.check(first, p)
-	w.pass(10 * time.Minute)
-	second := w.do("GET", p.Path(), "")
-	w.check(second, p)
-	if second.Body.String() != first.Body.String() {
-		t.Error("the bytes that were signed have changed")
-	}
-	h := second.Header()
-	if h.Get("Age") < "600" || h.Get("Age") > "602" || h.Get("Cache-Control") != "public, max-age=3595" || h.Get("Vary") != protocol.NetworkHeader {
-		t.Errorf("headers %v", h)
-	}
-	if rec := w.do("GET", p.Path(), "", "If-None-Match", h.Get("Etag")); rec.Code != 304 || rec.Body.Len() > 0 {
-		t.Errorf("with the tag: %d", rec.Code)
-	}
-	if rec := w.do("HEAD", p.Path(), ""); rec.Code != 200 || rec.Body.Len() > 0 || rec.Header().Get("Content-Length") != fmt.Sprint(first.Body.Len()) {
-		t.Errorf("HEAD: %d, %v", rec.Code, rec.Header())
-	}
-	if n, _ := w.server.asked(); n != 1 {
-		t.Errorf("%d requests upstream, want 1", n)
-	}
-	w.pass(50*time.Minute - 4*time.Second) // a second before nothing else is known to be unknown
-	w.ask(p)
-	if n, _ := w.server.asked(); n != 2 {
-		t.Errorf("%d requests upstream, want 2: an answer was given at the end of its life", n)
-	}
-	if ok, forwarded, cached := w.tally.of(proxy.FateOK), w.tally.of(proxy.FateForwarded), w.tally.of(proxy.FateCached); ok != 2 || forwarded != 2 || cached != 3 {
-		t.Errorf("%d ok, %d forwarded, %d from the cache", ok, forwarded, cached)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := prefix(protocol.FileSHA256, 0x0a0b0c)
+		first := w.do("GET", p.Path(), "")
+		w.check(first, p)
+		w.pass(10 * time.Minute)
+		second := w.do("GET", p.Path(), "")
+		w.check(second, p)
+		if second.Body.String() != first.Body.String() {
+			t.Error("the bytes that were signed have changed")
+		}
+		h := second.Header()
+		if h.Get("Age") < "600" || h.Get("Age") > "602" || h.Get("Cache-Control") != "public, max-age=3595" || h.Get("Vary") != protocol.NetworkHeader {
+			t.Errorf("headers %v", h)
+		}
+		if rec := w.do("GET", p.Path(), "", "If-None-Match", h.Get("Etag")); rec.Code != 304 || rec.Body.Len() > 0 {
+			t.Errorf("with the tag: %d", rec.Code)
+		}
+		if rec := w.do("HEAD", p.Path(), ""); rec.Code != 200 || rec.Body.Len() > 0 || rec.Header().Get("Content-Length") != fmt.Sprint(first.Body.Len()) {
+			t.Errorf("HEAD: %d, %v", rec.Code, rec.Header())
+		}
+		if n, _ := w.server.asked(); n != 1 {
+			t.Errorf("%d requests upstream, want 1", n)
+		}
+		w.pass(50*time.Minute - 4*time.Second) // a second before nothing else is known to be unknown
+		w.ask(p)
+		if n, _ := w.server.asked(); n != 2 {
+			t.Errorf("%d requests upstream, want 2: an answer was given at the end of its life", n)
+		}
+		if ok, forwarded, cached := w.tally.of(proxy.FateOK), w.tally.of(proxy.FateForwarded), w.tally.of(proxy.FateCached); ok != 2 || forwarded != 2 || cached != 3 {
+			t.Errorf("%d ok, %d forwarded, %d from the cache", ok, forwarded, cached)
+		}
+	})
 }
 
 // What holds in part is better than nothing when there is no upstream, and worse than asking. What holds no more is never given.
 func TestPartsThatHoldAreGivenInNeed(t *testing.T) {
-	w := newWorld(t)
-	p := prefix(protocol.FileSHA256, 1)
-	w.ask(p)
-	w.server.change(func(s *server) { s.refuse = refusal(protocol.CodeUnavailable, 0) })
-	w.pass(2 * time.Hour)
-	rec := w.do("GET", p.Path(), "")
-	w.check(rec, p)
-	if got := rec.Header().Get("Cache-Control"); got != "no-store" {
-		t.Errorf("Cache-Control %q", got)
-	}
-	w.askAll(p)
-	w.pass(2*time.Hour - 4*time.Second)
-	w.problem(w.do("GET", p.Path(), ""), protocol.CodeUnavailable)
-	w.pass(-5 * time.Hour) // the clock was set back to before it was issued
-	w.problem(w.do("GET", p.Path(), ""), protocol.CodeUnavailable)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := prefix(protocol.FileSHA256, 1)
+		w.ask(p)
+		w.server.change(func(s *server) { s.refuse = refusal(protocol.CodeUnavailable, 0) })
+		w.pass(2 * time.Hour)
+		rec := w.do("GET", p.Path(), "")
+		w.check(rec, p)
+		if got := rec.Header().Get("Cache-Control"); got != "no-store" {
+			t.Errorf("Cache-Control %q", got)
+		}
+		w.askAll(p)
+		w.pass(2*time.Hour - 4*time.Second)
+		w.problem(w.do("GET", p.Path(), ""), protocol.CodeUnavailable)
+		w.pass(-5 * time.Hour) // the clock was set back to before it was issued
+		w.problem(w.do("GET", p.Path(), ""), protocol.CodeUnavailable)
+	})
 }
 
 // A batch has what the cache has and what is new, in the order of the questions.
@@ -95,33 +99,35 @@ func TestBatchesAreMixed(t *testing.T) {
 
 // Many devices that ask for few prefixes cost few questions.
 func TestDevicesShareQuestions(t *testing.T) {
-	w := newWorld(t)
-	w.server.wait = make(chan struct{})
-	var devices sync.WaitGroup
-	for i := range 1000 {
-		devices.Go(func() {
-			p := prefix(protocol.FileSHA256, uint32(i%10))
-			if i%2 == 0 {
-				if rec := w.do("GET", p.Path(), ""); rec.Code != 200 {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.server.wait = make(chan struct{})
+		var devices sync.WaitGroup
+		for i := range 1000 {
+			devices.Go(func() {
+				p := prefix(protocol.FileSHA256, uint32(i%10))
+				if i%2 == 0 {
+					if rec := w.do("GET", p.Path(), ""); rec.Code != 200 {
+						t.Errorf("%d %s", rec.Code, rec.Body)
+					}
+					return
+				}
+				if rec := w.do("POST", protocol.PathBatch, query(t, p, prefix(protocol.FileSHA256, uint32((i+1)%10)))); rec.Code != 200 {
 					t.Errorf("%d %s", rec.Code, rec.Body)
 				}
-				return
-			}
-			if rec := w.do("POST", protocol.PathBatch, query(t, p, prefix(protocol.FileSHA256, uint32((i+1)%10)))); rec.Code != 200 {
-				t.Errorf("%d %s", rec.Code, rec.Body)
-			}
-		})
-	}
-	time.Sleep(50 * time.Millisecond)
-	close(w.server.wait)
-	devices.Wait()
-	n, most := w.server.asked()
-	if n > 10 || most > 1 {
-		t.Errorf("%d requests upstream, the same prefix %d times; want at most 10, each once", n, most)
-	}
-	if sum := w.tally.of(proxy.FateForwarded) + w.tally.of(proxy.FateJoined) + w.tally.of(proxy.FateCached); sum != 1500 || w.tally.of(proxy.FateForwarded) != 10 {
-		t.Errorf("%d questions were counted, %d forwarded", sum, w.tally.of(proxy.FateForwarded))
-	}
+			})
+		}
+		synctest.Wait() // until all have asked
+		close(w.server.wait)
+		devices.Wait()
+		n, most := w.server.asked()
+		if n > 10 || most > 1 {
+			t.Errorf("%d requests upstream, the same prefix %d times; want at most 10, each once", n, most)
+		}
+		if sum := w.tally.of(proxy.FateForwarded) + w.tally.of(proxy.FateJoined) + w.tally.of(proxy.FateCached); sum != 1500 || w.tally.of(proxy.FateForwarded) != 10 {
+			t.Errorf("%d questions were counted, %d forwarded", sum, w.tally.of(proxy.FateForwarded))
+		}
+	})
 }
 
 // When all slots are used, questions of different devices gather for one request; above the queue devices are told to wait, and the cache answers.
@@ -213,27 +219,29 @@ func TestDeadlines(t *testing.T) {
 
 // What the network offers is asked for once, and kept for as long as the server wants.
 func TestInfo(t *testing.T) {
-	w := newWorld(t)
-	var devices sync.WaitGroup
-	for range 50 {
-		devices.Go(func() {
-			rec := w.do("GET", protocol.PathInfo, "")
-			if _, err := w.keys.OpenInfo(rec.Body.Bytes(), w.provider.Fingerprint, w.now()); err != nil {
-				t.Error(rec.Code, err)
-			}
-		})
-	}
-	devices.Wait()
-	if n, _ := w.server.asked(); n != 1 {
-		t.Errorf("%d requests upstream, want 1", n)
-	}
-	w.pass(6 * time.Minute)
-	w.server.change(func(s *server) { s.key = testKey(t, 77) })
-	if rec := w.do("GET", protocol.PathInfo, ""); rec.Code != 200 || rec.Header().Get("Cache-Control") != "no-store" {
-		t.Errorf("with a forger upstream: %d %v, want what was known", rec.Code, rec.Header())
-	}
-	w.pass(time.Hour)
-	w.problem(w.do("GET", protocol.PathInfo, ""), protocol.CodeUnavailable)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var devices sync.WaitGroup
+		for range 50 {
+			devices.Go(func() {
+				rec := w.do("GET", protocol.PathInfo, "")
+				if _, err := w.keys.OpenInfo(rec.Body.Bytes(), w.provider.Fingerprint, w.now()); err != nil {
+					t.Error(rec.Code, err)
+				}
+			})
+		}
+		devices.Wait()
+		if n, _ := w.server.asked(); n != 1 {
+			t.Errorf("%d requests upstream, want 1", n)
+		}
+		w.pass(6 * time.Minute)
+		w.server.change(func(s *server) { s.key = testKey(t, 77) })
+		if rec := w.do("GET", protocol.PathInfo, ""); rec.Code != 200 || rec.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("with a forger upstream: %d %v, want what was known", rec.Code, rec.Header())
+		}
+		w.pass(time.Hour)
+		w.problem(w.do("GET", protocol.PathInfo, ""), protocol.CodeUnavailable)
+	})
 }
 
 // Statistics go through as they are, within their bound.
@@ -269,39 +277,41 @@ func TestChunksEndTheConnection(t *testing.T) {
 // A device that asks without end is told to wait, also for what is in the cache; others are answered. What is known costs nobody more than a request, unless
 // it is long.
 func TestDevicesHaveLimits(t *testing.T) {
-	w := newWorld(t, func(c *proxy.Config) { c.Limit = proxy.Limit{PerSecond: 0.1, Burst: 6} })
-	from := func(address string, p protocol.Prefix) *httptest.ResponseRecorder {
-		r := httptest.NewRequestWithContext(t.Context(), "GET", p.Path(), http.NoBody)
-		r.RemoteAddr = address
-		rec := httptest.NewRecorder()
-		w.ServeHTTP(rec, r)
-		return rec
-	}
-	p := prefix(protocol.FileSHA256, 1)
-	for range 6 {
-		w.check(from("192.0.2.7:1", p), p)
-	}
-	if got := w.problem(from("192.0.2.7:2", p), protocol.CodeTooMany); got.Wait < 9 || got.Wait > 10 {
-		t.Errorf("wait %d", got.Wait)
-	}
-	w.check(from("192.0.2.8:1", p), p)
-	w.pass(10 * time.Second)
-	w.check(from("192.0.2.7:3", p), p)
-	w.server.change(func(s *server) { s.pad = 2 * 1024 })
-	long := prefix(protocol.FileSHA256, 2)
-	for range 2 { // each is charged two more
-		w.check(from("192.0.2.9:1", long), long)
-	}
-	w.problem(from("192.0.2.9:1", long), protocol.CodeTooMany)
-	w.problem(w.do("POST", protocol.PathStats, "", protocol.NetworkHeader, "other"), protocol.CodeWrongNetwork)
-	if n, _ := w.server.asked(); n != 2 {
-		t.Errorf("%d requests upstream, want 2", n)
-	}
-	limit := proxy.Limit{PerSecond: 1e-9}
-	if p, err := proxy.New(proxy.Config{Provider: w.provider, Limit: limit}); err == nil {
-		p.Close()
-		t.Errorf("the limit %v is taken", limit)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *proxy.Config) { c.Limit = proxy.Limit{PerSecond: 0.1, Burst: 6} })
+		from := func(address string, p protocol.Prefix) *httptest.ResponseRecorder {
+			r := httptest.NewRequestWithContext(t.Context(), "GET", p.Path(), http.NoBody)
+			r.RemoteAddr = address
+			rec := httptest.NewRecorder()
+			w.ServeHTTP(rec, r)
+			return rec
+		}
+		p := prefix(protocol.FileSHA256, 1)
+		for range 6 {
+			w.check(from("192.0.2.7:1", p), p)
+		}
+		if got := w.problem(from("192.0.2.7:2", p), protocol.CodeTooMany); got.Wait < 9 || got.Wait > 10 {
+			t.Errorf("wait %d", got.Wait)
+		}
+		w.check(from("192.0.2.8:1", p), p)
+		w.pass(10 * time.Second)
+		w.check(from("192.0.2.7:3", p), p)
+		w.server.change(func(s *server) { s.pad = 2 * 1024 })
+		long := prefix(protocol.FileSHA256, 2)
+		for range 2 { // each is charged two more
+			w.check(from("192.0.2.9:1", long), long)
+		}
+		w.problem(from("192.0.2.9:1", long), protocol.CodeTooMany)
+		w.problem(w.do("POST", protocol.PathStats, "", protocol.NetworkHeader, "other"), protocol.CodeWrongNetwork)
+		if n, _ := w.server.asked(); n != 2 {
+			t.Errorf("%d requests upstream, want 2", n)
+		}
+		limit := proxy.Limit{PerSecond: 1e-9}
+		if p, err := proxy.New(proxy.Config{Provider: w.provider, Limit: limit}); err == nil {
+			p.Close()
+			t.Errorf("the limit %v is taken", limit)
+		}
+	})
 }
 
 // The standard limit is above what many of this project's devices behind one address ask.
