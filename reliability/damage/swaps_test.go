@@ -90,11 +90,13 @@ func (w *watch) wrong(count *int64, format string, args ...any) {
 	}
 }
 
-// one looks at an object, by hash or by content, and compares with the releases up to newest and with the one in use.
-func (w *watch) one(m *matcher.Matcher, rng *rand.Rand, busy bool) {
+// one looks at an object, by hash or by content, and compares with the releases up to newest and with the one in use. steps is how many changes of
+// what is current have begun or come to an end for m. It gives the time that the look-up took.
+func (w *watch) one(m *matcher.Matcher, rng *rand.Rand, busy bool, steps func() int64) time.Duration {
 	i := rng.IntN(objects)
 	sum := sha256.Sum256(object(i))
 	byContent := rng.IntN(8) == 0
+	step := steps()
 	before, start := m.Generation().Version, time.Now()
 	var r matcher.Result
 	var err error
@@ -115,25 +117,26 @@ func (w *watch) one(m *matcher.Matcher, rng *rand.Rand, busy bool) {
 	}
 	if err != nil || r.Verdict == matcher.Failed {
 		w.wrong(&w.Failed, "object %d: %+v, %v", i, r, err)
-		return
+		return took
 	}
 	fits := func(k uint64) bool {
 		v, name := answer(k, i)
 		return r.Verdict == v && r.Name == name
 	}
-	// Generations go up and down: after a long pause the same number need not mean that it never changed.
-	if before == after && took < 20*time.Millisecond {
+	// Generations go up and down: the same number means that it never changed only if no second change can have begun, however long this took.
+	if before == after && step == steps() {
 		if !fits(before) {
 			w.wrong(&w.Mixed, "object %d under release %d: %+v", i, before, r)
 		}
-		return
+		return took
 	}
 	for k := uint64(1); k <= maxReleases; k++ {
 		if fits(k) {
-			return
+			return took
 		}
 	}
 	w.wrong(&w.Mixed, "object %d between releases %d and %d: %+v fits none", i, before, after, r)
+	return took
 }
 
 // phase is what readers and swaps agree on by a file, since some are other processes.
@@ -157,7 +160,8 @@ func setPhase(t *testing.T, dir, what string) {
 }
 
 // watchProcess is a process that looks up until it is told to end. It opens the generation anew now and then, as a scan from a
-// shell does each time.
+// shell does each time. No other goroutine looks at what is current, and none is left opening it when a look-up begins, so that it changes once at
+// most within one.
 func watchProcess(dir string, seed uint64) (w watch) {
 	s, err := store.Open(filepath.Join(dir, "state"), store.Options{})
 	if err != nil {
@@ -167,7 +171,7 @@ func watchProcess(dir string, seed uint64) (w watch) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	for {
 		p := phase(dir)
-		if p == "end" || w.First != "" {
+		if p == "end" && w.Opened > 1 || w.First != "" {
 			return w
 		}
 		m, err := matcher.Open(s, matcher.Options{})
@@ -176,17 +180,32 @@ func watchProcess(dir string, seed uint64) (w watch) {
 			return w
 		}
 		w.Opened++
-		for range 20 {
-			for range 50 {
-				w.one(m, rng, p == "busy")
-			}
-			time.Sleep(time.Millisecond)
+		refresh := func() {
 			if err := m.Refresh(context.Background()); err != nil {
 				w.wrong(&w.Failed, "refresh: %v", err)
 			}
 		}
+		for range 20 {
+			for range 50 {
+				if took := w.one(m, rng, p == "busy", func() int64 { return 0 }); took > 10*time.Millisecond { // it may have tired of waiting for an opening
+					refresh()
+				}
+			}
+			time.Sleep(time.Millisecond)
+			refresh()
+		}
 		m.Close()
+		if w.Opened == 1 {
+			if err := os.WriteFile(readsFile(dir, seed), nil, 0o600); err != nil {
+				w.wrong(&w.Failed, "%v", err)
+			}
+		}
 	}
+}
+
+// readsFile is there as soon as a reading process has read for a while.
+func readsFile(dir string, seed uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("reads-%d", seed))
 }
 
 // A swapper makes generations current, back and forth, and new releases now and then.
@@ -268,6 +287,78 @@ func (s *swapper) swap(i int) {
 	}
 }
 
+// Readers are goroutines that share a matcher, and processes.
+type readers struct {
+	t       *testing.T
+	dir     string // the processes'
+	m       *matcher.Matcher
+	wg      sync.WaitGroup
+	mu      sync.Mutex
+	all     watch        // of those that have ended
+	busy    atomic.Bool  // what is current changes
+	end     atomic.Bool  // of the goroutines
+	steps   atomic.Int64 // how many changes of what is current have begun or come to an end
+	lookups atomic.Int64 // of the goroutines
+}
+
+const readingProcesses = 3
+
+func (r *readers) start() {
+	add := func(w *watch) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.all.add(w)
+	}
+	for i := range 8 {
+		r.wg.Go(func() {
+			var w watch
+			rng := rand.New(rand.NewPCG(uint64(i), 2))
+			for !r.end.Load() {
+				for range 50 {
+					w.one(r.m, rng, r.busy.Load(), r.steps.Load)
+				}
+				r.lookups.Add(50)
+				time.Sleep(time.Millisecond)
+			}
+			add(&w)
+		})
+	}
+	for i := range readingProcesses {
+		r.wg.Go(func() {
+			w, err := watcher(r.dir, i)
+			if err != nil {
+				r.t.Errorf("process %d: %v", i, err)
+			}
+			add(&w)
+		})
+	}
+}
+
+// wait gives readers some time, and all that they need to begin.
+func (r *readers) wait() {
+	r.t.Helper()
+	time.Sleep(2 * time.Second)
+	begun := func() bool {
+		for i := range readingProcesses {
+			if _, err := os.Stat(readsFile(r.dir, uint64(i))); err != nil {
+				return false
+			}
+		}
+		return r.lookups.Load() >= 2000
+	}
+	for deadline := time.Now().Add(2 * time.Minute); !begun(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("after two minutes some process does not read yet, or %d look-ups are all", r.lookups.Load())
+		}
+	}
+}
+
+func (r *readers) stop() {
+	r.end.Store(true)
+	setPhase(r.t, r.dir, "end")
+	r.wg.Wait()
+}
+
 // TestA11ReadersDuringSwaps lets 8 goroutines and 3 processes look up while generations change.
 func TestA11ReadersDuringSwaps(t *testing.T) {
 	swaps := 200
@@ -289,63 +380,35 @@ func TestA11ReadersDuringSwaps(t *testing.T) {
 	defer m.Close()
 	setPhase(t, dir, "quiet")
 
-	var all watch
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	var busy, end atomic.Bool
-	for i := range 8 {
-		wg.Go(func() {
-			var w watch
-			rng := rand.New(rand.NewPCG(uint64(i), 2))
-			for !end.Load() {
-				for range 50 {
-					w.one(m, rng, busy.Load())
-				}
-				time.Sleep(time.Millisecond)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			all.add(&w)
-		})
-	}
-	for i := range 3 {
-		wg.Go(func() {
-			w, err := watcher(dir, i)
-			if err != nil {
-				t.Errorf("process %d: %v", i, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			all.add(&w)
-		})
-	}
-	stop := sync.OnceFunc(func() {
-		end.Store(true)
-		setPhase(t, dir, "end")
-		wg.Wait()
-	})
+	r := &readers{t: t, dir: dir, m: m}
+	r.start()
+	stop := sync.OnceFunc(r.stop)
 	defer stop()
-	time.Sleep(2 * time.Second)
-	busy.Store(true)
+	r.wait()
+	r.busy.Store(true)
 	setPhase(t, dir, "busy")
-	start := time.Now()
-	for i := range swaps {
-		s.swap(i)
+	start, before, swapped := time.Now(), r.lookups.Load(), 0
+	// Readers who come to few turns have more swaps to read through.
+	for ; swapped < swaps || r.lookups.Load()-before < int64(10*swaps) && s.published < maxReleases-1; swapped++ {
+		r.steps.Add(1)
+		s.swap(swapped)
 		if err := m.Refresh(t.Context()); err != nil {
-			t.Errorf("swap %d: %v", i, err)
+			t.Errorf("swap %d: %v", swapped, err)
 		}
+		r.steps.Add(1)
 	}
 	took := time.Since(start)
 	stop()
+	all := &r.all
 	if all.Failed != 0 || all.Mixed != 0 {
 		t.Errorf("%d look-ups failed, %d answers fit no generation, the first: %s", all.Failed, all.Mixed, all.First)
 	}
-	if len(all.Busy) < swaps || len(all.Quiet) < 100 || all.Opened < 6 {
+	if len(all.Busy) < swaps || len(all.Quiet) < 100 || all.Opened < 2*readingProcesses {
 		t.Errorf("%d look-ups during swaps, %d before, %d openings: too few to mean anything", len(all.Busy), len(all.Quiet), all.Opened)
 	}
 	quiet, during := percentile(all.Quiet), percentile(all.Busy)
-	t.Logf("A11 readers during swaps: %d swaps in %s (%d of them to new releases), 8 goroutines and 3 processes, %d look-ups, %d openings, %d failed, %d mixed; p99 %s quiet, %s during swaps: %.1f times",
-		swaps, took.Round(time.Second), s.published-2, all.Lookups, all.Opened, all.Failed, all.Mixed, quiet, during, float64(during)/float64(quiet))
+	t.Logf("A11 readers during swaps: %d swaps in %s (%d of them to new releases), 8 goroutines and %d processes, %d look-ups, %d openings, %d failed, %d mixed; p99 %s quiet, %s during swaps: %.1f times",
+		swapped, took.Round(time.Second), s.published-2, readingProcesses, all.Lookups, all.Opened, all.Failed, all.Mixed, quiet, during, float64(during)/float64(quiet))
 }
 
 // percentile is the 99th.
