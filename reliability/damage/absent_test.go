@@ -20,7 +20,7 @@ type pair struct {
 // pairs reads a file of the store with bbolt itself.
 func pairs(t *testing.T, path string) (all []pair) {
 	t.Helper()
-	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
+	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 // must fail.
 func unguarded(t *testing.T, test string, edits ...fixtures.Edit) string {
 	t.Helper()
-	cmd := exec.Command("go", "test", "-vet=off", "-count=1", "-tags=check", "-timeout=5m", "-overlay="+fixtures.Overlay(t, edits...), "-run=^"+test+"$", "-v", ".")
+	cmd := exec.Command("go", "test", "-vet=off", "-count=1", "-tags=check", "-timeout=30m", "-overlay="+fixtures.Overlay(t, edits...), "-run=^"+test+"$", "-v", ".")
 	cmd.Env = append(os.Environ(), "AVDB_CELLS=", "TMPDIR="+t.TempDir())
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "--- FAIL: "+test) {

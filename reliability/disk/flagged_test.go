@@ -128,7 +128,7 @@ func TestRowsFlagWeakenedProducts(t *testing.T) {
 			continue // building them is most of what this costs
 		}
 		t.Run(strings.ReplaceAll(w.name, " ", "_"), func(t *testing.T) {
-			cmd := exec.Command("go", "test", "-tags=check", "-vet=off", "-count=1", "-timeout=300s", "-overlay="+fixtures.Overlay(t, w.edits...), "-v",
+			cmd := exec.Command("go", "test", "-tags=check", "-vet=off", "-count=1", "-timeout=30m", "-overlay="+fixtures.Overlay(t, w.edits...), "-v",
 				"-run=^"+w.test+"$/^scenarios$/^delta$", ".")
 			cmd.Env = append(os.Environ(), "AVDB_CELLS="+w.cells, "TMPDIR="+t.TempDir())
 			out, err := cmd.CombinedOutput()

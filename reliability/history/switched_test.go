@@ -26,7 +26,7 @@ var switched = []struct {
 func TestGuardsAreNeeded(t *testing.T) {
 	for _, c := range switched {
 		t.Run(c.guard, func(t *testing.T) {
-			cmd := exec.Command("go", "test", "-tags=check", "-short", "-vet=off", "-count=1", "-overlay="+fixtures.Overlay(t, fixtures.Edit{c.file, c.on, c.off}), "-run=^TestHistories$", ".")
+			cmd := exec.Command("go", "test", "-tags=check", "-short", "-vet=off", "-count=1", "-timeout=30m", "-overlay="+fixtures.Overlay(t, fixtures.Edit{c.file, c.on, c.off}), "-run=^TestHistories$", ".")
 			cmd.Env = append(os.Environ(), "AVDB_SEED=", fmt.Sprintf("AVDB_CELLS=%d", c.within))
 			out, err := cmd.CombinedOutput()
 			found := regexp.MustCompile(`seed (\d+): [^:]*: (I\d): .*`).FindSubmatch(out)

@@ -357,13 +357,13 @@ func (f *fake) url() string { return "http://" + f.Addr().String() }
 // count is how many connections came, without one of its own that comes behind all others.
 func (f *fake) count() int64 {
 	var d net.Dialer
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, err := d.DialContext(ctx, "tcp", f.Addr().String())
 	if err != nil {
 		return -1
 	}
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	_, _ = c.Read(make([]byte, 1)) // until it is closed
 	c.Close()
 	return f.accepted.Add(-1)

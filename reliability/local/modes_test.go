@@ -22,7 +22,7 @@ func TestModesWhateverTheUmask(t *testing.T) {
 				{"--state", dir, "init", "--root", copyRoot(t, w), "--source", w.URL()},
 				{"--state", dir, "update"},
 			} {
-				if r := execute(t, 20*time.Second, nobody, umask, args...); r.code != 0 {
+				if r := execute(t, 2*time.Minute, nobody, umask, args...); r.code != 0 {
 					t.Fatalf("%v: exit %d\n%s", args, r.code, r.stderr)
 				}
 			}
@@ -120,12 +120,12 @@ func TestReadersWithoutRights(t *testing.T) {
 				{0, r.set, []string{"verify"}},
 				{0, "epoch 1", []string{"ksn", "restrictions", "list"}},
 			} {
-				got := execute(t, 20*time.Second, r.uid, "", append([]string{"--state", w.e.Dir}, c.args...)...)
+				got := execute(t, 2*time.Minute, r.uid, "", append([]string{"--state", w.e.Dir}, c.args...)...)
 				if got.code != c.code || !strings.Contains(got.stdout, c.out) {
 					t.Errorf("%v: exit %d, want %d\n%s%s", c.args, got.code, c.code, got.stdout, got.stderr)
 				}
 			}
-			if got := execute(t, 20*time.Second, r.uid, "", "--state", w.e.Dir, "update"); got.code != 15 {
+			if got := execute(t, 2*time.Minute, r.uid, "", "--state", w.e.Dir, "update"); got.code != 15 {
 				t.Errorf("update without the right to write: exit %d, want 15\n%s", got.code, got.stderr)
 			}
 		})
@@ -135,7 +135,7 @@ func TestReadersWithoutRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"verify"}, {"status"}, {"ksn", "restrictions", "list"}} {
-		if got := execute(t, 20*time.Second, nobody, "", append([]string{"--state", w.e.Dir}, args...)...); got.code != 15 {
+		if got := execute(t, 2*time.Minute, nobody, "", append([]string{"--state", w.e.Dir}, args...)...); got.code != 15 {
 			t.Errorf("%v with a closed trust folder: exit %d, want 15\n%s%s", args, got.code, got.stdout, got.stderr)
 		}
 	}

@@ -90,7 +90,7 @@ func TestHolderKilled(t *testing.T) {
 			_ = strings.TrimSpace(s.Text())
 		}
 	}()
-	for deadline := time.Now().Add(20 * time.Second); len(w.LayerRequests()) == 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); len(w.LayerRequests()) == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the update asked for no layer")
 		}

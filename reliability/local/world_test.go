@@ -77,7 +77,7 @@ func execute(t *testing.T, limit time.Duration, uid int, umask string, args ...s
 	}
 	c.Env = []string{"HOME=/nonexistent", "PATH=" + os.Getenv("PATH")}
 	c.Dir = "/"
-	c.WaitDelay = time.Second
+	c.WaitDelay = time.Minute
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
 	r := run{args: args}
@@ -164,7 +164,7 @@ func (w *world) own() {
 
 func (w *world) update() run {
 	w.t.Helper()
-	return execute(w.t, 20*time.Second, nobody, "", "--state", w.e.Dir, "update", "--json")
+	return execute(w.t, 2*time.Minute, nobody, "", "--state", w.e.Dir, "update", "--json")
 }
 
 // mustReach updates in this process.
