@@ -107,9 +107,16 @@ func TestRenameReplaces(t *testing.T) {
 		t.Errorf("after the rename: %q, %v", b, err)
 	}
 	must(t, SyncDir(dir))
-	began := time.Now()
-	if err := Rename(from, to); !errors.Is(err, fs.ErrNotExist) || time.Since(began) > inUseLimit/2 {
-		t.Errorf("a missing file: %v after %v, want the system's error at once", err, time.Since(began))
+	fastest := inUseLimit
+	for range 10 { // a busy machine makes some of them slow, a wait for the file all
+		began := time.Now()
+		if err := Rename(from, to); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a missing file: %v, want the system's error", err)
+		}
+		fastest = min(fastest, time.Since(began))
+	}
+	if fastest > inUseLimit/2 {
+		t.Errorf("a missing file: the error comes after %v, want it at once", fastest)
 	}
 	if err := SyncDir(from); runtime.GOOS != "windows" && !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("sync of a missing folder: %v", err)

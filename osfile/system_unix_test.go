@@ -100,7 +100,7 @@ func TestWhatLiesInThePlaceOfAFile(t *testing.T) {
 					if g != want[what][how] {
 						t.Errorf("%s: %s, want %s", how, g, want[what][how])
 					}
-				case <-time.After(10 * time.Second):
+				case <-time.After(time.Minute):
 					t.Fatalf("%s waits", how)
 				}
 			}

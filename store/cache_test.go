@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -181,6 +182,17 @@ func TestCacheRefuses(t *testing.T) {
 	}
 }
 
+// fastest calls f n times and gives the shortest time that it took: a slow machine makes some of them slow, a wait for somebody all.
+func fastest(n int, f func()) time.Duration {
+	least := time.Duration(math.MaxInt64)
+	for range n {
+		began := time.Now()
+		f()
+		least = min(least, time.Since(began))
+	}
+	return least
+}
+
 // TestCacheNeverWaits: a cache that another process has open costs moments, whichever way it is used.
 func TestCacheNeverWaits(t *testing.T) {
 	s := newMemoryStore(t)
@@ -188,14 +200,13 @@ func TestCacheNeverWaits(t *testing.T) {
 	must(t, s.WriteCache(list, nil))
 	db, err := openInPlace(s.cachePath(), bolt.Options{Timeout: time.Second})
 	must(t, err)
-	began := time.Now()
-	for range 10 { // often, so that one wait of a second or two cannot hide behind a slow machine
-		for _, err := range []error{s.ReadCache(func(CacheEntry) bool { t.Error("visited"); return true }), s.WriteCache(list, nil)} {
-			requireError(t, err, ErrLocked, "go on without it")
+	for what, use := range map[string]func() error{
+		"reading": func() error { return s.ReadCache(func(CacheEntry) bool { t.Error("visited"); return true }) },
+		"writing": func() error { return s.WriteCache(list, nil) },
+	} {
+		if d := fastest(10, func() { requireError(t, use(), ErrLocked, "go on without it") }); d > 750*time.Millisecond {
+			t.Errorf("%s: being refused takes %v", what, d)
 		}
-	}
-	if d := time.Since(began); d > 15*time.Second {
-		t.Errorf("being refused 20 times took %v", d)
 	}
 	must(t, db.Close())
 	requireCache(t, s, list...)
