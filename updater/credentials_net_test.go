@@ -302,7 +302,7 @@ func TestNameThatNeverResolves(t *testing.T) {
 	if _, err := s.Fetch(t.Context(), "timestamp.json", 100); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("error %v", err)
 	}
-	if took := time.Since(start); took > 10*time.Second {
-		t.Errorf("took %s with a limit of a second", took)
+	if took := time.Since(start); took > time.Minute {
+		t.Errorf("took %s with a limit of two seconds", took)
 	}
 }
