@@ -60,7 +60,7 @@ func (b *bench) nginx(ctx context.Context, path string, body []byte) (*process, 
 		return nil, err
 	}
 	p := &process{cmd: c, addr: addr}
-	for range 100 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		if conn, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
 			conn.Close()
 			return p, nil
@@ -68,7 +68,7 @@ func (b *bench) nginx(ctx context.Context, path string, body []byte) (*process, 
 		time.Sleep(20 * time.Millisecond)
 	}
 	p.stop()
-	return nil, errors.New("nginx does not listen after two seconds")
+	return nil, errors.New("nginx does not listen after a minute")
 }
 
 // openFolders lets nginx's workers, which are another user where bench runs as root, reach what they serve.
