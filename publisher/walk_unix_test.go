@@ -63,7 +63,7 @@ func TestNamedFilesAreRegular(t *testing.T) {
 			if !errors.Is(err, c.kind) || !strings.Contains(err.Error(), filepath.Join(dir, c.at)+": cannot be read: not a regular file") {
 				t.Errorf("%s %s: error %v", c.what, c.file, err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%s %s: still waiting", c.what, c.file)
 		}
 	}
@@ -86,7 +86,7 @@ func TestPipesInTheRepositoryAreRefused(t *testing.T) {
 			if _, ok := errors.AsType[*osfile.IrregularError](err); !ok {
 				t.Errorf("%s: error %v", what, err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%s: still waiting", what)
 		}
 	}

@@ -46,7 +46,7 @@ func TestRealStore(t *testing.T) {
 		t.Errorf("deferred %+v, %v", d, err)
 	}
 	c.Lookup(context.Background(), ksn.OriginOnAccess, nil)
-	for end := time.Now().Add(5 * time.Second); c.cache.answers.EstimatedSize() < 2 && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); c.cache.answers.EstimatedSize() < 2 && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if v := c.one(ksn.OriginOnDemand, hit(1)); v.Verdict != protocol.Untrusted || v.Source != SourceCache {
