@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -277,7 +278,11 @@ func (w *ksnWorld) cacheHitCost(ctx context.Context, p *page, t *table, f *proto
 	}
 	for want, list := range map[protocol.Verdict][]reputation.Object{protocol.Untrusted: bad, protocol.Unknown: silent} {
 		for range 2 { // from the network, then from the cache
-			for _, v := range c.Lookup(ctx, ksn.OriginOnDemand, list) {
+			got := c.Lookup(ctx, ksn.OriginOnDemand, list)
+			for try := 0; try < 5 && slices.ContainsFunc(got, func(v reputation.Verdict) bool { return v.Why == reputation.Timeout }); try++ {
+				got = c.Lookup(ctx, ksn.OriginOnDemand, list) // a busy machine does not make the deadline each time
+			}
+			for _, v := range got {
 				if v.Verdict != want || v.Why != reputation.Settled {
 					return fmt.Errorf("a look-up gives %s (%s, %w), want %s", v.Verdict, v.Why, v.Err, want)
 				}

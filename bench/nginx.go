@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -41,12 +42,10 @@ func (b *bench) nginx(ctx context.Context, path string, body []byte) (*process, 
 	if err != nil {
 		return nil, errNoNginx
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	addr := free.Addr().String()
-	free.Close()
 	dir := filepath.Join(b.dir, "nginx")
 	file := filepath.Join(dir, "www", path)
 	err = errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, body, 0o644),
@@ -69,6 +68,18 @@ func (b *bench) nginx(ctx context.Context, path string, body []byte) (*process, 
 	}
 	p.stop()
 	return nil, errors.New("nginx does not listen after a minute")
+}
+
+// freeAddress is one at which nobody listens, with a port that no system gives to connections or to who asks for any port: nobody takes it meanwhile.
+func freeAddress() (addr string, err error) {
+	for range 100 {
+		addr = fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		var l net.Listener
+		if l, err = net.Listen("tcp", addr); err == nil {
+			return addr, l.Close()
+		}
+	}
+	return "", err
 }
 
 // openFolders lets nginx's workers, which are another user where bench runs as root, reach what they serve.
