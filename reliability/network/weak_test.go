@@ -97,7 +97,7 @@ func TestTheMatrixFindsWeakClients(t *testing.T) {
 					if strings.HasPrefix(c.weakness, "waits") {
 						l.Update = 2 * time.Second
 					} else {
-						l.Header = 10 * time.Second
+						l.Header = 30 * time.Second
 					}
 				}
 				r := alone(t, w, &b, file, c.client)
