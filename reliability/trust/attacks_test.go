@@ -103,7 +103,7 @@ func TestAttacksOfTheSpecification(t *testing.T) {
 				c.Tamper(file, fixtures.Stall(3))
 				begin := time.Now()
 				c.refused(nil, updater.ErrUnavailable)
-				if d := time.Since(begin); d > 15*time.Second {
+				if d := time.Since(begin); d > time.Minute {
 					c.t.Errorf("it took %v", d)
 				}
 			}

@@ -84,7 +84,7 @@ func (c *cell) update() (updater.Report, error) {
 	c.t.Helper()
 	return c.e.Update(updater.Options{}, func(u *updater.Config) {
 		if c.hasty {
-			u.Limits.Header, u.Limits.Idle, u.Limits.Retries, u.Limits.Resumes = 2*time.Second, 2*time.Second, -1, -1
+			u.Limits.Header, u.Limits.Idle, u.Limits.Retries, u.Limits.Resumes = 5*time.Second, 5*time.Second, -1, -1
 		}
 	})
 }
