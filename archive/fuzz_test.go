@@ -20,6 +20,7 @@ func FuzzWalk(f *testing.F) {
 		inner, storedZip(f, files...), tarOf(f, files...), gzipOf(f, "a", "alpha"), zstdOf(f, "alpha"),
 		tarOf(f, file{"x.zip", string(inner)}, file{"y.gz", string(gzipOf(f, "y", string(inner)))}), rawZip(3, deflated(f, "alpha"), 8, 5),
 		storedZip(f, file{"z.zst", string(zstdOf(f, string(tarOf(f, files...))))}), inner[:len(inner)-30], rawZip(2, string(zstdOf(f, "alpha")), 93, 5),
+		partsZip(zipPart{name: "d/", packed: "alpha", descriptor: descriptor("alpha", 5), flags: 8}, zipPart{name: "e/", method: 8, packed: deflated(f, "alpha")}),
 	} {
 		f.Add(seed)
 	}

@@ -12,7 +12,7 @@ type zipFile struct {
 	flags  uint16
 	method uint16
 	sum    uint32
-	packed int64 // bytes
+	packed int64 // bytes; -1 where only the content tells
 	size   int64 // bytes when unpacked
 	data   int64 // where its content begins
 }
@@ -85,7 +85,7 @@ func (v *visit) zipEntries(d zipDirectory) (spans []span) {
 		}
 		seen++
 		name := cleanName(e.name)
-		folder := len(e.name) > 0 && e.name[len(e.name)-1] == '/' && e.packed == 0
+		folder := isFolder(e.name)
 		if err := v.b.entry(name); err != nil {
 			v.fail(err)
 			return nil
@@ -100,7 +100,8 @@ func (v *visit) zipEntries(d zipDirectory) (spans []span) {
 		default:
 			e.data = local.data
 			spans = append(spans, span{first, e.data + min(e.packed, v.in.size-e.data)})
-			if folder && local.packed == 0 {
+			local = v.asStream(local, e.zipFile)
+			if folder && !v.yields(e.zipFile) && !v.yields(local) {
 				break
 			}
 			if !v.zipMember(name, e.zipFile, false) {
@@ -138,5 +139,7 @@ func differs(entry, local zipFile) bool {
 	if entry.method != local.method || entry.encrypted() != local.encrypted() {
 		return true
 	}
-	return !entry.selfEnding() && !local.follows() && entry.packed != local.packed
+	return !entry.selfEnding() && entry.packed != local.packed
 }
+
+func isFolder(name []byte) bool { return len(name) > 0 && name[len(name)-1] == '/' }

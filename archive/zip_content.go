@@ -32,11 +32,11 @@ func (v *visit) newZipMember(name string, f zipFile, hidden bool) (m *Member, en
 	} else {
 		m.check, m.want = true, f.sum
 	}
-	src := &packedReader{in: v.in, at: f.data, end: f.data + min(f.packed, max(0, v.in.size-f.data))}
+	src := &packedReader{in: v.in, at: f.data, end: f.data + min(max(f.packed, 0), max(0, v.in.size-f.data)), beyond: f.packed < 0}
 	d := &v.b.u.decoder
 	switch f.method {
 	case zipStored:
-		if hidden && f.follows() && f.packed == 0 {
+		if f.packed < 0 {
 			m.Method = "stored without a length"
 		}
 		m.start = func() (io.Reader, error) { return &storedReader{src, f.packed}, nil }

@@ -33,22 +33,22 @@ func (v *visit) zipGap(from, to int64) bool {
 			at += int64(len(sigLocal))
 			continue
 		}
-		name := make([]byte, min(nameLen, 2*MaxName))
+		name := make([]byte, nameLen)
 		n, _ := v.in.ReadAt(name, at+lenLocal)
 		clean := cleanName(name[:n])
 		if err := v.b.entry(clean); err != nil {
 			return v.fail(err)
 		}
 		if f, _, ok := readLocal(v.in, 0, uint64(at)); ok { // with the extra fields
+			f = v.asStream(f, f)
 			m, ended := v.newZipMember(clean, f, true)
-			folder := name[n-1] == '/' && f.packed == 0 && !f.follows()
-			if !folder && !v.member(m) {
+			if bare := isFolder(name[:n]) && !v.yields(f); !bare && !v.member(m) {
 				return false
 			}
 			at = f.data
 			if end := ended(); end >= 0 {
 				at = end
-			} else if f.packed <= to-f.data {
+			} else if f.packed > 0 && f.packed <= to-f.data {
 				at += f.packed
 			}
 		} else {

@@ -16,12 +16,14 @@ const (
 	sigEnd   = "PK\x05\x06"
 	sigEnd64 = "PK\x06\x06"
 	sigLoc64 = "PK\x06\x07"
+	sigSizes = "PK\x07\x08" // a data descriptor, which may do without it
 
 	lenLocal = 30
 	lenEntry = 46
 	lenEnd   = 22
 	lenEnd64 = 56
 	lenLoc64 = 20
+	lenSizes = 12 // behind the signature: checksum and both sizes, in 32 bits
 )
 
 // A zipDirectory is where the central directory is.
