@@ -25,7 +25,8 @@
 //   - gzip. One member: all streams one after the other, up to padding with zeros or other bytes that are none.
 //   - Zstandard. One member: all frames one after the other. A window of more than [Limits].Window is a limit: see there.
 //   - tar, in all dialects that archive/tar knows. Holes of sparse files are zeros, which count like other bytes. Links, devices and folders only count.
-//     Behind a broken header the next block with a valid checksum is taken for a header again, as GNU tar does. Headers of more than 1 MiB are refused
+//     Behind a broken header the next block with a valid checksum is taken for a header again, as GNU tar does, and so it is behind the
+//     two blocks of zeros that end an archive, where tar --ignore-zeros goes on. Headers of more than 1 MiB are refused
 //     by archive/tar.
 //
 // Members that are encrypted or packed by another method are listed with their flag, and reading them is an error.

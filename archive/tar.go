@@ -17,7 +17,7 @@ func (v *visit) tar() {
 	}
 }
 
-// tarFrom visits members from a header on. Behind one that is broken it gives the position to go on at, else -1.
+// tarFrom visits members from a header on. Behind a broken one, and behind the end of an archive, it gives the position of the next; -1 for none.
 func (v *visit) tarFrom(begin int64) int64 {
 	src := v.in.from(begin)
 	at := func() int64 {
@@ -31,8 +31,8 @@ func (v *visit) tarFrom(begin int64) int64 {
 		case v.b.stop != nil:
 			v.fail(v.b.check())
 			return -1
-		case err == io.EOF:
-			return -1
+		case err == io.EOF: // two blocks of zeros, or the end of the file
+			return v.nextHeader(at())
 		case errors.Is(err, tar.ErrInsecurePath) && h != nil: // by a setting of the process: a path is nothing but a name here
 		case err != nil:
 			end := at()
@@ -72,14 +72,20 @@ func (v *visit) zeros(at int64) bool {
 	return n == tarBlock && b == [tarBlock]byte{}
 }
 
-// nextHeader looks for a block that could be a header, from a position on; -1 when there is none.
+// nextHeader looks for a block that could be a header, from a position on; -1 when there is none. It reads ever more at once, so that a
+// file of many ends is not read many times.
 func (v *visit) nextHeader(from int64) int64 {
-	from = (from + tarBlock - 1) / tarBlock * tarBlock
-	r, done := v.b.u.decoder.buffered(v.in.from(min(from, v.in.size)))
-	defer done()
-	var block [tarBlock]byte
-	for at := from; ; at += tarBlock {
-		if _, err := io.ReadFull(r, block[:]); err != nil {
+	buf := v.b.u.chunk()
+	defer func() { v.b.u.free = append(v.b.u.free, buf) }()
+	at := (from + tarBlock - 1) / tarBlock * tarBlock
+	for want := tarBlock; ; want = min(2*want, len(buf)) {
+		n, _ := v.in.ReadAt(buf[:want], at)
+		for i := 0; i+tarBlock <= n; i += tarBlock {
+			if isHeader((*[tarBlock]byte)(buf[i:])) {
+				return at + int64(i)
+			}
+		}
+		if n < want {
 			switch {
 			case v.in.err != nil:
 				v.fail(v.in.err)
@@ -88,16 +94,18 @@ func (v *visit) nextHeader(from int64) int64 {
 			}
 			return -1
 		}
-		if isHeader(&block) {
-			return at
-		}
+		at += int64(want)
 	}
 }
 
 // isHeader tells whether a block has the checksum of a header: the sum of its bytes, those of the checksum itself taken for spaces.
 func isHeader(b *[tarBlock]byte) bool {
 	const begin, end = 148, 156
-	want, err := strconv.ParseInt(string(bytes.Trim(b[begin:end], " \x00")), 8, 64)
+	digits := bytes.Trim(b[begin:end], " \x00")
+	if len(digits) == 0 { // most of what is looked at are zeros
+		return false
+	}
+	want, err := strconv.ParseInt(string(digits), 8, 64)
 	if err != nil {
 		return false
 	}
