@@ -33,6 +33,19 @@ func take[T any](list *[]T) (v T, ok bool) {
 	return v, true
 }
 
+// A guarded decoder knows whether it panicked: then nobody knows its state, and it is not used again.
+type guarded struct {
+	r    io.Reader
+	lost bool
+}
+
+func (g *guarded) Read(p []byte) (n int, err error) {
+	g.lost = true // until Read returns
+	n, err = g.r.Read(p)
+	g.lost = false
+	return n, err
+}
+
 // buffered reads r through a buffer; done gives it back.
 func (d *decoders) buffered(r io.Reader) (b *bufio.Reader, done func()) {
 	b, ok := take(&d.buffers)
@@ -58,10 +71,15 @@ func (d *decoders) deflate(r *bufio.Reader) (f io.Reader, done func(), err error
 	} else {
 		c = flate.NewReader(r)
 	}
-	return c, func() { d.flates = append(d.flates, c) }, err
+	g := &guarded{r: c}
+	return g, func() {
+		if !g.lost {
+			d.flates = append(d.flates, c)
+		}
+	}, err
 }
 
-// zstd decodes r. A decoder whose stream failed is used again as well: Reset makes it as new.
+// zstd decodes r. A decoder whose stream failed, and that did not panic, is used again as well: Reset makes it as new.
 func (d *decoders) zstd(r io.Reader, window int64) (f io.Reader, done func(), err error) {
 	c, ok := take(&d.zstds)
 	if ok {
@@ -74,8 +92,12 @@ func (d *decoders) zstd(r io.Reader, window int64) (f io.Reader, done func(), er
 	if err != nil {
 		return nil, nil, err
 	}
-	return zstdReader{c, window}, func() {
-		if c.Reset(nil) == nil {
+	g := &guarded{r: zstdReader{c, window}}
+	return g, func() {
+		if g.lost {
+			return
+		}
+		if _, err := contained(func() (any, error) { return nil, c.Reset(nil) }); err == nil {
 			d.zstds = append(d.zstds, c)
 		}
 	}, nil
@@ -120,8 +142,18 @@ func (v *visit) gzip() {
 	if !ok {
 		z = new(gzip.Reader)
 	}
-	defer func() { d.gzips = append(d.gzips, z) }()
-	_, err := contained(func() (any, error) { return nil, z.Reset(r) })
+	g := &guarded{r: &gzipStreams{r: r, z: z}}
+	defer func() {
+		if !g.lost {
+			d.gzips = append(d.gzips, z)
+		}
+	}()
+	_, err := contained(func() (any, error) {
+		g.lost = true
+		err := z.Reset(r)
+		g.lost = false
+		return nil, err
+	})
 	if v.b.stop != nil {
 		v.fail(v.b.check())
 		return
@@ -136,7 +168,7 @@ func (v *visit) gzip() {
 	}
 	m := &Member{Size: -1, Name: cleanName([]byte(z.Name))}
 	z.Multistream(false)
-	m.start = func() (io.Reader, error) { return &gzipStreams{r: r, z: z}, nil }
+	m.start = func() (io.Reader, error) { return g, nil }
 	v.member(m)
 }
 
