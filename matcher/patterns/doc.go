@@ -28,20 +28,24 @@
 // Anchors of less than nine bytes need passes of their own over each object, common ones are verified all the time, and those of 9 to 14 bytes beside a longer
 // part or one with a place are not worth a pass. So a subsignature with such a part is late: as long as others rule its signature out, and they do nearly always, nobody has to know how often it matches. Of a signature
 // that is ruled out by no other part, the cheapest late parts are looked for all the same, until it is. This is sound for negations and counts
-// too, as it asks the expression itself: whether it may hold for some numbers of matches of what is not known. Where it may at the end, the object is
-// read again for the late subsignatures of that signature, each at a time, until the signature is decided.
+// too, as it asks the expression itself: whether it may hold for some numbers of matches of what is not known, and whether it may not. Where both are so at
+// the end, the object is read again, once for the late subsignatures of all signatures that are left. Their parts are looked for by an index of one gram each,
+// made for this reading: of all grams of a part the one that is rarest in this very object, and among the parts, so that it costs little what the object was made for.
+// A part is verified as long as some chain waits for it, that is once the one before it matched.
 //
 // # Limits
 //
 // A scanner keeps 2^16 matches and spans for each of its two groups (some MiB, whatever the object), the longest part four times over, and some
-// 50 bytes for each part, subsignature and chain that an object touched. Chains that leave more open are counted by reading
-// again, like late ones, with 2^18 spans. A signature is Undecided if there is no reader for that or if these are too few, which takes a bounded gap of
-// more than 2^18 bytes and an object that repeats the part before it that often.
+// 50 bytes for each part, subsignature and chain that an object touched, 200 for those of a reading. Chains that leave more open are counted by reading
+// again, like late ones, with 2^18 spans each and 2^19 together; one that finds no room is left to the next reading, of four at most. A signature is
+// Undecided if there is no reader for that or if these are too few, which takes a bounded gap of more than 2^18 bytes, or many of more than 2^16, and an object
+// that repeats the part before it that often.
 //
 // Time is counted in steps: an anchor that was met, a part that was verified (at most [pattern.MaxWays] runs through it), a signature that a match was
-// told to, a span that was looked at. A part is verified once at most at each byte; so a byte of the object costs no more than a few steps for each
-// part whose anchor is there and for each signature that it belongs to, and a few for each late subsignature that has to be counted. An object
-// of nothing but one signature's anchor costs two steps a byte. [Object.MaxSteps] bounds the sum for an object.
+// told to, a span that was looked at, 32 bytes that are read again. A part is verified once at most at each byte; so a byte of the object costs no more than a few steps for each
+// part whose anchor is there and for each signature that it belongs to, and a few for each part whose gram is there when it is read again. An object
+// of nothing but one signature's anchor costs two steps a byte. [Object.MaxSteps] bounds the sum for an object. Where it ends the scan, what was found
+// before counts: a signature that holds whatever else is in the object matches.
 //
 // The bytes of a set are described in docs/format/patternset.md. They are trusted: see [Open] for what damage can do, and cannot.
 package patterns

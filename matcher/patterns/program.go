@@ -141,6 +141,30 @@ func (p program) anchor() []byte {
 	return p[at : at+size]
 }
 
+// runs gives f the runs of static bytes, hidden, that stand at one distance from the start of a match, and that distance twice.
+func (p program) runs(f func(run []byte, least, most int64)) {
+	distance := int64(0)
+	b := p[programHead:]
+	for range hidden16(p[programElements:]) {
+		size := 2
+		switch b[0] ^ hidden {
+		case codeBytes:
+			n := hidden16(b[1:])
+			size = 3 + n
+			f(b[3:size:size], distance, distance)
+			distance += int64(n)
+		case codeAny:
+			size = 3
+			distance += int64(hidden16(b[1:]))
+		case codeHigh, codeLow:
+			distance++
+		default: // its length may differ
+			return
+		}
+		b = b[size:]
+	}
+}
+
 // anchorBytes is a copy of them in clear.
 func (p program) anchorBytes() []byte {
 	b := slices.Clone(p.anchor())

@@ -15,10 +15,8 @@ import (
 var ErrSize = errors.New("not as many bytes as were announced")
 
 const (
-	piece    = 64 << 10  // bytes that all prefilters are given in turn
-	maxKept  = 64 << 10  // matches and spans that a scan keeps for each of its two groups
-	maxAgain = 1 << 18   // spans of a chain that is matched again
-	again    = 128 << 10 // bytes that are read at once for that, beside what a verification needs around them
+	piece   = 64 << 10 // bytes that all prefilters are given in turn
+	maxKept = 64 << 10 // matches and spans that a scan keeps for each of its two groups
 )
 
 // A Result is what a scan found. Its slices are the scanner's and stay as they are until its next Begin.
@@ -29,7 +27,8 @@ type Result struct {
 	// places open even then. See the package comment. It is nil for all but such objects.
 	Undecided []int
 
-	// Limited says that the scan was given up after Object.MaxSteps steps, or because Object.Done was closed. What is in Matched does match; of everything else nothing is known.
+	// Limited says that the scan was given up after Object.MaxSteps steps, or because Object.Done was closed. What is in Matched does match, among it all that holds by
+	// what was found until then, whatever follows; of everything else nothing is known.
 	Limited bool
 }
 
@@ -54,10 +53,8 @@ type Scanner struct {
 	steps  uint64 // what the object cost so far, beside the prefilters
 	pause  uint64 // steps after which it is asked whether to go on
 	result Result
-	// For matching again.
-	buffer  []byte
-	parts   []searchPart
-	anchors []byte
+
+	reading reading
 }
 
 // A view is the piece of an object that verifications see.
@@ -174,9 +171,8 @@ func (c *Scanner) End(r io.ReaderAt) (Result, error) {
 		s.follow(never)
 	}
 	for _, s := range c.active {
-		if err := s.decide(); err != nil {
-			return Result{}, err
-		}
+		s.cut = s.over
+		s.decide()
 	}
 	// What the object is read again for may be given up, and comes after all that needs no more.
 	var undecided []int

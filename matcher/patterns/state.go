@@ -2,7 +2,6 @@ package patterns
 
 import (
 	"cmp"
-	"io"
 	"slices"
 
 	"example.org/avdb/pattern"
@@ -16,6 +15,7 @@ type state struct {
 	filter  *prefilter.Scanner
 	hit     func(prefilter.Hit) bool
 	over    bool // given up
+	cut     bool // before all of the object was seen
 
 	watching touched[watchState]
 	counts   touched[uint32] // matches of subsignatures, up to as many as make a difference
@@ -26,8 +26,8 @@ type state struct {
 	due      []due
 	next     int // of due
 	events   []event
-	spans    int // of all progress
-	again    progress
+	spans    int                // of all progress
+	recounts touched[recounted] // subsignatures that were counted by reading again
 }
 
 // A watchState is what became of a watch in an object.
@@ -59,8 +59,9 @@ func (s *state) begin() {
 	s.watching.reset()
 	s.counts.reset()
 	s.chains.reset()
+	s.recounts.reset()
 	s.filter.Reset()
-	s.over, s.spans, s.next, s.used = false, 0, 0, 0
+	s.over, s.cut, s.spans, s.next, s.used = false, false, 0, 0, 0
 	s.open, s.events, s.due = s.open[:0], s.events[:0], s.due[:0]
 	size := s.scanner.object.Size
 	for i := range uint32(s.placed) {
@@ -343,114 +344,4 @@ func (s *state) extend(e *event) (more bool) {
 		more = more || !r.settled(gap, e.start+s.program(g.program).shortest())
 	}
 	return more
-}
-
-// decide evaluates the signatures that something matched of, as far as their matches are known, and adds those that hold to the result. It leaves those in open
-// for which the object has to be read again.
-func (s *state) decide() error {
-	slices.Sort(s.open)
-	all := slices.Compact(s.open)
-	s.open = all[:0]
-	for _, n := range all {
-		known, err := s.evaluate(n, nil, false)
-		if err != nil {
-			return err
-		}
-		if !known {
-			s.open = append(s.open, n)
-		}
-	}
-	return nil
-}
-
-// decideAgain evaluates the signatures that decide left, and adds those that stay undecided.
-func (s *state) decideAgain(r io.ReaderAt, undecided []int) ([]int, error) {
-	for _, n := range s.open {
-		known, err := s.evaluate(n, r, true)
-		if err != nil {
-			return nil, err
-		}
-		if !known && !s.over {
-			g := s.signature(n)
-			undecided = append(undecided, g.ordinal)
-		}
-	}
-	return undecided, nil
-}
-
-// evaluate adds signature n to the result if it holds.
-func (s *state) evaluate(n uint32, r io.ReaderAt, again bool) (known bool, err error) {
-	g := s.signature(n)
-	holds, known, err := s.holds(&g, r, again)
-	if holds {
-		s.scanner.result.Matched = append(s.scanner.result.Matched, g.ordinal)
-	}
-	return known, err
-}
-
-// holds tells whether a signature holds. What is not known is counted, with again, as long as it may still make a difference.
-func (s *state) holds(g *signature, r io.ReaderAt, again bool) (holds, known bool, err error) {
-	var h head
-	var expression []byte // nil of a body signature
-	if g.head != none {
-		if s.over {
-			return false, false, nil // what was counted so far says nothing: the rest may be too much
-		}
-		h = s.head(g.head)
-		if !h.fileSize().Holds(uint64(s.scanner.object.Size)) {
-			return false, true, nil
-		}
-		expression = h.expression()
-	}
-	var room [pattern.MaxSubsignatures]int
-	matches := room[:g.last-g.first]
-	left := 0
-	for i := range matches {
-		n := g.first + uint32(i)
-		sub := s.sub(n)
-		if s.uncounted(n, &sub) {
-			matches[i] = unknown
-			left++
-		} else if c := s.counts.find(n); c != nil && !sub.late {
-			matches[i] = int(*c)
-		}
-	}
-	for i := 0; left > 0; i++ {
-		if expression != nil && !possible(expression, matches) {
-			return false, true, nil
-		}
-		if !again {
-			return false, false, nil
-		}
-		if matches[i] != unknown {
-			continue
-		}
-		n, known, err := s.recount(g.first+uint32(i), r)
-		if !known || err != nil {
-			return false, false, err
-		}
-		matches[i] = int(n)
-		left--
-	}
-	switch {
-	case expression == nil:
-		return matches[0] > 0, true, nil
-	case !possible(expression, matches):
-		return false, true, nil
-	}
-	h.logical(&s.scanner.logical)
-	return s.scanner.logical.Decide(matches, uint64(s.scanner.object.Size), &s.scanner.facts), true, nil
-}
-
-// uncounted tells whether the matches of a subsignature are not known: it is late and may have some, or lost a chain.
-func (s *state) uncounted(n uint32, sub *sub) bool {
-	if sub.late {
-		return sub.open || s.counts.find(n) != nil
-	}
-	for i := sub.first; i < sub.last && s.chains.used > 0; i++ {
-		if at := s.chains.find(i); at != nil && s.progress[*at].lost {
-			return !s.sated(n)
-		}
-	}
-	return false
 }
