@@ -70,7 +70,7 @@ reliability:
 bench:
 	$(GO) test -run '^$$' -bench '^Benchmark(Build|ReadBundle|ApplyDelta)$$' -benchtime 3x ./dbformat
 	$(GO) test -run '^$$' -bench '^Benchmark(Install|Open)$$' -benchtime 3x ./store
-	$(GO) test -run '^$$' -bench '^Benchmark(Open|LookupHit|LookupMiss|ScanFile)$$' ./matcher
+	$(GO) test -run '^$$' -bench '^Benchmark(Open|LookupHit|LookupMiss|LookupMany|ScanFile)$$' ./matcher
 	cd bench && $(GO) run $(VECTORSCAN) .
 
 # In processes of their own, against wrk and nginx where they are installed; pages and pictures are in bench/out.

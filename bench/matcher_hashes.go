@@ -30,22 +30,22 @@ func (w *matcherWorld) misses(ctx context.Context, p *page) error {
 	if w.quick {
 		sizes[0].n, sizes[1].n = 1_000, 10_000
 	}
-	t := table{title: "Look-ups of SHA-256 hashes that are not listed", how: "`Matcher.Lookup` of random hashes over the full database, and `Get` of a bbolt bucket with the same keys within one open transaction; processor time of one goroutine.",
-		columns: []string{"signatures", "a look-up", "of bbolt", "ratio", "index an entry"}}
+	t := table{title: "Look-ups of SHA-256 hashes that are not listed", how: "`Matcher.Lookup` of random hashes over the full database, `Matcher.LookupMany` of them, and `Get` of a bbolt bucket with the same keys within one open transaction; processor time of one goroutine.",
+		columns: []string{"signatures", "a look-up", "one of many", "of bbolt", "ratio", "ratio of many", "index an entry"}}
 	for _, s := range sizes {
 		w.note("look-ups among %s hashes", count(float64(s.n)))
 		dir := filepath.Join(w.dir, fmt.Sprintf("misses-%d", s.n))
 		if err := w.publish(ctx, dir, map[string]string{"a.hsb": w.hashSignatures(s.n)}); err != nil {
 			return err
 		}
-		ours, theirs, entry, err := w.compareMisses(dir, s.n)
+		ours, many, theirs, entry, err := w.compareMisses(dir, s.n)
 		if err != nil {
 			return err
 		}
 		w.found[s.demand] = ours
 		w.least(demandBolt, theirs/ours)
 		w.found[demandEntry] = max(w.found[demandEntry], entry)
-		t.add(count(float64(s.n)), nanos(ours), nanos(theirs), times(theirs/ours), perEntry(entry))
+		t.add(count(float64(s.n)), nanos(ours), nanos(many), nanos(theirs), times(theirs/ours), times(theirs/many), perEntry(entry))
 		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}
@@ -54,29 +54,30 @@ func (w *matcherWorld) misses(ctx context.Context, p *page) error {
 	return nil
 }
 
-func (w *matcherWorld) compareMisses(dir string, n int) (ours, theirs, entry float64, err error) {
+func (w *matcherWorld) compareMisses(dir string, n int) (ours, many, theirs, entry float64, err error) {
 	s, err := store.Open(filepath.Join(dir, "state"), store.Options{})
 	if err != nil {
-		return 0, 0, 0, err
+		return 0, 0, 0, 0, err
 	}
 	m, err := matcher.Open(s, matcher.Options{})
 	if err != nil {
-		return 0, 0, 0, err
+		return 0, 0, 0, 0, err
 	}
 	defer m.Close()
 	taken, err := folderSize(filepath.Join(dir, "state", "db", "index"))
 	if err != nil {
-		return 0, 0, 0, err
+		return 0, 0, 0, 0, err
 	}
 	entry = float64(taken) / float64(n)
 	db, err := fillBolt(filepath.Join(dir, "bolt.db"), n)
 	if err != nil {
-		return 0, 0, 0, err
+		return 0, 0, 0, 0, err
 	}
 	defer db.Close()
 	const several = 1 << 20 // look-ups a call
 	asked := randomBytes(seeded(11), 32*several)
 	size := int64(w.lengths[0])
+	sizes := slices.Repeat([]int64{size}, several)
 	var failed error
 	hits := 0
 	err = db.View(func(tx *bbolt.Tx) error {
@@ -92,19 +93,23 @@ func (w *matcherWorld) compareMisses(dir string, n int) (ours, theirs, entry flo
 				}
 			}
 		}, func() {
+			if err := m.LookupMany(dbformat.SHA256, asked, sizes, func(int, matcher.Result) bool { hits++; return true }); err != nil {
+				failed = err
+			}
+		}, func() {
 			for i := 0; i < len(asked); i += 32 {
 				if bucket.Get(asked[i:i+32]) != nil {
 					hits++
 				}
 			}
 		})
-		ours, theirs = costs[0].cpu/several, costs[1].cpu/several
+		ours, many, theirs = costs[0].cpu/several, costs[1].cpu/several, costs[2].cpu/several
 		return nil
 	})
 	if hits > 0 {
 		failed = errors.Join(failed, fmt.Errorf("%d random hashes are listed", hits))
 	}
-	return ours, theirs, entry, errors.Join(err, failed)
+	return ours, many, theirs, entry, errors.Join(err, failed)
 }
 
 // folderSize is the bytes of the files in dir.

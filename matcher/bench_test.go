@@ -126,6 +126,26 @@ func BenchmarkLookupMiss(b *testing.B) {
 	})
 }
 
+// BenchmarkLookupMany looks 1024 hashes up at once, others each time.
+func BenchmarkLookupMany(b *testing.B) {
+	perCount(b, func(b *testing.B, d *device, c *dbformat.Content) {
+		b.Run(name(c, ""), func(b *testing.B) {
+			m := benchMatcher(b, d, dbformat.VariantFull)
+			const some = 32 * 1024
+			sums := make([]byte, 64*some)
+			randomHash(rand.New(rand.NewPCG(4, 3)), sums)
+			visit := func(_ int, r Result) bool { b.Errorf("%+v", r); return true }
+			b.ReportAllocs()
+			for at := 0; b.Loop(); at = (at + some) % len(sums) {
+				if err := m.LookupMany(dbformat.SHA256, sums[at:at+some], nil, visit); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1024, "ns/hash")
+		})
+	})
+}
+
 func BenchmarkScanFile(b *testing.B) {
 	perCount(b, func(b *testing.B, d *device, c *dbformat.Content) {
 		for _, size := range []int{4 << 10, 16 << 20} {

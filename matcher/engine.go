@@ -45,6 +45,7 @@ type Options struct {
 type Engine struct {
 	o        Options
 	by       [dbformat.SHA256 + 1][]*section // of files, by algorithm, in the order of ids
+	gates    [dbformat.SHA256 + 1]gates      // the same, of a look-up
 	urls     *section                        // of URLs, nil without any
 	sections []*section                      // all of them that have lines, in the order of ids
 	parts    []*section                      // of sections of PE files, of both layers
@@ -160,7 +161,9 @@ func newEngine(light, rest dbformat.LayerReader, o Options) (*Engine, uint32, er
 			return nil, 0, versionError(id)
 		}
 	}
-	return e, layout(e.sections), nil
+	lines := layout(e.sections)
+	e.gated()
+	return e, lines, nil
 }
 
 // placed takes the sections whose rows stand whole in either layer.
@@ -220,6 +223,10 @@ func (e *Engine) IndexBytes() int64 { return int64(e.index.lines) * lineSize }
 // hold for the file, says nothing here; a cloud is never asked. The error is the result's Err, or matches [ErrInput].
 // A look-up that finds nothing allocates nothing.
 func (e *Engine) Lookup(a dbformat.Algorithm, sum []byte, size int64) (r Result, err error) {
+	if e.misses(a, sum, size) {
+		r.miss(size)
+		return r, nil
+	}
 	err = e.lookup(a, sum, size, &r)
 	return r, err
 }

@@ -115,9 +115,9 @@ const (
 	laneTops = 0x8000_8000_8000_8000
 )
 
-// zeroLane has a bit set when one of the four tags in x is zero. A borrow can set
-// bits above a zero tag, never without one.
-func zeroLane(x uint64) uint64 { return (x - lanes) &^ x & laneTops }
+// zeroLane has the top bit of a lane set when one of the four tags in x is zero. A borrow can set
+// bits above a zero tag, never without one. What the other bits are means nothing.
+func zeroLane(x uint64) uint64 { return (x - lanes) &^ x }
 
 // mayHold tells whether the line can have a row with the tag: it has the tag, or has
 // overflowed. Nearly all look-ups end here, on one cache line.
@@ -133,7 +133,7 @@ func mayHold(l *line, tag uint16) bool {
 	z |= zeroLane(binary.LittleEndian.Uint64(l[48:]) ^ t)
 	w := binary.LittleEndian.Uint64(l[56:])
 	z |= zeroLane(w ^ t)
-	return z != 0 || w>>48 == tagOverflow
+	return z&laneTops != 0 || w>>48 == tagOverflow
 }
 
 // firstRow is the number of the line's first row.

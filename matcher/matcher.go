@@ -273,15 +273,35 @@ func (m *Matcher) hold() *opened {
 }
 
 // Lookup is [Engine.Lookup] over the generation in use.
+//
+// A miss holds nothing: that would be two writes to memory that all goroutines share, more than the rest of it costs. The generation that was read was in
+// use afterwards as well, so that its files were mapped all the time. If it was not, which is seen, what was read means nothing,
+// and a page that was gone is a fault, which is caught like any other.
 func (m *Matcher) Lookup(a dbformat.Algorithm, sum []byte, size int64) (r Result, err error) {
 	m.follow()
+	if readsInOrder {
+		if g := m.now.Load(); g != nil && g.engine.misses(a, sum, size) && m.now.Load() == g {
+			r.miss(size)
+			return r, nil
+		}
+	}
+	err = m.lookup(a, sum, size, &r)
+	return r, err
+}
+
+// lookup is Lookup with the generation held.
+func (m *Matcher) lookup(a dbformat.Algorithm, sum []byte, size int64, r *Result) error {
 	g := m.hold()
 	if g == nil {
-		return failed("", ErrClosed), ErrClosed
+		*r = failed("", ErrClosed)
+		return ErrClosed
 	}
 	defer g.release()
-	err = g.engine.lookup(a, sum, size, &r)
-	return r, err
+	if !readsInOrder && g.engine.misses(a, sum, size) {
+		r.miss(size)
+		return nil
+	}
+	return g.engine.lookup(a, sum, size, r)
 }
 
 // ScanFile reads and matches one regular file; a symbolic link is followed. Whatever goes wrong
