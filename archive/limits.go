@@ -35,7 +35,7 @@ type Limits struct {
 	// decoder and which levels up to 19 stay under; only "ultra" levels need more, up to 128 MiB. It is needed once for each goroutine that unpacks.
 	Window int64
 
-	// Memory is what the spools of one top-level object may hold in memory together; default 16 MiB. Beyond it they go to a [File].
+	// Memory is what the spools of an Unpacker, so those of one top-level object, may hold in memory together; default 16 MiB. Beyond it they go to a [File].
 	Memory int64
 }
 
@@ -138,7 +138,6 @@ type Budget struct {
 	bytes int64 // that may be unpacked in all
 	by    Limit // what says so
 	read  int64 // that may be read in all
-	held  int64 // in memory by spools
 	stop  error // why nothing more is unpacked
 	told  bool  // stop was given to the caller
 }

@@ -19,6 +19,7 @@ type Unpacker struct {
 	temp    func() (File, error)
 	decoder decoders
 	free    [][]byte // chunks of spools, at most Limits.Memory
+	held    int64    // in memory by spools
 }
 
 // New makes an Unpacker. Temp gives a file for content that does not fit into memory, new and empty for each call; nil stands for none: then content
@@ -243,9 +244,11 @@ func (m *Member) beyond(limit Limit) error {
 	return m.b.check()
 }
 
+// patience is how many empty reads are taken in a row, as in package bufio.
+const patience = 100
+
 // step reads at least one byte or gives an error.
 func step(r io.Reader, p []byte) (n int, err error) {
-	const patience = 100 // empty reads, as in package bufio
 	for range patience {
 		n, err = contained(func() (int, error) { return r.Read(p) })
 		if n > 0 || err != nil {

@@ -1,8 +1,10 @@
 package archive
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"math"
 )
 
 // A File takes content that does not fit into memory. It is empty at first, written from its beginning to its end, then read, and closed by
@@ -16,9 +18,9 @@ type File interface {
 // chunkSize is the unit of memory of spools.
 const chunkSize = 64 << 10
 
-// A Spool is the content of a member, to be read more than once. It belongs to the goroutine of its Budget.
+// A Spool is the content of a member, or of what came through a reader, to be read more than once. It belongs to the goroutine of its Unpacker.
 type Spool struct {
-	b      *Budget
+	u      *Unpacker
 	chunks [][]byte // all of chunkSize; nil once there is a file
 	file   File
 	size   int64
@@ -27,39 +29,80 @@ type Spool struct {
 // Spool reads the member to its end. The Spool is never nil: beside an error it has what came until then. Errors are those of Read other than io.EOF, a
 // [LimitError] of LimitMemory, and those of the file, which say so. The caller closes it, in spite of an error too.
 func (m *Member) Spool() (*Spool, error) {
-	s := &Spool{b: m.b}
+	s := &Spool{u: m.b.u}
+	return s, s.fill(m, m.Name)
+}
+
+// Keep reads r to its end, of whoever has a top-level object that can be read only once; at most most bytes and one more, when most is above 0, so that
+// Size tells whether there is more. It ends when ctx does. The Spool counts against Limits.Memory until it is closed, and is like that of a member otherwise.
+func (u *Unpacker) Keep(ctx context.Context, r io.Reader, most int64) (*Spool, error) {
+	if most > 0 && most < math.MaxInt64 {
+		r = io.LimitReader(r, most+1)
+	}
+	s := &Spool{u: u}
+	return s, s.fill(&stoppable{ctx, r}, "")
+}
+
+// A stoppable reader ends with its context. It gives at least one byte or an error.
+type stoppable struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (s *stoppable) Read(p []byte) (n int, err error) {
+	for range patience {
+		if err := s.ctx.Err(); err != nil {
+			return 0, err
+		}
+		if n, err = s.r.Read(p); n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, io.ErrNoProgress
+}
+
+// fill reads r, which belongs to the member of that name, to its end.
+func (s *Spool) fill(r io.Reader, name string) error {
 	for {
 		if s.size == int64(len(s.chunks))*chunkSize && !s.grow() {
 			break
 		}
-		n, err := m.Read(s.chunks[len(s.chunks)-1][s.size%chunkSize:])
+		n, err := r.Read(s.chunks[len(s.chunks)-1][s.size%chunkSize:])
 		s.size += int64(n)
 		if err != nil {
-			return s, ended(err)
+			return ended(err)
 		}
 	}
-	buf := m.b.u.chunk()
-	defer func() { m.b.u.free = append(m.b.u.free, buf) }()
-	n, err := m.Read(buf)
+	buf := s.u.chunk()
+	defer func() { s.u.free = append(s.u.free, buf) }()
+	n, err := r.Read(buf)
 	if n == 0 {
-		return s, ended(err) // it has just fitted
+		return ended(err) // it has just fitted
 	}
-	if m.b.u.temp == nil {
-		return s, &LimitError{Limit: LimitMemory, Max: m.b.u.limits.Memory, Member: m.Name}
+	if s.u.temp == nil {
+		return &LimitError{Limit: LimitMemory, Max: s.u.limits.Memory, Member: name}
 	}
 	if err := s.toFile(); err != nil {
-		return s, fmt.Errorf("member %q: no room to unpack it: %w", m.Name, err)
+		return noRoom(name, err)
 	}
-	for ; ; n, err = m.Read(buf) {
+	for ; ; n, err = r.Read(buf) {
 		wrote, werr := s.file.Write(buf[:n])
 		s.size += int64(wrote)
 		if werr != nil {
-			return s, fmt.Errorf("member %q: no room to unpack it: %w", m.Name, werr)
+			return noRoom(name, werr)
 		}
 		if err != nil {
-			return s, ended(err)
+			return ended(err)
 		}
 	}
+}
+
+// noRoom is the error of a file that content cannot go to.
+func noRoom(name string, err error) error {
+	if name == "" {
+		return fmt.Errorf("no room for content that does not fit into memory: %w", err)
+	}
+	return fmt.Errorf("member %q: no room to unpack it: %w", name, err)
 }
 
 // ended makes the end of a member no error.
@@ -80,17 +123,17 @@ func (u *Unpacker) chunk() []byte {
 
 // grow makes room in memory, if there may be more.
 func (s *Spool) grow() bool {
-	if s.b.held+chunkSize > s.b.u.limits.Memory {
+	if s.u.held+chunkSize > s.u.limits.Memory {
 		return false
 	}
-	s.b.held += chunkSize
-	s.chunks = append(s.chunks, s.b.u.chunk())
+	s.u.held += chunkSize
+	s.chunks = append(s.chunks, s.u.chunk())
 	return true
 }
 
 // toFile moves what there is into a file. When that fails it stays where it is.
 func (s *Spool) toFile() error {
-	f, err := s.b.u.temp()
+	f, err := s.u.temp()
 	if err != nil {
 		return err
 	}
@@ -107,8 +150,8 @@ func (s *Spool) toFile() error {
 
 // drop gives memory back.
 func (s *Spool) drop() {
-	s.b.held -= int64(len(s.chunks)) * chunkSize
-	s.b.u.free = append(s.b.u.free, s.chunks...)
+	s.u.held -= int64(len(s.chunks)) * chunkSize
+	s.u.free = append(s.u.free, s.chunks...)
 	s.chunks = nil
 }
 

@@ -2,9 +2,11 @@ package archive_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"testing"
 	"testing/iotest"
 
@@ -89,6 +91,65 @@ func TestSpoolsShareTheirMemory(t *testing.T) {
 		t.Errorf("%d files for %d levels: %v", made, levels, w.lines)
 	}
 }
+
+// What comes through a reader is kept as members are, up to a limit of its own, and shares their memory.
+func TestReadersAreKept(t *testing.T) {
+	const memory = 256 << 10
+	dead := errors.New("line is dead")
+	for _, size := range []int{0, 1, 64 << 10, memory, memory + 1, 1 << 20} {
+		content := random(size)
+		made := 0
+		u := archive.New(archive.Limits{Memory: memory}, func() (archive.File, error) { made++; return &memoryFile{room: -1}, nil })
+		for name, c := range map[string]struct {
+			r    io.Reader
+			most int64
+			size int
+			want error
+		}{
+			"all of it":       {bytes.NewReader([]byte(content)), 0, size, nil},
+			"byte by byte":    {iotest.OneByteReader(bytes.NewReader([]byte(content))), int64(size), size, nil},
+			"errors with it":  {iotest.DataErrReader(bytes.NewReader([]byte(content))), 0, size, nil},
+			"one too many":    {bytes.NewReader([]byte(content)), int64(size) - 1, size, nil},
+			"far too many":    {bytes.NewReader([]byte(content)), 5, min(size, 6), nil},
+			"no limit at all": {bytes.NewReader([]byte(content)), math.MaxInt64, size, nil},
+			"a broken one":    {io.MultiReader(bytes.NewReader([]byte(content)), iotest.ErrReader(dead)), 0, size, dead},
+			"an idle one":     {io.MultiReader(bytes.NewReader([]byte(content)), idle{}), 0, size, io.ErrNoProgress},
+		} {
+			made = 0
+			s, err := u.Keep(t.Context(), c.r, c.most)
+			got := make([]byte, s.Size())
+			if _, rerr := s.ReadAt(got, 0); rerr != nil && rerr != io.EOF {
+				t.Error(rerr)
+			}
+			if err != c.want || len(got) != c.size || string(got) != content[:c.size] || (made > 0) != (c.size > memory) {
+				t.Errorf("%d bytes, %s: %d bytes in %d files, %v", size, name, len(got), made, err)
+			}
+			s.Close()
+		}
+	}
+	u := archive.New(archive.Limits{Memory: memory}, nil)
+	kept, err := u.Keep(t.Context(), bytes.NewReader(make([]byte, memory-100_000)), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := u.Keep(t.Context(), bytes.NewReader(make([]byte, memory)), 0); !errors.Is(err, archive.ErrLimit) || s.Size() > 100_000 || s.Close() != nil {
+		t.Errorf("the second of two: %v", err)
+	}
+	kept.Close()
+	if s, err := u.Keep(t.Context(), bytes.NewReader(make([]byte, memory)), 0); err != nil || s.Close() != nil {
+		t.Errorf("after the first was closed: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if s, err := u.Keep(ctx, bytes.NewReader(make([]byte, memory)), 0); err != context.Canceled || s.Close() != nil {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// idle is a reader that gives nothing, again and again.
+type idle struct{}
+
+func (idle) Read([]byte) (int, error) { return 0, nil }
 
 func TestASpoolWithoutRoomKeepsWhatFits(t *testing.T) {
 	const memory = 128 << 10
