@@ -158,24 +158,40 @@ func (b *bodies) put(s *patterns.Scanner) { b.scanners.Put(s) }
 // found adds the patterns of the set that match an object. Only here are names read.
 func (b *bodies) found(matched []int, pua bool, ignore ignoreSet, t *tally) {
 	for _, n := range matched {
-		at := sort.Search(len(b.from), func(i int) bool { return n < b.from[i].end() })
-		if at == len(b.from) {
-			t.fail(&dbformat.FormatError{What: "patterns", Offset: -1, Reason: fmt.Sprintf("there is no pattern %d", n)})
-			continue
-		}
-		s := b.from[at]
-		if s.id.PUA() && !pua {
-			continue
-		}
-		i := sort.Search(len(s.blocks)-1, func(i int) bool { return n < s.first[i+1] })
-		v, err := s.block(i)
-		if err != nil {
-			// That something matches is known, not what: it may be a name that is ignored.
-			t.fail(err)
-			continue
-		}
-		if name := string(v.Name(n - s.first[i])); !ignore.has(name) {
-			t.add(finding{verdict: Malicious, section: s.id, name: name})
+		if id, name, ok := b.named(n, pua, ignore, t); ok {
+			t.add(finding{verdict: Malicious, section: id, name: name})
 		}
 	}
+}
+
+// wanting is how many of these patterns would be reported if they matched.
+func (b *bodies) wanting(undecided []int, pua bool, ignore ignoreSet, t *tally) (count int) {
+	for _, n := range undecided {
+		if _, _, ok := b.named(n, pua, ignore, t); ok {
+			count++
+		}
+	}
+	return count
+}
+
+// named gives the section and the name of pattern n of the set; ok is false for one that is not to be reported, or whose name cannot be read.
+func (b *bodies) named(n int, pua bool, ignore ignoreSet, t *tally) (id dbformat.SectionID, name string, ok bool) {
+	at := sort.Search(len(b.from), func(i int) bool { return n < b.from[i].end() })
+	if at == len(b.from) {
+		t.fail(&dbformat.FormatError{What: "patterns", Offset: -1, Reason: fmt.Sprintf("there is no pattern %d", n)})
+		return 0, "", false
+	}
+	s := b.from[at]
+	if s.id.PUA() && !pua {
+		return 0, "", false
+	}
+	i := sort.Search(len(s.blocks)-1, func(i int) bool { return n < s.first[i+1] })
+	v, err := s.block(i)
+	if err != nil {
+		// That something matches is known, not what: it may be a name that is ignored.
+		t.fail(err)
+		return 0, "", false
+	}
+	name = string(v.Name(n - s.first[i]))
+	return s.id, name, !ignore.has(name)
 }

@@ -234,8 +234,10 @@ func (x *inspection) end(ctx context.Context, t *tally) (err error) {
 		return ctx.Err()
 	case r.Limited:
 		x.fail(fmt.Errorf("%w: body patterns were given up after %d steps", ErrLimit, e.maxSteps()))
-	case r.Undecided != nil:
-		x.fail(fmt.Errorf("%w: %d body patterns leave too many places open", ErrLimit, len(r.Undecided)))
+	default:
+		if n := e.bodies.wanting(r.Undecided, x.pua, e.ignore, t); n > 0 {
+			x.fail(fmt.Errorf("%w: %d body patterns leave too many places open", ErrLimit, n))
+		}
 	}
 	return nil
 }

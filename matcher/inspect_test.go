@@ -369,6 +369,30 @@ func TestTooMuchWorkIsSaid(t *testing.T) {
 	}
 }
 
+// A pattern that is not asked for and cannot be decided is no error of the object.
+func TestUndecidedPatternsThatNobodyWants(t *testing.T) {
+	word := strings.Repeat("6162", 8)
+	const gap = 1 << 20
+	line := func(name string) string { return fmt.Sprintf("%s:0:*:%s{%d-%d}%s7879", name, word, gap, gap, word) }
+	object := append(bytes.Repeat([]byte("ab"), gap/2+100), "xy"...)
+	for name, tc := range map[string]struct {
+		d    database
+		pua  bool
+		want bool
+	}{
+		"wanted":            {database{lines: map[string][]string{"patterns": {line("A")}}}, false, true},
+		"unwanted":          {database{lines: map[string][]string{"patternspua": {line("A")}, "patterns": {"B:0:*:7a7a7a7a"}}}, false, false},
+		"unwanted, and PUA": {database{lines: map[string][]string{"patternspua": {line("A")}, "patterns": {"B:0:*:7a7a7a7a"}}}, true, true},
+		"ignored":           {database{lines: map[string][]string{"patterns": {line("A")}}, ignore: []string{"A"}}, false, false},
+	} {
+		e, _ := tc.d.engines(t, Options{PUA: tc.pua})
+		r := e.ScanBytes(t.Context(), object)
+		if errors.Is(r.Err, ErrLimit) != tc.want || (r.Verdict == Failed) != tc.want || r.Verdict == Malicious {
+			t.Errorf("%s: %+v, want an error %t", name, r, tc.want)
+		}
+	}
+}
+
 // Whatever breaks while a file is matched is an error of that file, and the next one is matched.
 func TestPanicsAreErrorsOfTheFile(t *testing.T) {
 	_, e := database{lines: map[string][]string{"patterns": {"A:0:*:7061747465726e"}}, rows: sections{"hash/md5": {listed(dbformat.MD5, "known", true, "Known")}}}.
