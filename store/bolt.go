@@ -102,13 +102,13 @@ func (b *osBolt) Close() error {
 }
 
 // openFinished opens a bbolt file that Finish has finished, for reading: as many processes as like may have it
-// open. The page tree is checked before bbolt sees it. It never waits. Nobody of ours locks such a file against
-// readers, but every user who may read it can: then a private copy is read, which nobody else can lock.
-func openFinished(path string) (*bolt.DB, error) {
+// open. The meta pages are checked before bbolt sees them, and all that may be done with db until more is checked is to begin a transaction. It never
+// waits. Nobody of ours locks such a file against readers, but every user who may read it can: then a private copy is read, which nobody else can lock.
+func openFinished(path string) (*finishedFile, error) {
 	open := func() (*os.File, error) { return openRegular(path, os.O_RDONLY) }
-	db, err := openReadOnly(path, open)
+	f, err := openReadOnly(path, open)
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		db, err = openReadOnly(path, func() (*os.File, error) {
+		f, err = openReadOnly(path, func() (*os.File, error) {
 			f, err := open()
 			if err != nil {
 				return nil, err
@@ -117,48 +117,64 @@ func openFinished(path string) (*bolt.DB, error) {
 			return osfile.PrivateCopy(f)
 		})
 	}
-	return db, err
+	return f, err
 }
 
-func openReadOnly(path string, open func() (*os.File, error)) (db *bolt.DB, err error) {
-	var f *os.File
-	err = guardBolt(path, func() (err error) {
-		db, err = bolt.Open(path, 0, &bolt.Options{
+func openReadOnly(path string, open func() (*os.File, error)) (*finishedFile, error) {
+	f := &finishedFile{path: path}
+	err := guardBolt(path, func() (err error) {
+		f.db, err = bolt.Open(path, 0, &bolt.Options{
 			Timeout:      time.Millisecond, // below bbolt's pause between two tries: one try
 			ReadOnly:     true,
 			FreelistType: bolt.FreelistMapType,
 			NoStatistics: true,
 			OpenFile: func(string, int, fs.FileMode) (*os.File, error) {
 				var err error
-				if f, err = open(); err != nil {
+				if f.file, err = open(); err != nil {
 					return nil, err
 				}
-				if err := checkFile(path, f); err != nil {
-					f.Close()
+				if f.meta, err = checkFile(path, f.file); err != nil {
+					f.file.Close()
 					return nil, err
 				}
-				return f, nil
+				return f.file, nil
 			},
 		})
 		return err
 	})
-	if err != nil && f != nil {
-		f.Close() // bbolt has closed it already, unless it panicked
+	if err != nil {
+		if f.file != nil {
+			f.file.Close() // bbolt has closed it already, unless it panicked
+		}
+		return nil, err
 	}
-	return db, err
+	return f, nil
 }
 
-func checkFile(path string, f *os.File) error {
+func checkFile(path string, f *os.File) (boltMeta, error) {
 	i, err := f.Stat()
 	if err != nil {
-		return err
+		return boltMeta{}, err
 	}
-	if err := checkPages(f, i.Size(), true); err != nil {
+	m, err := checkMetas(f, i.Size(), true)
+	if err != nil {
 		e := damaged(path, "is damaged")
 		e.Err = err
-		return e
+		return m, e
 	}
-	return nil
+	return m, nil
+}
+
+// closeBolt closes a file that was only read: there is nothing to lose, and no error that a caller could act on.
+func closeBolt(path string, db *bolt.DB, tx *bolt.Tx) {
+	_ = guardBolt(path, func() error {
+		if tx != nil {
+			if err := tx.Rollback(); err != nil {
+				return err
+			}
+		}
+		return db.Close()
+	})
 }
 
 // batch collects pairs for a newBolt so that a commit writes about batchBytes at once and memory stays bounded.

@@ -8,20 +8,20 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync/atomic"
-
-	bolt "go.etcd.io/bbolt"
 )
 
-// MaxPiece is the greatest length of a piece of an index, in bytes. A piece lies in one go in the mapped file and is checked whole when it is first
-// touched: what is read here and there belongs into pieces of some 64 KiB, what is needed as a whole into one.
+// MaxPiece is the greatest length of a piece of an index, in bytes. A piece lies in one go in the mapped file.
 const MaxPiece = 1 << 30
+
+// PieceCut is how many bytes of a piece have a checksum of their own: so much is read to check any byte of it.
+const PieceCut = 64 << 10
 
 const (
 	piecesBucket = "pieces"
 	tableKey     = "table"
-	indexFormat  = "avdb index 1"
-	tableEntry   = 8 // length and CRC-32C of a piece, 4 bytes each, big-endian
+	indexFormat  = "avdb index 2"
 	maxPieces    = 1 << 20
 )
 
@@ -108,7 +108,9 @@ func writeIndex(b newBolt, pieces iter.Seq[[]byte]) error {
 			return err
 		}
 		table = binary.BigEndian.AppendUint32(table, uint32(len(p)))
-		table = binary.BigEndian.AppendUint32(table, castagnoli(p))
+		for cut := range slices.Chunk(p, PieceCut) {
+			table = binary.BigEndian.AppendUint32(table, castagnoli(cut))
+		}
 		n++
 	}
 	for at = n; at < n+4+n%2; at++ {
@@ -149,13 +151,23 @@ func pieceKey(i int) []byte {
 // concurrent use.
 type IndexFile struct {
 	path   string
-	db     *bolt.DB
-	tx     *bolt.Tx
-	pieces [][]byte
-	sums   []uint32
-	proved []atomic.Uint32
+	file   *finishedFile
+	table  []byte // of the file, proved: lengths and sums
+	pieces []indexPiece
+	proved []atomic.Uint32 // a bit for each cut of each piece
 	holds  atomic.Int64
 }
+
+// An indexPiece is what the table says of a piece, and its bytes as soon as they were found.
+type indexPiece struct {
+	length int
+	sums   int // offset in the table of the first one
+	cut    int // number of the first one among the cuts of all pieces
+	bytes  atomic.Pointer[[]byte]
+}
+
+// cuts is how many checksums a piece of n bytes has.
+func cuts(n int) int { return (n + PieceCut - 1) / PieceCut }
 
 // OpenIndex opens the index under key. Whatever is wrong with it, the error matches [ErrNoIndex]: build it again.
 func (s *Store) OpenIndex(key string) (*IndexFile, error) {
@@ -169,58 +181,50 @@ func (s *Store) OpenIndex(key string) (*IndexFile, error) {
 	if err := s.indexFolder(); err != nil {
 		return nil, noIndex(err)
 	}
-	db, err := openFinished(path)
+	file, err := openFile(path)
 	if err != nil {
 		return nil, noIndex(err)
 	}
-	f := &IndexFile{path: path, db: db}
+	f := &IndexFile{path: path, file: file}
 	f.holds.Store(1)
-	err = guardBolt(path, func() error {
-		if f.tx, err = db.Begin(false); err != nil {
-			return err
-		}
-		return f.load()
-	})
-	if err != nil {
+	if err := Guard(path, f.load); err != nil {
 		f.Release()
 		return nil, noIndex(err)
 	}
 	return f, nil
 }
 
+// load reads the table. Pieces are found when they are touched.
 func (f *IndexFile) load() error {
-	meta := f.tx.Bucket([]byte(metaBucket))
-	if meta == nil || string(meta.Get([]byte(formatKey))) != indexFormat {
+	v, err := f.file.get(metaBucket, []byte(formatKey))
+	if err != nil {
+		return err
+	}
+	if string(v) != indexFormat {
 		return errors.New("the format is unknown")
 	}
-	table := meta.Get([]byte(tableKey))
-	if len(table) < 4 || len(table)%tableEntry != 4 || len(table)/tableEntry > maxPieces {
-		return fmt.Errorf("the table has %d bytes", len(table))
+	if v, err = f.file.get(metaBucket, []byte(tableKey)); err != nil {
+		return err
 	}
-	n := len(table) / tableEntry
-	if binary.BigEndian.Uint32(table[n*tableEntry:]) != castagnoli(table[:n*tableEntry]) {
+	last := len(v) - 4
+	if last < 0 || last%4 != 0 {
+		return fmt.Errorf("the table has %d bytes", len(v))
+	}
+	if binary.BigEndian.Uint32(v[last:]) != castagnoli(v[:last]) {
 		return errors.New("the table is damaged")
 	}
-	f.proved = make([]atomic.Uint32, (n+31)/32)
-	if n == 0 {
-		return nil
-	}
-	pieces := f.tx.Bucket([]byte(piecesBucket))
-	if pieces == nil {
-		return errors.New("the pieces are absent")
-	}
-	c := pieces.Cursor()
-	k, v := c.First()
-	for i := range n {
-		entry := table[i*tableEntry:]
-		length := int(binary.BigEndian.Uint32(entry))
-		if string(k) != string(pieceKey(i)) || length > MaxPiece || len(v) < length {
-			return fmt.Errorf("piece %d is absent", i)
+	f.table = v[:last]
+	all := 0
+	for at := 0; at < last; {
+		n, sums := int(binary.BigEndian.Uint32(v[at:])), at+4
+		if n == 0 || n > MaxPiece || cuts(n) > (last-sums)/4 || len(f.pieces) == maxPieces {
+			return fmt.Errorf("piece %d cannot have %d bytes", len(f.pieces), n)
 		}
-		f.pieces = append(f.pieces, v[:length:length])
-		f.sums = append(f.sums, binary.BigEndian.Uint32(entry[4:]))
-		k, v = c.Next()
+		f.pieces = append(f.pieces, indexPiece{length: n, sums: sums, cut: all})
+		all += cuts(n)
+		at = sums + 4*cuts(n)
 	}
+	f.proved = make([]atomic.Uint32, (all+31)/32)
 	return nil
 }
 
@@ -230,36 +234,93 @@ func (f *IndexFile) Path() string { return f.path }
 // Pieces is their number.
 func (f *IndexFile) Pieces() int { return len(f.pieces) }
 
-// Piece returns piece i: bytes of the mapped file, valid while f is held, not to be changed. Its CRC-32C is
-// checked the first time in this process; an error matches [ErrNoIndex]. Code that reads the bytes belongs inside [Guard].
+// Piece returns piece i: bytes of the mapped file, valid while f is held, not to be changed. Its checksums are looked at
+// the first time in this process; an error matches [ErrNoIndex]. Code that reads the bytes belongs inside [Guard].
 func (f *IndexFile) Piece(i int) ([]byte, error) {
-	if i < 0 || i >= len(f.pieces) {
-		return nil, fmt.Errorf("%s: there is no piece %d", f.path, i)
+	p, err := f.Unproved(i)
+	if err == nil {
+		err = f.Prove(i, 0, len(p))
 	}
-	p := f.pieces[i]
-	if f.proved[i/32].Load()&(1<<(i%32)) != 0 {
-		return p, nil
-	}
-	if err := f.Recheck(i); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	f.proved[i/32].Or(1 << (i % 32))
 	return p, nil
 }
 
-// Recheck reads piece i, of those that there are, and checks its CRC-32C, whether or not that was done before: for who has met something in it that
-// cannot be. An error matches [ErrNoIndex].
-func (f *IndexFile) Recheck(i int) error {
+// Unproved is Piece without a look at the checksums, for large pieces that are read here and there: no byte of it may be believed before
+// [IndexFile.Prove] has.
+func (f *IndexFile) Unproved(i int) ([]byte, error) {
+	if i < 0 || i >= len(f.pieces) {
+		return nil, fmt.Errorf("%s: there is no piece %d", f.path, i)
+	}
+	if p := f.pieces[i].bytes.Load(); p != nil {
+		return *p, nil
+	}
+	v, err := f.file.get(piecesBucket, pieceKey(i))
+	n := f.pieces[i].length
+	if err == nil && len(v) < n {
+		err = damaged(f.path, "piece %d is absent", i)
+	}
+	if err != nil {
+		return nil, f.unusable(i, err)
+	}
+	v = v[:n:n]
+	f.pieces[i].bytes.CompareAndSwap(nil, &v)
+	return v, nil
+}
+
+// Prove checks the bytes from one offset in piece i up to another, and those around them that share a checksum with them. What was checked before in this process
+// costs little more than nothing. The error matches [ErrNoIndex].
+func (f *IndexFile) Prove(i, from, to int) error {
+	p, err := f.Unproved(i)
+	if err != nil {
+		return err
+	}
+	if from < 0 || to > len(p) || from > to {
+		return f.unusable(i, fmt.Errorf("it has %d bytes, not those from %d to %d", len(p), from, to))
+	}
+	for at := from / PieceCut; at < cuts(to); at++ {
+		cut := f.pieces[i].cut + at
+		if f.proved[cut/32].Load()&(1<<(cut%32)) != 0 {
+			continue
+		}
+		if err := f.proveCut(i, at, p); err != nil {
+			return err
+		}
+		f.proved[cut/32].Or(1 << (cut % 32))
+	}
+	return nil
+}
+
+// proveCut compares a cut of piece i with its sum.
+func (f *IndexFile) proveCut(i, at int, p []byte) error {
 	err := Guard(f.path, func() error {
-		if castagnoli(f.pieces[i]) != f.sums[i] {
+		want := binary.BigEndian.Uint32(f.table[f.pieces[i].sums+4*at:])
+		if castagnoli(p[at*PieceCut:min(len(p), (at+1)*PieceCut)]) != want {
 			return damaged(f.path, "piece %d is damaged", i)
 		}
 		return nil
 	})
 	if err != nil {
-		return &Error{Kind: ErrNoIndex, Damaged: true, Path: f.path, What: fmt.Sprintf("piece %d cannot be used", i), Err: err, Remedy: "build it again"}
+		return f.unusable(i, err)
 	}
 	return nil
+}
+
+func (f *IndexFile) unusable(i int, err error) error {
+	return &Error{Kind: ErrNoIndex, Damaged: true, Path: f.path, What: fmt.Sprintf("piece %d cannot be used", i), Err: err, Remedy: "build it again"}
+}
+
+// Recheck reads piece i, of those that there are, and looks at its checksums, whether or not that was done before: for who has met something in it that
+// cannot be. An error matches [ErrNoIndex].
+func (f *IndexFile) Recheck(i int) error {
+	p, err := f.Unproved(i)
+	for at := range cuts(len(p)) {
+		if err == nil {
+			err = f.proveCut(i, at, p)
+		}
+	}
+	return err
 }
 
 // Retain adds a holder and tells whether there still was one.
@@ -268,7 +329,7 @@ func (f *IndexFile) Retain() bool { return retain(&f.holds) }
 // Release lets go; the last holder closes the file.
 func (f *IndexFile) Release() {
 	if f.holds.Add(-1) == 0 {
-		closeBolt(f.path, f.db, f.tx)
+		f.file.close()
 	}
 }
 

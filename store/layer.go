@@ -13,7 +13,6 @@ import (
 	"syscall"
 
 	"example.org/avdb/dbformat"
-	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
@@ -45,17 +44,15 @@ type LayerFile struct {
 	path   string
 	header *dbformat.Header
 	digest dbformat.Digest
-	db     *bolt.DB
-	tx     *bolt.Tx // the one read transaction; blocks are its bytes
-	blocks [][][]byte
-	proved [][]atomic.Uint32 // a bit for each block that was compared with its leaf
+	file   *finishedFile
+	blocks [][]atomic.Pointer[[]byte] // each as soon as it was found and compared with its leaf
 	holds  atomic.Int64
 }
 
 var _ dbformat.LayerReader = (*LayerFile)(nil)
 
-// OpenLayer opens the layer file with digest d. The header with its leaf table is proved against d, and every
-// block is found; the blocks themselves are proved one by one at the first touch. The error matches
+// OpenLayer opens the layer file with digest d. The header with its leaf table is proved against d. The
+// blocks are found and proved one by one at the first touch: what opening costs follows the header alone. The error matches
 // fs.ErrNotExist too if there is no such file (read CURRENT again: it may just have been replaced), and
 // [ErrDamaged] if it is missing or not what it should be.
 func (s *Store) OpenLayer(d dbformat.Digest, l dbformat.Layer) (*LayerFile, error) {
@@ -63,7 +60,7 @@ func (s *Store) OpenLayer(d dbformat.Digest, l dbformat.Layer) (*LayerFile, erro
 }
 
 func openLayer(path string, d dbformat.Digest, l dbformat.Layer) (*LayerFile, error) {
-	db, err := openFinished(path)
+	file, err := openFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		e := damaged(path, "is missing")
 		e.Err = err
@@ -72,15 +69,9 @@ func openLayer(path string, d dbformat.Digest, l dbformat.Layer) (*LayerFile, er
 	if err != nil {
 		return nil, openFailure(path, err)
 	}
-	f := &LayerFile{path: path, digest: d, db: db}
+	f := &LayerFile{path: path, digest: d, file: file}
 	f.holds.Store(1)
-	err = guardBolt(path, func() error {
-		if f.tx, err = db.Begin(false); err != nil {
-			return err
-		}
-		return f.load(d, l)
-	})
-	if err != nil {
+	if err := Guard(path, func() error { return f.load(d, l) }); err != nil {
 		f.Release()
 		return nil, openFailure(path, err)
 	}
@@ -106,16 +97,22 @@ func openFailure(path string, err error) error {
 	return e
 }
 
-// load reads header and block table.
+// load reads the header.
 func (f *LayerFile) load(d dbformat.Digest, l dbformat.Layer) error {
-	meta, blocks := f.tx.Bucket([]byte(metaBucket)), f.tx.Bucket([]byte(blocksBucket))
-	if meta == nil {
+	v, err := f.file.get(metaBucket, []byte(formatKey))
+	if err != nil {
+		return err
+	}
+	if v == nil {
 		return damaged(f.path, "is unfinished: it has no header")
 	}
-	if v := meta.Get([]byte(formatKey)); string(v) != layerFormat {
+	if string(v) != layerFormat {
 		return damaged(f.path, "has format %.40q, want %q", v, layerFormat)
 	}
-	h, err := dbformat.ParseHeader(bytes.Clone(meta.Get([]byte(headerKey))))
+	if v, err = f.file.get(metaBucket, []byte(headerKey)); err != nil {
+		return err
+	}
+	h, err := dbformat.ParseHeader(v)
 	if err != nil {
 		return err
 	}
@@ -126,30 +123,9 @@ func (f *LayerFile) load(d dbformat.Digest, l dbformat.Layer) error {
 		return damaged(f.path, "its header has the digest %s", got)
 	}
 	f.header = h
-	var c *bolt.Cursor
-	var k, v []byte
-	if blocks != nil { // a layer without sections has no blocks
-		c = blocks.Cursor()
-		k, v = c.First()
-	}
+	f.blocks = make([][]atomic.Pointer[[]byte], len(h.Sections))
 	for i := range h.Sections {
-		s := &h.Sections[i]
-		table := make([][]byte, len(s.Blocks))
-		for j := range table {
-			if !bytes.Equal(k, blockKey(s.ID, j)) {
-				return damaged(f.path, "block %s %d is absent", s.ID, j)
-			}
-			if len(v) != int(s.Blocks[j].Bytes) {
-				return damaged(f.path, "block %s %d has %d bytes, want %d", s.ID, j, len(v), s.Blocks[j].Bytes)
-			}
-			table[j] = v[:len(v):len(v)]
-			k, v = c.Next()
-		}
-		f.blocks = append(f.blocks, table)
-		f.proved = append(f.proved, make([]atomic.Uint32, (len(table)+31)/32))
-	}
-	if k != nil {
-		return damaged(f.path, "holds a block %x that its header does not name", k)
+		f.blocks[i] = make([]atomic.Pointer[[]byte], len(h.Sections[i].Blocks))
 	}
 	return nil
 }
@@ -170,9 +146,9 @@ func refOf(h *dbformat.Header, d dbformat.Digest, since uint64) LayerRef {
 	return LayerRef{Digest: d, Since: since, Records: h.Records(), Bytes: h.Bytes()}
 }
 
-// Block returns block i of section number section of the header. The first time in this process it is compared
-// with its leaf, which reads it whole; after that the call costs nothing. An error matches [ErrDamaged]; it is never a
-// miss. The caller must hold f.
+// Block returns block i of section number section of the header. The first time in this process it is found in the file and compared
+// with its leaf, which reads it whole; after that the call costs nothing. A block that is absent, or not what its leaf says, is an error that matches
+// [ErrDamaged]; it is never a miss. The caller must hold f.
 func (f *LayerFile) Block(section, i int) ([]byte, error) {
 	if f.holds.Load() <= 0 {
 		return nil, fmt.Errorf("%s: %w", f.path, fs.ErrClosed)
@@ -180,14 +156,28 @@ func (f *LayerFile) Block(section, i int) ([]byte, error) {
 	if section < 0 || section >= len(f.blocks) || i < 0 || i >= len(f.blocks[section]) {
 		return nil, fmt.Errorf("%s: there is no block %d in section %d", f.path, i, section)
 	}
-	b := f.blocks[section][i]
-	if f.proved[section][i/32].Load()&(1<<(i%32)) != 0 {
-		return b, nil
+	if b := f.blocks[section][i].Load(); b != nil {
+		return *b, nil
+	}
+	return f.touch(section, i)
+}
+
+// touch finds and proves a block, whether or not that was done before.
+func (f *LayerFile) touch(section, i int) ([]byte, error) {
+	s := &f.header.Sections[section]
+	b, err := f.file.get(blocksBucket, blockKey(s.ID, i))
+	switch {
+	case err != nil:
+		return nil, err
+	case b == nil:
+		return nil, damaged(f.path, "block %s %d is absent", s.ID, i)
+	case len(b) != int(s.Blocks[i].Bytes):
+		return nil, damaged(f.path, "block %s %d has %d bytes, want %d", s.ID, i, len(b), s.Blocks[i].Bytes)
 	}
 	if err := f.prove(section, i, b); err != nil {
 		return nil, err
 	}
-	f.proved[section][i/32].Or(1 << (i % 32))
+	f.blocks[section][i].CompareAndSwap(nil, &b)
 	return b, nil
 }
 
@@ -201,23 +191,26 @@ func (f *LayerFile) prove(section, i int, b []byte) error {
 	})
 }
 
-// Verify compares every block with its leaf, also those that were compared before. It stops at the first error.
-// progress, which may be nil, is told the bytes of each block.
+// Verify checks all pages of the file, that it holds the blocks of the header and none besides, and compares every block with its leaf, also those
+// that were compared before. It stops at the first error. progress, which may be nil, is told the bytes of each block.
 func (f *LayerFile) Verify(progress func(bytes int64)) error {
 	return f.verify(context.Background(), progress)
 }
 
 // verify is Verify that ends, with the cause as its error, before the block at which ctx has ended.
 func (f *LayerFile) verify(ctx context.Context, progress func(bytes int64)) error {
+	if err := f.complete(); err != nil {
+		return err
+	}
 	for i := range f.blocks {
-		for j, b := range f.blocks[i] {
+		for j := range f.blocks[i] {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			if err := f.prove(i, j, b); err != nil {
+			b, err := f.touch(i, j)
+			if err != nil {
 				return err
 			}
-			f.proved[i][j/32].Or(1 << (j % 32))
 			if progress != nil {
 				progress(int64(len(b)))
 			}
@@ -226,13 +219,35 @@ func (f *LayerFile) verify(ctx context.Context, progress func(bytes int64)) erro
 	return nil
 }
 
+// complete checks all pages, and that the file holds no other blocks than those of the header. That the last ones are there is for touch to say.
+func (f *LayerFile) complete() error {
+	section, i := 0, 0
+	return f.file.whole(blocksBucket, func(k, _ []byte) error {
+		for section < len(f.blocks) && i == len(f.blocks[section]) {
+			section, i = section+1, 0
+		}
+		if section == len(f.blocks) {
+			return damaged(f.path, "holds a block %x that its header does not name", k)
+		}
+		id := f.header.Sections[section].ID
+		switch bytes.Compare(k, blockKey(id, i)) {
+		case -1:
+			return damaged(f.path, "holds a block %x that its header does not name", k)
+		case 1:
+			return damaged(f.path, "block %s %d is absent", id, i)
+		}
+		i++
+		return nil
+	})
+}
+
 // Retain adds a holder and tells whether there still was one; if not, f is closed and stays so.
 func (f *LayerFile) Retain() bool { return retain(&f.holds) }
 
 // Release lets go; the last holder closes the file. Blocks must not be touched after it.
 func (f *LayerFile) Release() {
 	if f.holds.Add(-1) == 0 {
-		closeBolt(f.path, f.db, f.tx)
+		f.file.close()
 	}
 }
 
@@ -252,18 +267,6 @@ func retain(holds *atomic.Int64) bool {
 			return true
 		}
 	}
-}
-
-// closeBolt closes a file that was only read: there is nothing to lose, and no error that a caller could act on.
-func closeBolt(path string, db *bolt.DB, tx *bolt.Tx) {
-	_ = guardBolt(path, func() error {
-		if tx != nil {
-			if err := tx.Rollback(); err != nil {
-				return err
-			}
-		}
-		return db.Close()
-	})
 }
 
 // HasLayer tells whether there is a file for the layer. Whether it is whole, OpenLayer and Verify tell.

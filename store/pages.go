@@ -44,36 +44,17 @@ type boltMeta struct {
 // pageChecker walks one file.
 type pageChecker struct {
 	r     io.ReaderAt
-	pages uint64 // pages of the file, the bound of every page id
-	seen  []uint64
+	pages uint64   // pages of the file, the bound of every page id
+	seen  []uint64 // a bit for each page that the walk met
+	spare [][]byte // room for beginnings of pages
 }
 
 // checkPages tells why bbolt must not see the file of this size. A finished file was written once and is complete:
 // both of its meta pages are sound and it ends with its last page.
 func checkPages(r io.ReaderAt, size int64, finished bool) error {
-	if size < 4*boltPageSize || (finished && size%boltPageSize != 0) {
-		return fmt.Errorf("%d bytes are no whole bbolt file", size)
-	}
-	var metas []boltMeta
-	for i := range int64(2) {
-		m, taken, err := readMeta(r, i)
-		if err != nil && (finished || taken) {
-			return err
-		}
-		if err == nil {
-			metas = append(metas, m)
-		}
-	}
-	if len(metas) == 0 {
-		return fmt.Errorf("no sound meta page")
-	}
-	m := metas[0]
-	if len(metas) == 2 && metas[1].tx > m.tx {
-		m = metas[1]
-	}
-	have := uint64(size) / boltPageSize
-	if m.pages > have || (finished && m.pages != have) {
-		return fmt.Errorf("%d bytes, but the last page is number %d", size, m.pages-1)
+	m, err := checkMetas(r, size, finished)
+	if err != nil {
+		return err
 	}
 	c := &pageChecker{r: r, pages: m.pages, seen: make([]uint64, (m.pages+63)/64)}
 	if err := c.page(m.root, 0, 0); err != nil {
@@ -82,14 +63,46 @@ func checkPages(r io.ReaderAt, size int64, finished bool) error {
 	return c.freeList(m.free)
 }
 
+// checkMetas is the part of checkPages that looks at the meta pages and at the length of the file. It gives the meta page that bbolt goes by.
+func checkMetas(r io.ReaderAt, size int64, finished bool) (m boltMeta, err error) {
+	if size < 4*boltPageSize || (finished && size%boltPageSize != 0) {
+		return m, fmt.Errorf("%d bytes are no whole bbolt file", size)
+	}
+	var metas []boltMeta
+	for i := range int64(2) {
+		m, taken, err := readMeta(r, i)
+		if err != nil && (finished || taken) {
+			return m, err
+		}
+		if err == nil {
+			metas = append(metas, m)
+		}
+	}
+	if len(metas) == 0 {
+		return m, fmt.Errorf("no sound meta page")
+	}
+	m = metas[0]
+	if len(metas) == 2 && metas[1].tx > m.tx {
+		m = metas[1]
+	}
+	have := uint64(size) / boltPageSize
+	if m.pages > have || (finished && m.pages != have) {
+		return m, fmt.Errorf("%d bytes, but the last page is number %d", size, m.pages-1)
+	}
+	return m, nil
+}
+
 // freeList checks the page that lists the free ones: one that is also in use, or outside, would be written to.
 func (c *pageChecker) freeList(id uint64) error {
-	head, length, err := c.header(id)
+	p, err := c.look(id)
+	if err == nil {
+		err = c.takeAll(&p)
+	}
 	if err != nil {
 		return err
 	}
 	le := binary.LittleEndian
-	at, count := int64(id)*boltPageSize+boltHeader, uint64(le.Uint16(head[10:]))
+	at, count := int64(id)*boltPageSize+boltHeader, uint64(p.count)
 	if count == 0xffff { // then the first entry is the number
 		var b [8]byte
 		if _, err := c.r.ReadAt(b[:], at); err != nil {
@@ -97,7 +110,7 @@ func (c *pageChecker) freeList(id uint64) error {
 		}
 		at, count = at+8, le.Uint64(b[:])
 	}
-	if le.Uint16(head[8:]) != boltFreeList || count > length/8-4 {
+	if p.flags != boltFreeList || count > p.length/8-4 {
 		return fmt.Errorf("page %d is no sound free list", id)
 	}
 	list := make([]byte, 8*count)
@@ -122,24 +135,73 @@ func (c *pageChecker) take(p uint64) bool {
 	return true
 }
 
-// header reads the header of page id, takes the page and those that overflow from it, and gives their length.
-func (c *pageChecker) header(id uint64) (head [boltHeader]byte, length uint64, err error) {
+// A boltPage is a page that was read without bbolt.
+type boltPage struct {
+	id     uint64
+	length uint64 // of it and of the pages that overflow from it
+	flags  uint16
+	count  int
+	b      []byte // its beginning, with all elements of a branch or leaf
+}
+
+// look reads page id: its header is sound and its elements, if it is a branch or a leaf, lie inside.
+func (c *pageChecker) look(id uint64) (p boltPage, err error) {
 	if id < 2 || id >= c.pages {
-		return head, 0, fmt.Errorf("page %d of %d", id, c.pages)
+		return p, fmt.Errorf("page %d of %d", id, c.pages)
 	}
-	if _, err := c.r.ReadAt(head[:], int64(id)*boltPageSize); err != nil {
-		return head, 0, fmt.Errorf("page %d: %w", id, err)
+	p = boltPage{id: id, b: c.room()}
+	if _, err := c.r.ReadAt(p.b, int64(id)*boltPageSize); err != nil {
+		return p, fmt.Errorf("page %d: %w", id, err)
 	}
-	more := uint64(binary.LittleEndian.Uint32(head[12:]))
-	if binary.LittleEndian.Uint64(head[:]) != id || more >= c.pages-id {
-		return head, 0, fmt.Errorf("page %d has a wrong header", id)
+	le := binary.LittleEndian
+	more := uint64(le.Uint32(p.b[12:]))
+	if le.Uint64(p.b) != id || more >= c.pages-id {
+		return p, fmt.Errorf("page %d has a wrong header", id)
 	}
-	for p := id; p <= id+more; p++ {
-		if !c.take(p) {
-			return head, 0, fmt.Errorf("page %d is used twice", p)
+	p.length, p.flags, p.count = (more+1)*boltPageSize, le.Uint16(p.b[8:]), int(le.Uint16(p.b[10:]))
+	if p.flags != boltBranch && p.flags != boltLeaf {
+		return p, nil
+	}
+	elements := boltHeader + boltElement*p.count
+	if uint64(elements) > p.length {
+		return p, fmt.Errorf("page %d has %d elements", id, p.count)
+	}
+	if elements > len(p.b) {
+		p.b = make([]byte, elements)
+		if _, err := c.r.ReadAt(p.b, int64(id)*boltPageSize); err != nil {
+			return p, fmt.Errorf("page %d: %w", id, err)
 		}
 	}
-	return head, (more + 1) * boltPageSize, nil
+	return p, nil
+}
+
+// room gives a buffer of one page, and done takes that of a page back.
+func (c *pageChecker) room() []byte {
+	n := len(c.spare)
+	if n == 0 {
+		return make([]byte, boltPageSize)
+	}
+	b := c.spare[n-1]
+	c.spare = c.spare[:n-1]
+	return b
+}
+
+func (c *pageChecker) done(p *boltPage) { c.spare = append(c.spare, p.b[:boltPageSize]) }
+
+// element gives element i of a branch or leaf and where it begins in the page.
+func (p *boltPage) element(i int) (e []byte, at uint64) {
+	at = boltHeader + boltElement*uint64(i)
+	return p.b[at:][:boltElement], at
+}
+
+// takeAll takes a page and those that overflow from it.
+func (c *pageChecker) takeAll(p *boltPage) error {
+	for i := p.id; i < p.id+p.length/boltPageSize; i++ {
+		if !c.take(i) {
+			return fmt.Errorf("page %d is used twice", i)
+		}
+	}
+	return nil
 }
 
 // readMeta reads meta page i. taken tells whether bbolt would go by it: it looks at magic, version and sum alone, so that a page on which
@@ -188,39 +250,45 @@ func (c *pageChecker) page(id uint64, depth, level int) error {
 	if depth > maxBoltDepth || level > maxBoltLevels {
 		return fmt.Errorf("page %d lies too deep", id)
 	}
-	head, length, err := c.header(id)
+	p, err := c.look(id)
+	if err == nil {
+		err = c.takeAll(&p)
+	}
 	if err != nil {
 		return err
 	}
-	le := binary.LittleEndian
-	flags, count := le.Uint16(head[8:]), int(le.Uint16(head[10:]))
-	if boltHeader+boltElement*uint64(count) > length {
-		return fmt.Errorf("page %d has %d elements", id, count)
-	}
-	elements := make([]byte, boltElement*count)
-	if _, err := c.r.ReadAt(elements, int64(id)*boltPageSize+boltHeader); err != nil {
-		return fmt.Errorf("page %d: %w", id, err)
-	}
-	switch flags {
+	defer c.done(&p)
+	switch p.flags {
 	case boltBranch:
-		if count == 0 {
-			return fmt.Errorf("page %d has no children", id)
+		if err := p.branch(); err != nil {
+			return err
 		}
-		for i := range count {
-			e := elements[boltElement*i:]
-			at := boltHeader + boltElement*uint64(i)
-			if at+uint64(le.Uint32(e))+uint64(le.Uint32(e[4:])) > length {
-				return fmt.Errorf("page %d: key %d lies outside", id, i)
-			}
-			if err := c.page(le.Uint64(e[8:]), depth+1, level); err != nil {
+		for i := range p.count {
+			e, _ := p.element(i)
+			if err := c.page(binary.LittleEndian.Uint64(e[8:]), depth+1, level); err != nil {
 				return err
 			}
 		}
 		return nil
 	case boltLeaf:
-		return c.leaf(id, int64(id)*boltPageSize, length, elements, level)
+		return c.leaf(id, int64(id)*boltPageSize, p.length, p.b[boltHeader:][:boltElement*p.count], level)
 	}
-	return fmt.Errorf("page %d has flags %#x", id, flags)
+	return fmt.Errorf("page %d has flags %#x", id, p.flags)
+}
+
+// branch checks the elements of a branch page.
+func (p *boltPage) branch() error {
+	if p.count == 0 {
+		return fmt.Errorf("page %d has no children", p.id)
+	}
+	le := binary.LittleEndian
+	for i := range p.count {
+		e, at := p.element(i)
+		if at+uint64(le.Uint32(e))+uint64(le.Uint32(e[4:])) > p.length {
+			return fmt.Errorf("page %d: key %d lies outside", p.id, i)
+		}
+	}
+	return nil
 }
 
 // leaf checks the elements of a leaf page of this length at offset start of the file, or of an inline bucket.

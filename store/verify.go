@@ -142,7 +142,7 @@ func (s *Store) verifyIndex(r *IndexReport) error {
 		return err
 	}
 	defer f.Close()
-	var all error
+	all := f.file.whole(piecesBucket, func(_, _ []byte) error { return nil })
 	for i := range f.Pieces() {
 		if _, err := f.Piece(i); err != nil {
 			all = errors.Join(all, err)
