@@ -15,10 +15,13 @@ import (
 // over once and the set is the same for whoever opens the generation. Who does not ask for such applications drops what they match.
 type bodies struct {
 	set      *patterns.Set
-	stored   *store.IndexFile  // where the set is mapped from; nil for one in memory
-	from     []*patternSection // in the order of the set
-	wanted   bool              // some are no potentially unwanted applications
-	scanners sync.Pool         // of *patterns.Scanner; they belong to the set and go with it
+	stored   *store.IndexFile      // where the set is mapped from; nil for one in memory
+	proved   atomic.Bool           // the bytes of a stored set are what was stored; nothing is believed of them before
+	proving  sync.Mutex            // held for that
+	rotten   atomic.Pointer[error] // why the stored set was given up for one in memory
+	from     []*patternSection     // in the order of the set
+	wanted   bool                  // some are no potentially unwanted applications
+	scanners sync.Pool             // of *patterns.Scanner; they belong to the set and go with it
 }
 
 // A patternSection gives the names of one section of patterns. What it has parsed of a block it keeps.
@@ -134,6 +137,37 @@ func (b *bodies) open(set []byte) error {
 	return err
 }
 
+// prove makes sure that the set is what was stored, for the first of all objects that are matched against it: opening a generation reads none of its tens of
+// MiB. In the place of a damaged set one is compiled, in memory, and damage tells why. It panics with the error if that cannot be.
+func (b *bodies) prove() {
+	b.proving.Lock()
+	defer b.proving.Unlock()
+	if b.proved.Load() {
+		return
+	}
+	if b.stored != nil {
+		if _, err := b.stored.Piece(genSet); err != nil {
+			b.rotten.Store(&err)
+			if err := b.rebuild(); err != nil {
+				panic(err)
+			}
+		}
+	}
+	b.proved.Store(true)
+}
+
+// rebuild puts a set in memory in the place of the stored one.
+func (b *bodies) rebuild() error {
+	set, err := b.compile(nil)
+	if err == nil {
+		err = b.open(set)
+	}
+	if err == nil {
+		b.stored = nil
+	}
+	return err
+}
+
 // damage tells what is wrong with the mapped set, nil for nothing. It reads all of it.
 func (b *bodies) damage() error {
 	if b.stored == nil {
@@ -147,6 +181,9 @@ func (b *bodies) len() int { return b.from[len(b.from)-1].end() }
 
 // get gives a scanner that is ready for an object. Put takes it back; one that has failed is dropped instead.
 func (b *bodies) get() *patterns.Scanner {
+	if !b.proved.Load() {
+		b.prove()
+	}
 	if s, ok := b.scanners.Get().(*patterns.Scanner); ok {
 		return s
 	}

@@ -66,6 +66,11 @@ func (e *Engine) damage() error {
 	if p := e.index.err.Load(); p != nil {
 		return *p
 	}
+	if e.bodies != nil {
+		if p := e.bodies.rotten.Load(); p != nil {
+			return *p
+		}
+	}
 	return nil
 }
 

@@ -133,21 +133,21 @@ func (e *Engine) generationIndex(g *store.Generation) (x generationIndex, ok boo
 	return x, e.bodies != nil || len(x.listing) > 0
 }
 
-// use opens the stored index and has the engine go by it. Nothing of the engine has changed if there is none that is whole and exactly
-// this one: its pieces are all checked here.
-func (e *Engine) use(from layerSource, x *generationIndex) (*store.IndexFile, error) {
+// use opens the stored index and has the engine go by it. Nothing of the engine has changed if there is none that is exactly
+// this one. With careful all of its pieces are checked here, else the set is when the first object is matched against it.
+func (e *Engine) use(from layerSource, x *generationIndex, careful bool) (*store.IndexFile, error) {
 	f, err := from.OpenIndex(x.key)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.take(f, x); err != nil {
+	if err := store.Guard(f.Path(), func() error { return e.take(f, x, careful) }); err != nil {
 		f.Release()
 		return nil, err
 	}
 	return f, nil
 }
 
-func (e *Engine) take(f *store.IndexFile, x *generationIndex) error {
+func (e *Engine) take(f *store.IndexFile, x *generationIndex, careful bool) error {
 	header, err := f.Piece(0)
 	if err != nil {
 		return err
@@ -168,14 +168,20 @@ func (e *Engine) take(f *store.IndexFile, x *generationIndex) error {
 		return err
 	}
 	if e.bodies != nil {
-		set, err := f.Piece(genSet)
+		read := f.Unproved
+		if careful {
+			read = f.Piece
+		}
+		set, err := read(genSet)
 		if err != nil {
 			return err
 		}
+		// What is read here of a set that nobody has proved is its headers, and prove holds these against the checksums as well.
 		if err := e.bodies.open(set); err != nil {
 			return err
 		}
 		e.bodies.stored = f
+		e.bodies.proved.Store(careful)
 	}
 	for i, s := range x.listing {
 		s.listed.Store(&lists[i])

@@ -357,6 +357,11 @@ func TestASetThatRotsIsTold(t *testing.T) {
 	light, rest := indexed("one").build(t)
 	g := d.install(t, 1, light, rest)
 	m := openMatcher(t, d, Options{}, time.Hour)
+	const content = "here in light it is first-one"
+	if r := m.ScanBytes(t.Context(), []byte(content)); r.Name != "In.Light.one" {
+		t.Fatalf("%+v", r)
+	}
+	m.now.Load().engine.bodies.scanners = sync.Pool{}
 	f, err := d.OpenIndex(generationKey(&g))
 	if err != nil {
 		t.Fatal(err)
@@ -381,7 +386,6 @@ func TestASetThatRotsIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Close()
-	const content = "here in light it is first-one"
 	m.now.Load().engine.bodies.set = nil // what a scanner does with such bytes is package patterns' to say: here it panics
 	if r := m.ScanBytes(t.Context(), []byte(content)); r.Verdict != Failed || !errors.Is(r.Err, store.ErrNoIndex) || !errors.Is(m.Err(), store.ErrNoIndex) {
 		t.Errorf("%+v, Err %v; want the damage", r, m.Err())

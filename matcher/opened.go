@@ -110,17 +110,17 @@ func (g *opened) attach(from layerSource, rest dbformat.LayerReader, o Options, 
 		}
 	}
 	g.engine = e
-	return g.attachGeneration(from)
+	return g.attachGeneration(from, careful)
 }
 
 // attachGeneration does the same for the index of the generation: without one the set of patterns is in memory, and files are hashed by every algorithm.
-func (g *opened) attachGeneration(from layerSource) (err error) {
+func (g *opened) attachGeneration(from layerSource, careful bool) (err error) {
 	e := g.engine
 	x, ok := e.generationIndex(g.info.Load())
 	if !ok {
 		return nil
 	}
-	if g.gen, err = e.use(from, &x); err == nil {
+	if g.gen, err = e.use(from, &x, careful); err == nil {
 		return nil
 	}
 	var set []byte
@@ -130,7 +130,7 @@ func (g *opened) attachGeneration(from layerSource) (err error) {
 		}
 	}
 	if from.PutIndex(x.key, x.pieces(set)) == nil {
-		if g.gen, err = e.use(from, &x); err == nil {
+		if g.gen, err = e.use(from, &x, careful); err == nil {
 			return nil
 		}
 	}
@@ -203,7 +203,7 @@ func prepareGeneration(from generations, g *store.Generation, e *Engine) error {
 	if !ok {
 		return nil
 	}
-	if f, err := e.use(from, &x); err == nil {
+	if f, err := e.use(from, &x, true); err == nil {
 		f.Release()
 		return nil
 	}

@@ -438,7 +438,9 @@ func (c *compiler) finish(records int, model [16]byte) ([]byte, error) {
 	binary.LittleEndian.PutUint32(out[24:], uint32(records))
 	binary.LittleEndian.PutUint32(out[28:], uint32(history+3*maxAnchor+maxShift))
 	binary.LittleEndian.PutUint32(out[32:], uint32(ahead))
+	binary.LittleEndian.PutUint32(out[36:], planVersion)
 	copy(out[40:], model[:])
+	binary.LittleEndian.PutUint32(out[56:], uint32(pattern.Level))
 	for t, b := range c.builders {
 		if b == nil {
 			continue

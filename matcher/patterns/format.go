@@ -34,12 +34,16 @@ func Damage(p any) error {
 
 const (
 	magic      = "AVDBpatt"
-	version    = 1
+	version    = 2
 	align      = 64
 	headerSize = 64
 	groupSize  = 64
 	setHead    = headerSize + maxTargets*groupSize // 1024
 )
+
+// planVersion is raised whenever [Compile] makes of the same records what is read as before and says something else, a mistake that was mended for example: a set of
+// another one is not used, nor is anything copied from it. A set of another [pattern.Level] has left out other records.
+const planVersion = 1
 
 // Sections of a group, in their order. All but the last three are tables of rows.
 const (
@@ -127,7 +131,10 @@ func Open(b []byte) (*Set, error) {
 	}
 	s := &Set{size: int(load32(b[24:])), history: int64(load32(b[28:])), ahead: int64(load32(b[32:]))}
 	copy(s.model[:], b[40:])
-	if s.history > maxAround || s.ahead > maxAround || load32(b[36:]) != 0 || !bytes.Equal(b[56:headerSize], make([]byte, 8)) {
+	if plan, level := load32(b[36:]), load32(b[56:]); plan != planVersion || level != uint32(pattern.Level) {
+		return nil, broken("it was compiled by version %d of the compiler for level %d, this is version %d for level %d", plan, level, planVersion, pattern.Level)
+	}
+	if s.history > maxAround || s.ahead > maxAround || load32(b[60:]) != 0 {
 		return nil, broken("the header has what no header has")
 	}
 	at := int64(setHead)

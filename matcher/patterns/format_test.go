@@ -174,6 +174,13 @@ func TestOpeningRefusesWhatIsNoSet(t *testing.T) {
 			t.Errorf("byte %d changed: %v", at, err)
 		}
 	}
+	for what, at := range map[string]int{"compiler": 36, "level": 56} {
+		other := slices.Clone(good)
+		other[at]++
+		if _, err := Open(other); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "compile") {
+			t.Errorf("of another %s: %v", what, err)
+		}
+	}
 	bad := slices.Clone(good)
 	copy(bad[28:], "\xff\xff\xff\x7f")
 	if _, err := Open(bad); !errors.Is(err, ErrFormat) {

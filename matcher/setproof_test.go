@@ -1,0 +1,59 @@
+package matcher
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"example.org/avdb/store"
+)
+
+// Opening reads next to nothing of a set. One that is damaged anywhere is replaced by one in memory before the first object is matched, and told; a matcher that looks again
+// stores it anew.
+func TestADamagedSetIsReplacedBeforeItIsUsed(t *testing.T) {
+	d := newDevice(t)
+	light, rest := indexed("one").build(t)
+	g := d.install(t, 1, light, rest)
+	if err := prepareIndex(d, g); err != nil {
+		t.Fatal(err)
+	}
+	f, err := d.OpenIndex(generationKey(&g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := f.Piece(genSet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set = bytes.Clone(set)
+	path := f.Path()
+	f.Close()
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(whole, set)
+	for _, to := range []int{len(set) / 3, len(set) / 2, len(set) - 1} {
+		b := bytes.Clone(whole)
+		b[at+to] ^= 1
+		if err := errors.Join(os.Remove(path), os.WriteFile(path, b, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		m := openMatcher(t, d, Options{}, time.Hour)
+		if m.now.Load().engine.bodies.proved.Load() || m.Err() != nil {
+			t.Fatalf("byte %d: it was read when it was opened: %v", to, m.Err())
+		}
+		const content = "here in light it is first-one"
+		if r := m.ScanBytes(t.Context(), []byte(content)); r.Name != "In.Light.one" || r.Err != nil || !errors.Is(m.Err(), store.ErrNoIndex) {
+			t.Errorf("byte %d: %+v, Err %v; want the damage", to, r, m.Err())
+		}
+		if err := m.Refresh(t.Context()); err != nil || m.Err() != nil || !m.now.Load().engine.bodies.proved.Load() {
+			t.Errorf("byte %d: not healed: %v, %v", to, err, m.Err())
+		}
+		if again, err := os.ReadFile(path); err != nil || bytes.Index(again, set) < 0 {
+			t.Errorf("byte %d: the set is not stored anew, %v", to, err)
+		}
+	}
+}
