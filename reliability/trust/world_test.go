@@ -33,7 +33,7 @@ type cell struct {
 	made    map[uint64]bool             // releases that the publisher made
 	genuine map[fixtures.Installed]bool // what a device may have installed
 	was     fixtures.Installed
-	hasty   bool // sources have two seconds
+	hasty   bool // sources have five seconds
 }
 
 func newCell(t *testing.T, ph phase, threshold int) *cell {
