@@ -34,7 +34,7 @@ const (
 // A Target says which files a signature is meant for, by ClamAV's numbers.
 type Target uint8
 
-// Targets. Unused, Internal and Other are never the type of a file here.
+// Targets. Unused and Internal are never the type of a file here. Other is that of data: of what is no text and of no other known type.
 const (
 	TargetAny      Target = 0
 	TargetPE       Target = 1
