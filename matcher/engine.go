@@ -22,8 +22,9 @@ type Options struct {
 	// MaxSize is the size in bytes above which a file is not read but reported with
 	// Result.Skipped; 0 means that there is no limit.
 	MaxSize int64
-	// MaxSteps bounds the work of matching body patterns against one object, in steps of 10 to 100 ns (see package patterns): what takes
-	// more is given up, and the error of its result matches [ErrLimit]. 0 stands for 2^30, a minute of a processor more or less, which no object that is not
+	// MaxSteps bounds the work of matching body patterns against one object, in steps of 10 to 20 ns (see package patterns): what takes
+	// more is given up, and the error of its result matches [ErrLimit]. What holds by what was found until then is reported all the same. 0 stands for
+	// 2^26 and one for each 8 bytes of the object, a second of a processor more or less and six times what programs take, which no object that is not
 	// made for it comes near. Who has less time gives a context that ends: that is noticed within milliseconds.
 	MaxSteps uint64
 	// Cloud settles what the light layer alone only suspects; nil for none. It is asked by ScanFile and ScanReader

@@ -17,8 +17,10 @@ import (
 var ErrLimit = errors.New("took too much work to match")
 
 const (
-	// defaultSteps is what Options.MaxSteps of 0 stands for.
-	defaultSteps = 1 << 30
+	// defaultSteps is what Options.MaxSteps of 0 stands for, beside a step for each stepBytes bytes of the object: six times what files of a Linux distribution
+	// take with a real database. The rest is about a second of a processor.
+	defaultSteps = 1 << 26
+	stepBytes    = 8
 	// spareSections is how many bytes of sections are hashed beyond twice the object's size: sections that overlap would cost
 	// more than any object is worth.
 	spareSections = 64 << 20
@@ -157,13 +159,14 @@ func (x *inspection) begin(ctx context.Context, head []byte) (err error) {
 	}
 	defer x.guard(debug.SetPanicOnFault(true))
 	x.scanner = e.bodies.get()
-	x.scanner.Begin(patterns.Object{Size: x.c.size, Kind: x.kind, Layout: x.layout, MaxSteps: e.maxSteps(), Done: ctx.Done()})
+	x.scanner.Begin(patterns.Object{Size: x.c.size, Kind: x.kind, Layout: x.layout, MaxSteps: e.maxSteps(x.c.size), Done: ctx.Done()})
 	return nil
 }
 
-func (e *Engine) maxSteps() uint64 {
+// maxSteps is how many steps an object of that size may take.
+func (e *Engine) maxSteps(size int64) uint64 {
 	if e.o.MaxSteps == 0 {
-		return defaultSteps
+		return defaultSteps + uint64(size)/stepBytes
 	}
 	return e.o.MaxSteps
 }
@@ -233,7 +236,7 @@ func (x *inspection) end(ctx context.Context, t *tally) (err error) {
 	case r.Limited && ctx.Err() != nil:
 		return ctx.Err()
 	case r.Limited:
-		x.fail(fmt.Errorf("%w: body patterns were given up after %d steps", ErrLimit, e.maxSteps()))
+		x.fail(fmt.Errorf("%w: body patterns were given up after %d steps", ErrLimit, e.maxSteps(x.c.size)))
 	default:
 		if n := e.bodies.wanting(r.Undecided, x.pua, e.ignore, t); n > 0 {
 			x.fail(fmt.Errorf("%w: %d body patterns leave too many places open", ErrLimit, n))
