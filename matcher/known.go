@@ -103,41 +103,65 @@ func (m *Matcher) Anticipate(a dbformat.Algorithm, bits uint8, values []uint32) 
 	g.engine.Anticipate(a, bits, values)
 }
 
-// touch finds the first row with each prefix and reads what WithPrefix will read of it: first near it in the light layer, then, with that at hand, in the rest
-// layer. In no loop does a read wait for that of another value. A fault is found, and reported, by whoever really reads.
+// touch finds the first row with each prefix and reads what WithPrefix will read of it, for 64 values at a time in small steps: where the blocks are, the
+// blocks' own lines, the range, a row near the first one, the first one, what the rest layer has of it. In no step does a read wait for that of another value, and
+// the shorter a step is, the more values the processor has on their way at once. A fault is found, and reported, by whoever really reads.
 func (s *section) touch(bits uint8, values []uint32) (sum int) {
 	var err error
 	defer guardError(debug.SetPanicOnFault(true), &err)
-	var all [64]struct {
-		light  *dbformat.PrefixBlock
-		tails  *dbformat.TailBlock
-		lo, hi int // rows of the range
-		low    uint64
-	}
+	var all [together]sought
 	for len(values) > 0 {
 		some := values[:min(len(values), len(all))]
 		values = values[len(some):]
-		for i, value := range some {
-			x := &all[i]
-			x.lo, x.hi = 0, 0
-			n := int(uint64(value) << s.b >> bits)
-			if n >= len(s.tails) {
+		n := 0
+		for _, value := range some {
+			x := sought{n: int(uint64(value) << s.b >> bits), value: value}
+			if x.n >= len(s.tails) {
 				continue // no such prefix
 			}
-			if x.light, x.tails = s.prefixes[n>>s.k].Load(), s.tails[n].Load(); x.light == nil || x.tails == nil {
-				continue
-			}
-			if x.lo, x.hi = x.light.Range(n - n>>s.k<<s.k); x.lo < x.hi {
-				p := prefix{bits: bits, value: value}
-				x.low = p.low(s, n)
-				sum += int(x.light.Low(even(x.light, x.lo, x.hi, x.low))) + x.tails.Rows()
+			if x.light, x.tails = s.prefixes[x.n>>s.k].Load(), s.tails[x.n].Load(); x.light != nil && x.tails != nil {
+				all[n] = x
+				n++
 			}
 		}
-		for i := range some {
-			if x := &all[i]; x.lo < x.hi {
-				sum += int(x.tails.Touch(seekEven(x.light, x.lo, x.hi, x.low) - x.lo))
-			}
+		sum += s.touchAll(bits, all[:n])
+	}
+	return sum
+}
+
+// A sought value is one on its way through touch.
+type sought struct {
+	value  uint32
+	n      int // its range
+	light  *dbformat.PrefixBlock
+	tails  *dbformat.TailBlock
+	lo, hi int // rows of the range
+	low    uint64
+}
+
+// touchAll is the steps of touch after the first one.
+func (s *section) touchAll(bits uint8, all []sought) (sum int) {
+	for i := range all {
+		sum += all[i].light.Rows() + all[i].tails.Rows()
+	}
+	for i := range all {
+		x := &all[i]
+		x.lo, x.hi = x.light.Range(x.n - x.n>>s.k<<s.k)
+	}
+	for i := range all {
+		if x := &all[i]; x.lo < x.hi {
+			p := prefix{bits: bits, value: x.value}
+			x.low = p.low(s, x.n)
+			sum += int(x.light.Low(even(x.light, x.lo, x.hi, x.low)))
 		}
+	}
+	for i := range all {
+		if x := &all[i]; x.lo < x.hi {
+			x.hi = seekEven(x.light, x.lo, x.hi, x.low)
+		}
+	}
+	for i := range all {
+		sum += int(all[i].tails.Touch(all[i].hi - all[i].lo))
 	}
 	return sum
 }
