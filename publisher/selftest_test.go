@@ -15,7 +15,7 @@ import (
 	"example.org/avdb/urlhash"
 )
 
-// every source kind with every algorithm: all sections that format version 1 has.
+// every source kind with every algorithm, and what is placed for light and for rest: all sections that the formats have.
 var allSections = map[string]string{
 	"a.hdb":  strings.Repeat("0a", 16) + ":5:A\n" + strings.Repeat("0a", 20) + ":5:A\n" + strings.Repeat("0a", 32) + ":5:A\n",
 	"b.hdb":  strings.Repeat("0b", 16) + ":5:Held.B\n" + strings.Repeat("0b", 20) + ":5:Held.B\n" + strings.Repeat("0b", 32) + ":5:Held.B\n",
@@ -24,6 +24,11 @@ var allSections = map[string]string{
 	"e.fp":   strings.Repeat("0e", 16) + ":5:E\n" + strings.Repeat("0e", 20) + ":5:E\n" + strings.Repeat("0e", 32) + ":5:E\n",
 	"f.ign2": "Nobody.Has.This.Name\n",
 	"g.urls": "evil.example\nhttp://evil.example/page?x=1\n",
+	"h.ndb":  "Held.H:0:*:a1b2c3d4\nHeld.P:1:EP+0:a1b2??d4{-9}e5f60718\n",
+	"i.ldb":  "I;Target:0;0&1;a1b2c3d4;e5f6::iw\nJ;Engine:81-255,Target:1,NumberOfSections:9-9;0=0;a1b2\n",
+	"j.ldu":  "Held.J;Target:0;(0|1)>2;a1b2c3d4e5;(61|62)63646566\nJ;Target:6;0;a1b2c3d4e5f6\n",
+	"k.mdb":  "512:" + strings.Repeat("0b", 16) + ":Held.K\n513:" + strings.Repeat("0b", 16) + ":K\n",
+	"l.msu":  "512:" + strings.Repeat("0c", 20) + ":Held.L\n*:" + strings.Repeat("0c", 32) + ":L:73\n",
 }
 
 func TestTheMatcherPassesTheSelfTestOfEachMixOfSections(t *testing.T) {
@@ -35,9 +40,14 @@ func TestTheMatcherPassesTheSelfTestOfEachMixOfSections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for mix := 1; mix < 1<<6; mix++ {
+	const whole, placed = 6, 5 // files of each sort
+	for mix := 1; mix < 1<<(whole+placed); mix++ {
+		// All mixes of either sort, each with none and with all of the other.
+		if few := func(n, of int) bool { return n == 0 || n == 1<<of-1 }; !few(mix%(1<<whole), whole) && !few(mix>>whole, placed) {
+			continue
+		}
 		dir := t.TempDir()
-		for i, name := range []string{"a.hdb", "b.hdb", "c.hdu", "d.hsu", "e.fp", "g.urls"} {
+		for i, name := range []string{"a.hdb", "b.hdb", "c.hdu", "d.hsu", "e.fp", "g.urls", "h.ndb", "i.ldb", "j.ldu", "k.mdb", "l.msu"} {
 			if mix>>i&1 == 1 {
 				if err := os.WriteFile(filepath.Join(dir, name), []byte(allSections[name]), 0o600); err != nil {
 					t.Fatal(err)
@@ -52,11 +62,14 @@ func TestTheMatcherPassesTheSelfTestOfEachMixOfSections(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if c.Rejected > 0 {
+			t.Fatalf("mix %011b: %+v", mix, c.Rejects)
+		}
 		if err := matcher.SelfTest(light, nil); err != nil {
-			t.Errorf("mix %06b, light: %v", mix, err)
+			t.Errorf("mix %011b, light: %v", mix, err)
 		}
 		if err := matcher.SelfTest(light, rest); err != nil {
-			t.Errorf("mix %06b, full: %v", mix, err)
+			t.Errorf("mix %011b, full: %v", mix, err)
 		}
 	}
 }
@@ -133,7 +146,8 @@ func TestTheSelfTestStopsADatabaseThatDetectsEveryURL(t *testing.T) {
 func TestAllSectionsAreCoveredByVectors(t *testing.T) {
 	p := fixtures.NewPublisher(t, fixtures.PublisherOptions{})
 	r := p.Publish(allSections, p.WithPolicy("whole: {names: ['Held.*']}"))
-	if r.Accepted != 18 || r.Rejected != 0 || r.Layers.Rest.Records != 6+6+3+3 { // two families, their self-test, what allow records cancel, URLs with theirs
+	// Of two families, with their self-test, what allow records cancel, URLs with theirs; and what is placed in rest, with the self-test of each section.
+	if r.Accepted != 28 || r.Rejected != 0 || r.Layers.Rest.Records != 6+6+3+3+(2+1)+(1+1)+(1+1)+(1+1) {
 		t.Errorf("report %+v", r)
 	}
 }
