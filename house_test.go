@@ -30,7 +30,7 @@ var imports = map[string][]string{
 	"pattern":          {"dbformat"},
 	"signing":          {"dbformat", "osfile", "signing/internal/exchange"},
 	"store":            {"dbformat", "ksn/protocol", "osfile", "signing"},
-	"matcher":          {"dbformat", "filetype", "matcher/patterns", "osfile", "store", "urlhash"},
+	"matcher":          {"archive", "dbformat", "filetype", "matcher/patterns", "osfile", "pattern", "store", "urlhash"},
 	"urlhash":          {},
 	"filetype":         {},
 	"archive":          {"filetype"},

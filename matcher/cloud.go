@@ -52,42 +52,105 @@ const (
 	grace = time.Second
 )
 
-// A suspicion is one object that only prefixes speak against: what is asked about it, and what is needed to decide when there are
+// A suspicion is one file that only prefixes speak against, itself or members of it: what is asked about it, and what is needed to decide when there are
 // answers. It refers to nothing of the generation's files.
 type suspicion struct {
-	hits   []Hit // strongest algorithm first
-	tally  tally
+	hits   []Hit  // at most maxHits; of each part those of the strongest algorithm first
+	parts  []part // the file itself, then members that are suspected, in their order
+	full   bool   // a member more is suspected than can be asked about
 	ignore ignoreSet
 	since  time.Time // when it began to wait
 }
 
-// suspect makes the suspicion of an object that the tally decides to be suspected. Detections that an allow record cancels are not
-// asked about.
-func (l *look) suspect(o *object, t *tally, path string) *suspicion {
-	s := &suspicion{tally: *t, ignore: l.e.ignore}
-	for a := dbformat.SHA256; a >= dbformat.MD5; a-- {
+// A part is one object of a suspicion.
+type part struct {
+	hits   int // how many of the suspicion's are its own, behind those of the parts before
+	tally  tally
+	member string // its path in the file, "" for the file itself
+}
+
+// suspect keeps what a cloud can settle of a file that is suspected.
+func (l *look) suspect(o *object, t *tally, r *Result) {
+	if r.Verdict == Suspected && l.asks() {
+		l.open = &suspicion{ignore: l.e.ignore}
+		l.open.add(l, o, t, r.Path, "")
+	}
+}
+
+// suspicion is that of a file which is not suspected itself.
+func (l *look) suspicion(t *tally) *suspicion {
+	return &suspicion{ignore: l.e.ignore, parts: []part{{tally: *t}}}
+}
+
+// add takes one more object that the tally decides to be suspected. Detections that an allow record cancels are not
+// asked about. Of objects that there is no more room for one is kept, and not asked about: what it is suspected of stays.
+func (s *suspicion) add(l *look, o *object, t *tally, path, member string) {
+	if s.full {
+		return
+	}
+	s.full = len(s.hits) > maxHits-len(dbformat.Algorithms())
+	p := part{tally: *t, member: member}
+	for a := dbformat.SHA256; a >= dbformat.MD5 && !s.full; a-- {
 		if t.found[a].verdict != Suspected || t.cancels(a) {
 			continue
 		}
 		h := Hit{Algorithm: a, Size: o.size, PUA: l.pua, Path: path, Release: l.release}
 		copy(h.Sum[:], o.sum(a))
 		s.hits = append(s.hits, h)
+		p.hits++
 	}
-	return s
+	s.parts = append(s.parts, p)
 }
 
-// settle decides anew with the answers, one for each hit, and writes to the result what has changed. An allow record cancels what a cloud
-// says as it cancels what a section says.
+// settle decides anew with the answers, one for each hit, and writes to the result what has changed: the file's own verdict, or the first of the strongest
+// ones of its members if that is a stronger finding.
 func (s *suspicion) settle(r *Result, answers []Settled) {
-	var by [dbformat.SHA256 + 1]*Settled
+	var (
+		best   finding
+		by     *Settled // what best rests on
+		member string
+	)
 	oldest := &answers[0]
-	for i := range s.hits {
-		h, a := &s.hits[i], &answers[i]
-		by[h.Algorithm] = a
-		if a.Age > oldest.Age {
-			oldest = a
+	for i := range answers {
+		if answers[i].Age > oldest.Age {
+			oldest = &answers[i]
 		}
-		f := &s.tally.found[h.Algorithm]
+	}
+	hits := s.hits
+	for i := range s.parts {
+		p := &s.parts[i]
+		f, a := s.decide(p, hits[:p.hits], answers[:p.hits])
+		hits, answers = hits[p.hits:], answers[p.hits:]
+		if i == 0 || outdoes(f.verdict, best.verdict) {
+			best, by, member = f, a, p.member
+		}
+	}
+	r.Verdict, r.Name, r.Signature, r.Member = best.verdict, best.name, "", member
+	if best.verdict.Finding() {
+		r.Signature = signatureOf(best.section)
+	}
+	switch {
+	case best.verdict == Malicious:
+		r.answered(by)
+	case best.verdict == Suspected && by == nil:
+		r.Why = "more of its members are suspected than are asked about"
+	case best.verdict == Suspected:
+		r.Why = by.Why
+	case best.verdict == Clean:
+		r.answered(oldest)
+	}
+	if r.Err != nil && r.Verdict == Clean {
+		r.Verdict = Failed
+	}
+}
+
+// decide decides about one part with the answers to its hits. An allow record cancels what a cloud says as it cancels what a section says.
+func (s *suspicion) decide(p *part, hits []Hit, answers []Settled) (f finding, by *Settled) {
+	var all [dbformat.SHA256 + 1]*Settled
+	for i := range hits {
+		h, a := &hits[i], &answers[i]
+		all[h.Algorithm] = a
+		f := &p.tally.found[h.Algorithm]
 		switch a.Verdict {
 		case Clean:
 			*f = finding{}
@@ -100,22 +163,8 @@ func (s *suspicion) settle(r *Result, answers []Settled) {
 			f.verdict, f.name = Malicious, name
 		}
 	}
-	f := s.tally.decide()
-	r.Verdict, r.Name, r.Signature = f.verdict, f.name, ""
-	if f.verdict.Finding() {
-		r.Signature = signatureOf(f.section)
-	}
-	switch f.verdict {
-	case Malicious:
-		r.answered(by[f.section.Algorithm()])
-	case Suspected:
-		r.Why = by[f.section.Algorithm()].Why
-	case Clean:
-		r.answered(oldest)
-	}
-	if r.Err != nil && r.Verdict == Clean {
-		r.Verdict = Failed
-	}
+	f = p.tally.decide()
+	return f, all[f.section.Algorithm()]
 }
 
 // answered says whose answer the verdict is.

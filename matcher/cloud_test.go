@@ -258,7 +258,9 @@ func TestACloudClearsNoError(t *testing.T) {
 	o := object{size: 3}
 	sum := listed(dbformat.SHA256, "bad", true, "").Hash
 	o.have, o.sums[dbformat.SHA256] = o.have.with(dbformat.SHA256), sum[:]
-	l.verdict(&o, &tally{}, &r)
+	var decided tally
+	l.verdict(&o, &decided, &r)
+	l.suspect(&o, &decided, &r)
 	r.fail(ErrChanged)
 	l.open.now(t.Context(), cloud, &r)
 	if r.Verdict != Failed || r.Err != ErrChanged {

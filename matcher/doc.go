@@ -10,6 +10,8 @@
 //   - One object sees one generation. A [Matcher] follows the current one and changes over
 //     between two objects.
 //   - A scan gives its results in the order of the walk, with bounded memory.
+//   - What is inside a container is matched as a file of its own is, whichever way the container comes; what was left out is said, and one object costs no more
+//     than its limits allow ([Archives]).
 //   - A [Cloud] that answers from the full generation makes of the light one what full is, and one that misbehaves makes of it nothing
 //     but what it was.
 //
@@ -32,6 +34,8 @@
 //	                             │
 //	         allow records, ignored names, then the strongest verdict
 //	                             │
+//	         a container: the same for each member, and its verdict if it is a stronger finding
+//	                             │
 //	         suspected, and a cloud is there: it settles each prefix that was hit, then the same rules once more
 //
 // An allow record of SHA-256 cancels every detection; one of SHA-1 all but those by SHA-256; one of
@@ -50,7 +54,7 @@
 // # Patterns and sections
 //
 // Body patterns and logical signatures (package patterns) and hashes of sections of PE files stand whole in light or in rest, and match what they
-// match in a variant that has them. They are about the bytes of the file as it is: nothing is unpacked, and HTML, mail and text are not normalised, so that a
+// match in a variant that has them. They are about the bytes of an object as it is: HTML, mail and text are not normalised, so that a
 // pattern for targets 3, 4 and 7 finds what it says only where the file itself has it. Kind and layout are those of package filetype, which follows ClamAV: a file of
 // less than six bytes has no kind, and no pattern is looked for. Sections are hashed as clamscan 1.4 does it, of PE32+ files as well, other than its
 // documentation has it: of the rounded range that [filetype.Layout.Hashed] gives, with the size of that range.
@@ -58,6 +62,21 @@
 // A file is read once, and its kind is told by its first bytes. Sections whose size is listed are read again, and so is a file of which one pass leaves a signature
 // open. Both have limits ([Options].MaxSteps; twice the file's size and 64 MiB of sections): what goes beyond is given up, and the result says so
 // with [ErrLimit], beside what was found. Such an object is never called clean, and neither is one on which the matching itself failed.
+//
+// # Containers
+//
+// Files that package archive can unpack are looked into, member by member and each before what is in it. A member has its own kind, hashes, sections and verdict, and knows the
+// containers around it, for which signatures can ask. The file's verdict is the strongest of its own and its members'; of equals its own, then that of the first member,
+// and [Result].Member says which. A malicious member ends the way.
+//
+// Allow records hold downwards: that of a container cancels what it would cancel of the container, in everything that is in it; that of a member, in the
+// member and what is in it. A member that is allowed does not allow the file. An override ends the matter for the object that it is about with all that is in it.
+//
+// Members that light suspects are settled in one call together with the file, as far as its 256 hits go. Where there are more, the file stays suspected unless one of
+// those that were asked about is malicious.
+//
+// A limit, damage, encryption and unknown methods are notes ([Result].Limits, [Result].Unread) and no errors: so has it clamscan, and a scan of a disk would be full
+// of errors for what nobody can open. What could not be read because of the device, a context that ended, or work that [Options].MaxSteps ends are errors of the file.
 //
 // # URLs
 //

@@ -27,6 +27,8 @@ type Options struct {
 	// 2^26 and one for each 8 bytes of the object, a second of a processor more or less and six times what programs take, which no object that is not
 	// made for it comes near. Who has less time gives a context that ends: that is noticed within milliseconds.
 	MaxSteps uint64
+	// Archives says whether containers are looked into, and how far; the zero value does, as clamscan.
+	Archives Archives
 	// Cloud settles what the light layer alone only suspects; nil for none. It is asked by ScanFile and ScanReader
 	// of an engine or a matcher, at once and for this object alone, and by Scan where ScanOptions names no other. Look-ups by
 	// hash never ask it.

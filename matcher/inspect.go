@@ -10,6 +10,7 @@ import (
 
 	"example.org/avdb/filetype"
 	"example.org/avdb/matcher/patterns"
+	"example.org/avdb/pattern"
 )
 
 // ErrLimit is matched by the error of an object whose matching was given up because it took too much work: what was found in it holds, and of
@@ -85,10 +86,11 @@ type inspection struct {
 	c       *content
 	pua     bool
 	kind    filetype.Kind
-	layout  *filetype.Layout  // of an executable; nil where its headers do not hold
-	scanner *patterns.Scanner // nil where no pattern is asked, or none any more
-	fault   error             // of the database, met by the scanner
-	trouble error             // the first thing that could not be matched, though it was read
+	layout  *filetype.Layout   // of an executable; nil where its headers do not hold
+	in      []pattern.FileType // the containers around it
+	scanner *patterns.Scanner  // nil where no pattern is asked, or none any more
+	fault   error              // of the database, met by the scanner
+	trouble error              // the first thing that could not be matched, though it was read
 }
 
 // fail keeps what could not be matched of the object.
@@ -103,7 +105,7 @@ func (x *inspection) fail(err error) {
 func (l *look) inspect(ctx context.Context, c *content, algs algSet, o *object, t *tally) error {
 	h := l.h
 	h.start(algs)
-	x := inspection{e: l.e, h: h, c: c, pua: l.pua}
+	x := inspection{e: l.e, h: h, c: c, pua: l.pua, in: l.in}
 	defer x.putBack()
 	for off := int64(0); ; {
 		if err := ctx.Err(); err != nil {
@@ -113,10 +115,11 @@ func (l *look) inspect(ctx context.Context, c *content, algs algSet, o *object, 
 		if err != nil {
 			return err
 		}
-		if off == 0 && l.e.inside(l.pua) {
+		if off == 0 {
 			if err := x.begin(ctx, b); err != nil {
 				return err
 			}
+			l.kind = x.kind
 		}
 		h.write(algs, b)
 		x.write(b)
@@ -140,7 +143,7 @@ func (l *look) inspect(ctx context.Context, c *content, algs algSet, o *object, 
 // begin finds out what signatures ask about an object, by its first bytes. Those of fewer than six bytes are of no kind and not looked into.
 func (x *inspection) begin(ctx context.Context, head []byte) (err error) {
 	e, pua := x.e, x.pua
-	if x.kind = filetype.Detect(head, x.c.size); x.kind == filetype.Unknown {
+	if x.kind = filetype.Detect(head, x.c.size); x.kind == filetype.Unknown || !e.inside(pua) {
 		return nil
 	}
 	bodies := e.seeksBodies(pua)
@@ -159,7 +162,7 @@ func (x *inspection) begin(ctx context.Context, head []byte) (err error) {
 	}
 	defer x.guard(debug.SetPanicOnFault(true))
 	x.scanner = e.bodies.get()
-	x.scanner.Begin(patterns.Object{Size: x.c.size, Kind: x.kind, Layout: x.layout, MaxSteps: e.maxSteps(x.c.size), Done: ctx.Done()})
+	x.scanner.Begin(patterns.Object{Size: x.c.size, Kind: x.kind, Layout: x.layout, Containers: x.in, MaxSteps: e.maxSteps(x.c.size), Done: ctx.Done()})
 	return nil
 }
 

@@ -305,28 +305,32 @@ func TestTemporaryFilesHoldNoContent(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	t.Setenv("TMP", temp)
-	var s spool
-	content := bytes.Repeat([]byte("what another engine detects."), spoolMemory/16)
-	more, err := s.fill(t.Context(), bytes.NewReader(content), make([]byte, 1000), 0)
-	if err != nil || more || s.size != int64(len(content)) || len(s.memory) != spoolMemory || s.file == nil {
-		t.Fatalf("%d bytes, %d in memory, %v", s.size, len(s.memory), err)
+	f, err := newMaskedFile()
+	if err != nil {
+		t.Fatal(err)
 	}
-	inFile, err := io.ReadAll(io.NewSectionReader(s.file, 0, 1<<30))
-	if err != nil || len(inFile) != len(content)-spoolMemory || bytes.Contains(inFile, []byte("another")) {
-		t.Errorf("%d bytes in the file, %v", len(inFile), err)
-	}
-	for _, off := range []int64{0, 5, spoolMemory - 3, spoolMemory, spoolMemory + 1, int64(len(content)) - 10} {
-		b := make([]byte, 10)
-		if n, err := s.ReadAt(b, off); n != 10 || err != nil && err != io.EOF || !bytes.Equal(b, content[off:][:10]) {
-			t.Errorf("at %d: %q, %v", off, b[:n], err)
+	content := bytes.Repeat([]byte("what another engine detects."), maskedAtOnce/8)
+	given := slices.Clone(content)
+	for _, part := range [][]byte{given[:1], given[1:1000], given[1000:]} {
+		if n, err := f.Write(part); n != len(part) || err != nil {
+			t.Fatalf("%d of %d bytes, %v", n, len(part), err)
 		}
 	}
-	if n, err := s.ReadAt(make([]byte, 10), int64(len(content))-4); n != 4 || err != io.EOF {
-		t.Errorf("at the end: %d bytes, %v", n, err)
+	if !bytes.Equal(given, content) {
+		t.Error("Write changes what it is given")
 	}
-	s.empty()
-	if names, err := os.ReadDir(temp); err != nil || len(names) > 0 || s.size != 0 {
-		t.Errorf("%v is left, %d bytes, %v", names, s.size, err)
+	inFile, err := io.ReadAll(io.NewSectionReader(f.(*maskedFile).file, 0, 1<<30))
+	if err != nil || len(inFile) != len(content) || bytes.Contains(inFile, []byte("another")) {
+		t.Errorf("%d bytes in the file, %v", len(inFile), err)
+	}
+	if err := iotest.TestReader(io.NewSectionReader(f, 0, int64(len(content))), content); err != nil {
+		t.Error(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	if names, err := os.ReadDir(temp); err != nil || len(names) > 0 {
+		t.Errorf("%v is left, %v", names, err)
 	}
 }
 

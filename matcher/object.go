@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 
+	"example.org/avdb/archive"
 	"example.org/avdb/dbformat"
 )
 
@@ -24,9 +25,8 @@ var ErrChanged = errors.New("changed while it was read")
 // An algSet is a set of algorithms, a bit for each.
 type algSet uint8
 
-func (s algSet) has(a dbformat.Algorithm) bool       { return s>>a&1 != 0 }
-func (s algSet) with(a dbformat.Algorithm) algSet    { return s | 1<<a }
-func (s algSet) without(a dbformat.Algorithm) algSet { return s &^ (1 << a) }
+func (s algSet) has(a dbformat.Algorithm) bool    { return s>>a&1 != 0 }
+func (s algSet) with(a dbformat.Algorithm) algSet { return s | 1<<a }
 
 // anySize stands for a size that is not known.
 const anySize = -1
@@ -56,16 +56,19 @@ const bufferSize = 256 << 10
 // A hasher turns content into objects. It is reused from file to file and belongs to one
 // goroutine at a time.
 type hasher struct {
-	buf   []byte
-	by    [dbformat.SHA256 + 1]hash.Hash
-	sums  [dbformat.SHA256 + 1][32]byte // of the object
-	part  [dbformat.SHA256 + 1][32]byte // of a section of it
-	spool spool
+	buf  []byte
+	by   [dbformat.SHA256 + 1]hash.Hash
+	sums [dbformat.SHA256 + 1][32]byte // of the object
+	part [dbformat.SHA256 + 1][32]byte // of a section of it
+
+	unpack *archive.Unpacker // nil as long as none was needed
+	limits archive.Limits    // as it was made with
 
 	// Of the object that is looked at.
 	content content
 	again   stoppable
 	bytes   bytes.Reader
+	members members
 }
 
 func newHasher() *hasher {
@@ -107,9 +110,11 @@ func (h *hasher) finish(algs algSet, room *[dbformat.SHA256 + 1][32]byte, o *obj
 	}
 }
 
-// reader hashes all of r, at most max bytes when max is above 0; more says that r holds more.
-func (h *hasher) reader(ctx context.Context, r io.Reader, algs algSet, max int64) (o object, more bool, err error) {
+// reader hashes head, which may stand in the hasher's buffer, and all of r behind it, at most max bytes when max is above 0; more says that there is more.
+func (h *hasher) reader(ctx context.Context, head []byte, r io.Reader, algs algSet, max int64) (o object, more bool, err error) {
 	h.start(algs)
+	h.write(algs, head)
+	o.size = int64(len(head))
 	for {
 		if err := ctx.Err(); err != nil {
 			return object{}, false, err

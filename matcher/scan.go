@@ -1,6 +1,7 @@
 package matcher
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,8 +12,11 @@ import (
 	"runtime"
 	"sync"
 
+	"example.org/avdb/archive"
 	"example.org/avdb/dbformat"
+	"example.org/avdb/filetype"
 	"example.org/avdb/osfile"
+	"example.org/avdb/pattern"
 )
 
 // ScanOptions say how a scan runs; fields that are zero take the default.
@@ -28,6 +32,8 @@ type ScanOptions struct {
 	// behind go on being read: at most four calls at the same time and 256 hits in each, and no hit waits longer than 20 ms
 	// for company. Their results keep their place in the order of the walk.
 	Cloud Cloud
+	// Archives, when not nil, takes the place of Options.Archives for this scan.
+	Archives *Archives
 }
 
 // window is how many files a scan may be ahead of the one whose result is to come next. It bounds
@@ -55,7 +61,13 @@ type look struct {
 	cloud   Cloud      // nil: none
 	release uint64     // of the generation, 0 if unknown
 	open    *suspicion // what is left to the cloud once the result is there, nil for nothing
-	trouble error      // the first thing that could not be matched, though it was read
+
+	archives Archives
+	in       []pattern.FileType // the containers that the object is in, the nearest first
+
+	// Of the object, once it was read.
+	kind    filetype.Kind // where the generation or a container asks for it
+	trouble error         // the first thing that could not be matched, though it was read
 }
 
 // ScanFile reads and matches one regular file; a symbolic link is followed. Whatever goes wrong
@@ -69,10 +81,11 @@ func (e *Engine) ScanFile(ctx context.Context, path string) Result {
 // ScanReader reads r to its end and matches what it held. SHA-256 is always computed, for
 // what was read may not be readable again. Options.Cloud is asked at once.
 //
-// Body patterns and hashes of sections need an object's size before its first byte, and may need to read it twice. If the generation has any, r is read by
+// Body patterns and hashes of sections need an object's size before its first byte, and may need to read it twice; containers are read by position. So r is read by
 // position where it is an [io.ReaderAt] and an [io.Seeker], from where it stands to its end: a regular file, or bytes in memory. What any other reader holds is kept
-// meanwhile: 4 MiB of it in memory and the rest in a file without a name in [os.TempDir], each byte changed, so that nothing that
-// watches files finds there what the object holds. (On Windows the file has a name as long as it is needed.)
+// meanwhile, if the generation has such signatures or it is a container that is looked into: in memory, or, if it is more than the 16 MiB of Archives.Limits.Memory, in a file
+// without a name in [os.TempDir], each byte changed, so that nothing that watches files finds there what the object holds. (On Windows the file has a name as long as it
+// is needed.)
 func (e *Engine) ScanReader(ctx context.Context, r io.Reader) Result {
 	got, open := e.reader(ctx, r, 0)
 	open.now(ctx, e.o.Cloud, &got)
@@ -116,16 +129,16 @@ func (e *Engine) bytes(ctx context.Context, b []byte, release uint64) (Result, *
 	return got, l.open
 }
 
-// verdict is the engine's, and keeps what a cloud can settle. It is called once r has its path.
+// verdict is the engine's.
 func (l *look) verdict(o *object, t *tally, r *Result) {
 	l.e.judge(o, l.pua, t, r)
 	if l.trouble != nil && r.Source != SourceOverride {
 		r.fail(l.trouble)
 	}
-	if l.cloud != nil && r.Verdict == Suspected && !l.e.full {
-		l.open = l.suspect(o, t, r.Path)
-	}
 }
+
+// asks tells whether a cloud settles what is suspected.
+func (l *look) asks() bool { return l.cloud != nil && !l.e.full }
 
 // file looks at the file at path.
 func (l *look) file(ctx context.Context, path string, follow bool) Result {
@@ -171,20 +184,29 @@ func (l *look) content(ctx context.Context, is content, path string, more algSet
 	// these bytes is no less true.
 	r := Result{Path: path}
 	l.verdict(&o, &t, &r)
+	l.suspect(&o, &t, &r)
+	r.SHA256 = o.sha256()
+	if err == nil && l.opens(&t, &r) {
+		l.unpack(ctx, &is, &t, &r)
+		*c = is
+		if changed != nil {
+			err = changed()
+		}
+	}
 	if err != nil {
 		r.fail(err)
 	}
-	if r.Verdict.Finding() && !o.have.has(dbformat.SHA256) {
+	if r.Verdict.Finding() && r.SHA256 == "" {
 		err := l.h.whole(ctx, c, algSet(0).with(dbformat.SHA256), &o)
 		if err == nil && changed != nil {
 			err = changed()
 		}
 		if err != nil {
-			o.have = o.have.without(dbformat.SHA256)
 			r.fail(err)
+		} else {
+			r.SHA256 = o.sha256()
 		}
 	}
-	r.SHA256 = o.sha256()
 	return r
 }
 
@@ -200,35 +222,46 @@ func (l *look) bytes(ctx context.Context, b []byte) Result {
 
 // reader looks at what r holds.
 func (l *look) reader(ctx context.Context, rd io.Reader) Result {
-	if !l.e.inside(l.pua) {
-		return l.stream(ctx, rd)
+	inside := l.e.inside(l.pua)
+	if !inside && l.archives.Off {
+		return l.stream(ctx, nil, rd)
 	}
 	at, size, ok, err := seekable(rd)
 	if err != nil {
 		return failed("", err)
 	}
 	if !ok {
-		s := &l.h.spool
-		defer s.empty()
-		more, err := s.fill(ctx, rd, l.h.buf, l.max)
-		switch {
-		case err != nil:
-			return failed("", err)
-		case more:
-			return skipped("", anySize, tooLarge(l.max))
+		if !inside {
+			// Its first bytes tell whether it has to be read by position.
+			n, err := io.ReadFull(rd, l.h.buf)
+			if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+				return failed("", err)
+			}
+			if !archive.Unpacks(filetype.Detect(l.h.buf[:n], int64(n))) {
+				return l.stream(ctx, l.h.buf[:n], rd)
+			}
+			rd = io.MultiReader(bytes.NewReader(l.h.buf[:n]), rd)
 		}
-		at, size = s, s.size
+		s, err := l.h.unpacker(l.archives.Limits).Keep(ctx, rd, l.max)
+		defer func() { s.Close() }() // it is thrown away, and never nil
+		if err != nil {
+			return failed("", err)
+		}
+		at, size, ok = s, s.Size(), false
 	}
-	if l.max > 0 && size > l.max {
+	switch {
+	case l.max > 0 && size > l.max && !ok:
+		return skipped("", anySize, tooLarge(l.max))
+	case l.max > 0 && size > l.max:
 		return skipped("", size, tooLarge(l.max))
 	}
 	return l.content(ctx, content{r: at, size: size, name: "the object"}, "", algSet(0).with(dbformat.SHA256), nil)
 }
 
-// stream looks at what r holds as it comes, where only its hashes are needed.
-func (l *look) stream(ctx context.Context, rd io.Reader) Result {
+// stream looks at what r holds as it comes, where only its hashes are needed. head is what was read of it already, into the hasher's buffer.
+func (l *look) stream(ctx context.Context, head []byte, rd io.Reader) Result {
 	var t tally
-	o, more, err := l.h.reader(ctx, rd, l.e.algorithms(l.pua, anySize, &t).with(dbformat.SHA256), l.max)
+	o, more, err := l.h.reader(ctx, head, rd, l.e.algorithms(l.pua, anySize, &t).with(dbformat.SHA256), l.max)
 	switch {
 	case err != nil:
 		return failed("", err)
@@ -237,6 +270,7 @@ func (l *look) stream(ctx context.Context, rd io.Reader) Result {
 	}
 	r := Result{SHA256: o.sha256()}
 	l.verdict(&o, &t, &r)
+	l.suspect(&o, &t, &r)
 	return r
 }
 
@@ -373,7 +407,10 @@ func (e *Engine) Scan(ctx context.Context, roots iter.Seq[string], o ScanOptions
 }
 
 func (o ScanOptions) look(e *Engine, h *hasher) look {
-	l := look{e: e, h: h, pua: e.o.PUA || o.PUA, max: e.o.MaxSize, cloud: o.cloud(e.o)}
+	l := look{e: e, h: h, pua: e.o.PUA || o.PUA, max: e.o.MaxSize, cloud: o.cloud(e.o), archives: e.o.Archives}
+	if o.Archives != nil {
+		l.archives = *o.Archives
+	}
 	if o.MaxSize > 0 {
 		l.max = o.MaxSize
 	}

@@ -1,71 +1,34 @@
 package matcher
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
+
+	"example.org/avdb/archive"
 )
 
 const (
-	// spoolMemory is how much of what comes through a reader is kept in memory; the rest goes to a temporary file.
-	spoolMemory = 4 << 20
-	// spoolMask is XORed to each byte of that file: whatever an object is, no other program that watches files finds it there.
+	// spoolMask is XORed to each byte of a temporary file: whatever an object is, no other program that watches files finds it there.
 	spoolMask = 0xa7
+	// maskedAtOnce is how much is masked before it is written.
+	maskedAtOnce = 32 << 10
 )
 
-// A spool keeps what comes through a reader, so that it can be read again and by position. Its memory is used again.
-type spool struct {
-	memory []byte // the first bytes, at most spoolMemory
-	file   *os.File
-	named  bool // the file still has its name, because the system removes no open files
-	size   int64
+// A maskedFile takes what spools do not hold in memory. It is gone once it is closed, and has no name where systems let go of it earlier.
+type maskedFile struct {
+	file  *os.File
+	named bool // it still has its name, because the system removes no open files
+	room  []byte
 }
 
-// fill reads r to its end, at most most bytes when that is above 0; more says that there is more. buf is room for reading. The spool must be
-// emptied afterwards, whatever the error is.
-func (s *spool) fill(ctx context.Context, r io.Reader, buf []byte, most int64) (more bool, err error) {
-	for {
-		if err := ctx.Err(); err != nil {
-			return false, err
-		}
-		n, err := io.ReadFull(r, buf)
-		if most > 0 && s.size+int64(n) > most {
-			return true, nil
-		}
-		if e := s.add(buf[:n]); e != nil {
-			return false, e
-		}
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
+// newMaskedFile makes one in the folder for temporary files.
+func newMaskedFile() (archive.File, error) {
+	f, err := os.CreateTemp("", "avdb-scan-*") // mode 0600
+	if err != nil {
+		return nil, err
 	}
-}
-
-// add appends b, which it changes.
-func (s *spool) add(b []byte) error {
-	fits := min(len(b), spoolMemory-len(s.memory))
-	s.memory = append(s.memory, b[:fits]...)
-	s.size += int64(len(b))
-	if b = b[fits:]; len(b) == 0 {
-		return nil
-	}
-	if s.file == nil {
-		f, err := os.CreateTemp("", "avdb-scan-*") // mode 0600
-		if err != nil {
-			return fmt.Errorf("an object of more than %d bytes needs a temporary file: %w", spoolMemory, err)
-		}
-		s.file, s.named = f, os.Remove(f.Name()) != nil
-	}
-	mask(b)
-	if _, err := s.file.Write(b); err != nil {
-		return fmt.Errorf("an object of more than %d bytes needs a temporary file: %w", spoolMemory, err)
-	}
-	return nil
+	return &maskedFile{file: f, named: os.Remove(f.Name()) != nil, room: make([]byte, maskedAtOnce)}, nil
 }
 
 func mask(b []byte) {
@@ -74,33 +37,32 @@ func mask(b []byte) {
 	}
 }
 
-// ReadAt implements [io.ReaderAt].
-func (s *spool) ReadAt(b []byte, off int64) (n int, err error) {
-	if off < int64(len(s.memory)) {
-		n = copy(b, s.memory[off:])
+// Write implements [io.Writer], which leaves b as it is.
+func (m *maskedFile) Write(b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		part := m.room[:copy(m.room, b[n:])]
+		mask(part)
+		var wrote int
+		wrote, err = m.file.Write(part)
+		n += wrote
 	}
-	if n == len(b) {
-		return n, nil
-	}
-	if s.file == nil {
-		return n, io.EOF
-	}
-	got, err := s.file.ReadAt(b[n:], off+int64(n)-int64(len(s.memory)))
-	mask(b[n : n+got])
-	return n + got, err
+	return n, err
 }
 
-// empty forgets everything.
-func (s *spool) empty() {
-	s.memory, s.size = s.memory[:0], 0
-	if s.file == nil {
-		return
+// ReadAt implements [io.ReaderAt].
+func (m *maskedFile) ReadAt(b []byte, off int64) (int, error) {
+	n, err := m.file.ReadAt(b, off)
+	mask(b[:n])
+	return n, err
+}
+
+// Close throws the file away.
+func (m *maskedFile) Close() error {
+	err := m.file.Close()
+	if m.named {
+		err = errors.Join(err, os.Remove(m.file.Name()))
 	}
-	s.file.Close() // it is thrown away
-	if s.named {
-		os.Remove(s.file.Name())
-	}
-	s.file = nil
+	return err
 }
 
 // seekable is r as what stands in it from its position to its end, and the size of that: of files, and of what is in memory. ok is false for everything else, a

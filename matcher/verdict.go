@@ -38,6 +38,12 @@ func (v Verdict) Rank() int {
 // Finding tells whether v is something to report by name.
 func (v Verdict) Finding() bool { return v == Allowed || v == Malicious || v == Suspected }
 
+// outdoes tells whether the verdict v of a member takes the place of w, the verdict so far of the file that it is in. Only a finding does, and an allow record of the
+// file, which leaves standing what is stronger than itself, gives way to it.
+func outdoes(v, w Verdict) bool {
+	return v == Malicious && w != Malicious || v == Suspected && w != Malicious && w != Suspected
+}
+
 // Values of Result.Source. What a [Cloud] has settled has the source that the cloud names, SourceCloud if it names none.
 const (
 	SourceLocal    = "local"    // the generation on this device
@@ -45,7 +51,8 @@ const (
 	SourceCloud    = "cloud"
 )
 
-// A Result is the verdict of one object and the reason for it. Its strings are
+// A Result is the verdict of one object and the reason for it. Of a container that was looked into the verdict is the strongest of its own and of those of its members; of
+// equals its own counts, then that of the first member. Its strings are
 // its own: they outlive the generation that gave them.
 type Result struct {
 	Path      string  `json:"path"`      // as it was asked for or walked to; "" for a look-up by hash or URL
@@ -55,6 +62,16 @@ type Result struct {
 	Source    string  `json:"source"`    // who says so: SourceLocal or another
 	SHA256    string  `json:"sha256"`    // lower-case hex, when it was computed; always with a finding; of a URL that of the expression that was found
 	Size      int64   `json:"size"`      // in bytes, -1 when unknown
+
+	// Member is the path in a container of the member that the finding is about: names, those of members inside each other with "//" between them. They are
+	// for people, see archive.Member, and "content" where a container has none for what it holds. "" if the finding is about the object itself; SHA256 and Size are
+	// those of the object always.
+	Member string `json:"member,omitempty"`
+
+	// Limits says which of the limits of unpacking ended the way into a container before its end, and Unread what of one could not be unpacked: is damaged, encrypted
+	// or packed by a method that is not known. Neither is an error: what there was was matched, and the verdict is about that. Of several the first is named.
+	Limits string `json:"limits,omitempty"`
+	Unread string `json:"unread,omitempty"`
 
 	// Age is how long ago the answer was issued that settled a suspicion, in seconds; 0 for all other verdicts.
 	Age int64 `json:"age,omitempty"`

@@ -225,7 +225,7 @@ func (k *checking) local(ctx context.Context) (settled bool, err error) {
 	if k.r.Type == ksn.ObjectSoftware {
 		return false, nil
 	}
-	m, err := matcher.Open(k.d.store, matcher.Options{PUA: true})
+	m, err := matcher.Open(k.d.store, matcher.Options{PUA: true, Archives: matcher.Archives{Off: true}}) // the question is about the file itself
 	if errors.Is(err, store.ErrNoDatabase) {
 		k.explain("no database")
 		return false, nil

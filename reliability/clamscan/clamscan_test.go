@@ -155,7 +155,7 @@ func newWorld(t *testing.T, m *maker, files map[string][]string) *world {
 	if _, err := e.Update(updater.Options{Variant: "full"}); err != nil {
 		t.Fatal(err)
 	}
-	if w.matcher, err = matcher.Open(e.Store, matcher.Options{}); err != nil {
+	if w.matcher, err = matcher.Open(e.Store, matcher.Options{Archives: matcher.Archives{Off: true}}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { must(t, w.matcher.Close()) })
@@ -197,22 +197,28 @@ func parse(ext, line string) (s signature, err error) {
 // clamscan gives all names that it has for each file. It unpacks and normalises nothing, and has no limit of its own that a file reaches.
 func (w *world) clamscan(files []string) map[string]map[string]bool {
 	w.t.Helper()
-	list := filepath.Join(w.t.TempDir(), "files")
-	must(w.t, os.WriteFile(list, []byte(strings.Join(files, "\n")+"\n"), 0o600))
-	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Hour)
+	return runClamscan(w.t, w.program, w.folder, files, "--scan-archive=no", "--scan-pe=no", "--max-filesize=2000M", "--max-scansize=2000M")
+}
+
+// runClamscan gives all names that it has for each file. It normalises nothing.
+func runClamscan(t *testing.T, program, folder string, files []string, args ...string) map[string]map[string]bool {
+	t.Helper()
+	list := filepath.Join(t.TempDir(), "files")
+	must(t, os.WriteFile(list, []byte(strings.Join(files, "\n")+"\n"), 0o600))
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
 	defer cancel()
-	args := []string{"--allmatch", "--no-summary", "--infected", "--stdout", "--bytecode=no", "--phishing-sigs=no", "--heuristic-alerts=no", "--disable-cache",
-		"--max-filesize=2000M", "--max-scansize=2000M", "--max-scantime=0", "--tempdir=" + w.t.TempDir(), "--database=" + w.folder, "--file-list=" + list}
-	for _, kind := range []string{"archive", "pe", "elf", "ole2", "pdf", "swf", "html", "mail", "xmldocs", "hwp3", "onenote", "image"} {
+	args = append(args, "--allmatch", "--no-summary", "--infected", "--stdout", "--bytecode=no", "--phishing-sigs=no", "--heuristic-alerts=no", "--disable-cache",
+		"--max-scantime=0", "--tempdir="+t.TempDir(), "--database="+folder, "--file-list="+list)
+	for _, kind := range []string{"elf", "ole2", "pdf", "swf", "html", "mail", "xmldocs", "hwp3", "onenote", "image"} {
 		args = append(args, "--scan-"+kind+"=no")
 	}
 	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, w.program, args...)
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) {
-		w.t.Fatalf("clamscan: %v\n%s", err, out.Bytes()[max(0, out.Len()-1000):])
+		t.Fatalf("clamscan: %v\n%s", err, out.Bytes()[max(0, out.Len()-1000):])
 	}
 	found := map[string]map[string]bool{}
 	for line := range strings.Lines(out.String()) {
