@@ -1,6 +1,9 @@
 package main
 
 import (
+	"archive/tar"
+	"archive/zip"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -92,6 +95,7 @@ func TestScripts(t *testing.T) {
 			"lock":         cmdLock,
 			"name-network": cmdNameNetwork,
 			"numbers":      cmdNumbers,
+			"pack":         cmdPack,
 			"restrict":     cmdRestrict,
 			"serve":        cmdServe,
 			"signature":    cmdSignature,
@@ -195,6 +199,42 @@ func cmdEicar(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: eicar FILE")
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), eicar(), 0o644))
+}
+
+// cmdPack packs files by their last names into an archive of the kind that its name says, .zip, .tar or .gz: pack ARCHIVE FILE...
+func cmdPack(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: pack ARCHIVE FILE...")
+	}
+	f, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer f.Close()
+	var add func(name string, b []byte) (io.Writer, error)
+	var end func() error
+	switch filepath.Ext(args[0]) {
+	case ".zip":
+		z := zip.NewWriter(f)
+		add, end = func(name string, _ []byte) (io.Writer, error) { return z.Create(name) }, z.Close
+	case ".tar":
+		z := tar.NewWriter(f)
+		add = func(name string, b []byte) (io.Writer, error) {
+			return z, z.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(b))})
+		}
+		end = z.Close
+	case ".gz":
+		z := gzip.NewWriter(f)
+		add, end = func(string, []byte) (io.Writer, error) { return z, nil }, z.Close
+	default:
+		ts.Fatalf("no kind of archive: %s", args[0])
+	}
+	for _, name := range args[1:] {
+		b := []byte(ts.ReadFile(name))
+		w, err := add(filepath.Base(name), b)
+		ts.Check(err)
+		_, err = w.Write(b)
+		ts.Check(err)
+	}
+	ts.Check(end())
 }
 
 // cmdHostile makes a file in a folder whose name would take hold of a terminal, puts its path into a

@@ -30,6 +30,12 @@ Results are printed as they come, so that a scan of any size needs the same memo
 ndjson list every file. sarif is SARIF 2.1.0 and lists findings, and the first 1000 files that
 could not be read; paths are URIs, relative ones to the folder that avdb runs in.
 
+Archives are looked into (zip, gzip, Zstandard, tar, and these inside each other): "PATH: NAME FOUND" then
+names the file, -v and the other formats the member too. How far is limited as in clamscan, by
+--max-depth, --max-members and --max-unpacked. A file in which a limit was met, or of which something is
+damaged or encrypted, is clean if nothing was found in the rest; that it is so is said on standard error,
+and in json, ndjson and sarif. --archives=false matches archives by their own bytes alone.
+
 --exclude and --exclude-dir take globs with *, ? and [a-z], and can be given many times. One
 without a slash is held against the name of a file or folder, another one against the whole
 path as it is printed. They also leave out what is named on the command line or in a list.
@@ -43,7 +49,27 @@ type scanFlags struct {
 	null        bool
 	exclude     []string
 	excludeDirs []string
+	archives    archiveFlags
 	scanLimits
+}
+
+// archiveFlags are how archives are looked into.
+type archiveFlags struct {
+	on             bool
+	depth, members uint32 // 0: the default
+	unpacked       string // a size; "0" for the default
+}
+
+// archives is what they ask of a matcher.
+func (f archiveFlags) archives() (a matcher.Archives, err error) {
+	a.Off = !f.on
+	a.Limits.Depth, a.Limits.Members = int(f.depth), int64(f.members)
+	if a.Limits.TotalBytes, err = parseSize(f.unpacked); err != nil {
+		return a, usagef("--max-unpacked: %v", err)
+	}
+	// A member may have all that there is, or --max-unpacked would end at the limit of a member.
+	a.Limits.MemberBytes = a.Limits.TotalBytes
+	return a, nil
 }
 
 // scanLimits are what ends a scan, or does not let it begin.
@@ -75,6 +101,10 @@ func newScan(a *app) *cobra.Command {
 			if o.timeout < 0 {
 				return usagef("--timeout is %s, want a duration such as 90s or 2h", o.timeout)
 			}
+			archives, err := o.archives.archives()
+			if err != nil {
+				return err
+			}
 			left, err := newExclusions(o.exclude, o.excludeDirs)
 			if err != nil {
 				return err
@@ -92,7 +122,7 @@ func newScan(a *app) *cobra.Command {
 				return err
 			}
 			defer names.close()
-			return a.scan(c.Context(), d, names, format, o.scanLimits)
+			return a.scan(c.Context(), d, names, format, archives, o.scanLimits)
 		},
 	}
 	f := c.Flags()
@@ -106,6 +136,10 @@ func newScan(a *app) *cobra.Command {
 	f.Bool("pua", false, "report potentially unwanted applications too")
 	f.String("jobs", "0", "scan `N` files at the same time, 0 for one per processor")
 	f.String("max-size", "0", "skip files larger than `SIZE`, such as 100M; 0 for no limit")
+	f.BoolVar(&o.archives.on, "archives", true, "look into archives")
+	f.Uint32Var(&o.archives.depth, "max-depth", 0, "look into archives inside each other down to level `N`; 0 for 17, as clamscan")
+	f.Uint32Var(&o.archives.members, "max-members", 0, "look at `N` members of a file; 0 for 10000, as clamscan")
+	f.StringVar(&o.archives.unpacked, "max-unpacked", "0", "unpack `SIZE` of a file; 0 for 400M, 100M of a member, as clamscan")
 	f.BoolP("recursive", "r", true, "search through folders; this is always so")
 	return c
 }
@@ -236,7 +270,7 @@ func (e *timeoutError) Error() string {
 // Remedy is what to do about it.
 func (e *timeoutError) Remedy() string { return "give it more time, or scan less at once" }
 
-func (a *app) scan(ctx context.Context, d *device, names *pathList, format string, limits scanLimits) error {
+func (a *app) scan(ctx context.Context, d *device, names *pathList, format string, archives matcher.Archives, limits scanLimits) error {
 	s := d.effective().Scan
 	over, err := d.overrides()
 	if err != nil {
@@ -275,7 +309,7 @@ func (a *app) scan(ctx context.Context, d *device, names *pathList, format strin
 	begin := time.Now()
 	var tally scanTally
 	var broken error // of the database itself
-	jobs := matcher.ScanOptions{Jobs: s.Jobs}
+	jobs := matcher.ScanOptions{Jobs: s.Jobs, Archives: &archives}
 	tell := d.beginTelling()
 	if c := d.askable(ctx, tell.observer()); c != nil {
 		defer c.close()
@@ -293,6 +327,10 @@ func (a *app) scan(ctx context.Context, d *device, names *pathList, format strin
 				p.end()
 				a.warn("%s", r.Error)
 			}
+		}
+		if note := notUnpacked(r); note != "" && format == "text" {
+			p.end()
+			a.warn("%s: %s", pathText(r.Path), note)
 		}
 		if werr := w.result(r); werr != nil {
 			cancel(werr) // nobody reads any more

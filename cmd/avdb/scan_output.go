@@ -25,7 +25,8 @@ type scanTally struct {
 	Allowed   int64   `json:"allowed"`
 	Errors    int64   `json:"errors"` // files or folders that could not be read whole
 	Skipped   int64   `json:"skipped"`
-	Bytes     int64   `json:"bytes"` // of the files that were looked at
+	Partly    int64   `json:"partly,omitempty"` // archives that were not looked into whole: for a limit, or because something is damaged or encrypted
+	Bytes     int64   `json:"bytes"`            // of the files that were looked at
 	Seconds   float64 `json:"seconds"`
 	Version   uint64  `json:"version"` // of the database
 	Variant   string  `json:"variant"`
@@ -39,6 +40,9 @@ func (t *scanTally) add(r matcher.Result) {
 	}
 	if r.Skipped != "" {
 		t.Skipped++
+	}
+	if notUnpacked(r) != "" {
+		t.Partly++
 	}
 	if r.Err != nil {
 		t.Errors++
@@ -67,6 +71,17 @@ func (t *scanTally) ended(err error) error {
 	return err
 }
 
+// notUnpacked is what the matcher says was not looked at of an archive, "" for nothing.
+func notUnpacked(r matcher.Result) string {
+	switch {
+	case r.Limits == "":
+		return r.Unread
+	case r.Unread == "":
+		return r.Limits
+	}
+	return r.Limits + "; " + r.Unread
+}
+
 // err is the scan's result as an exit code: a finding wins over what could not be read.
 func (t *scanTally) err() error {
 	switch {
@@ -86,7 +101,7 @@ func (t *scanTally) text() string {
 	for _, extra := range []struct {
 		n    int64
 		word string
-	}{{t.Allowed, "allowed"}, {t.Skipped, "skipped"}, {t.Errors, "unreadable"}} {
+	}{{t.Allowed, "allowed"}, {t.Skipped, "skipped"}, {t.Partly, "looked into in part"}, {t.Errors, "unreadable"}} {
 		if extra.n > 0 {
 			fmt.Fprintf(&b, ", %s %s", countText(extra.n), extra.word)
 		}
@@ -142,6 +157,9 @@ func (t *textScan) result(r matcher.Result) error {
 		fmt.Fprintf(t.w, "%s: SKIPPED, %s\n", path, escape(r.Skipped))
 	case r.Verdict == matcher.Clean:
 		fmt.Fprintf(t.w, "%s: OK\n", path)
+	}
+	if t.verbose && r.Member != "" {
+		fmt.Fprintf(t.w, "%s: IN %s\n", path, escape(r.Member))
 	}
 	return t.w.Flush() // a finding is seen when it is found
 }
@@ -219,7 +237,7 @@ func encodeText(v any) (string, error) {
 }
 
 // sarifScan is a SARIF 2.1.0 log with one run: a result for each finding, a notification for
-// each file that could not be read. Clean files are not in it. Results are written as they
+// each file that could not be read, or was not unpacked whole. Clean files are not in it. Results are written as they
 // come; the tool with its rules and the notifications follow them, for both are known at the end only.
 type sarifScan struct {
 	w     *bufio.Writer
@@ -306,12 +324,33 @@ func (s *sarifScan) rule(name, level string) *int {
 	return &i
 }
 
+// note keeps a notification about a file, while there is room.
+func (s *sarifScan) note(level, text, path string) {
+	if len(s.notes) == maxSarifNotes {
+		s.more++
+		return
+	}
+	s.notes = append(s.notes, sarifNote{Level: level, Message: message(text), Locations: []sarifLocation{location(path)}})
+}
+
+// sarifMessage is a finding in words.
+func sarifMessage(r matcher.Result) string {
+	if r.Member == "" {
+		return fmt.Sprintf("%s is %s: %s", r.Path, r.Verdict, r.Name)
+	}
+	return fmt.Sprintf("%s is %s: %s in %s", r.Path, r.Verdict, r.Name, r.Member)
+}
+
 func (s *sarifScan) result(r matcher.Result) error {
 	first := !s.begun
-	if r.Err != nil && len(s.notes) == maxSarifNotes {
-		s.more++
-	} else if r.Err != nil {
-		s.notes = append(s.notes, sarifNote{Level: "error", Message: message(r.Error), Locations: []sarifLocation{location(r.Path)}})
+	text := notUnpacked(r)
+	switch {
+	case r.Err != nil && text != "":
+		s.note("error", r.Error+"; "+text, r.Path)
+	case r.Err != nil:
+		s.note("error", r.Error, r.Path)
+	case text != "":
+		s.note("warning", text, r.Path)
 	}
 	level := ""
 	switch r.Verdict {
@@ -330,8 +369,11 @@ func (s *sarifScan) result(r matcher.Result) error {
 		sep = "\n"
 	}
 	res := sarifResult{RuleID: r.Name, RuleIndex: s.rule(r.Name, level), Level: level, Kind: "fail", Locations: []sarifLocation{location(r.Path)},
-		Message:    message(fmt.Sprintf("%s is %s: %s", r.Path, r.Verdict, r.Name)),
+		Message:    message(sarifMessage(r)),
 		Properties: map[string]string{"verdict": string(r.Verdict), "signature": r.Signature, "source": r.Source}}
+	if r.Member != "" {
+		res.Properties["member"] = r.Member
+	}
 	if r.SHA256 != "" {
 		res.Fingerprints = map[string]string{"sha256/v1": r.SHA256}
 	}
@@ -343,7 +385,7 @@ func (s *sarifScan) end(t *scanTally) error {
 		return err
 	}
 	if s.more > 0 {
-		s.notes = append(s.notes, sarifNote{Level: "error", Message: sarifText{plural(int(s.more), "more file") + " could not be read"}})
+		s.notes = append(s.notes, sarifNote{Level: "error", Message: sarifText{plural(int(s.more), "more file") + " could not be read, or not whole"}})
 	}
 	if t.Ended != "" {
 		s.notes = append(s.notes, sarifNote{Level: "error", Message: sarifText{"the scan was ended before it had looked at all files: " + t.Ended}})

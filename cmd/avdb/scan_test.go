@@ -40,6 +40,8 @@ func results() []matcher.Result {
 		found("[here](https://example.org) {0}", "Test.Two", matcher.Malicious),
 		found("allowed.com", "Test.Three", matcher.Allowed),
 		{Path: "large.iso", Verdict: matcher.Clean, Source: "local", Size: 1 << 40, Skipped: "larger than the limit of 10 bytes"},
+		{Path: "a.zip", Verdict: matcher.Malicious, Name: "Test.One", Signature: "pattern", Source: "local", SHA256: sum, Size: 20, Member: "b.tar//c"},
+		{Path: "bomb.gz", Verdict: matcher.Clean, Source: "local", Size: 30, Limits: "container: not unpacked further: over the limit of depth (17)", Unread: "zip: damaged"},
 		{Path: "gone", Verdict: matcher.Failed, Source: "local", Size: -1, Err: failed, Error: failed.Error()},
 	}
 }
@@ -225,7 +227,7 @@ func TestSarifKeepsToItsStandard(t *testing.T) {
 	for _, r := range run.Tool.Driver.Rules {
 		rules = append(rules, r.ID+" "+r.Default.Level)
 	}
-	if want := []string{"sub/a%20file.com", "100%25/%231%3F.com", "./C:evil", "line%0Afeed%FF", "./%5Bhere%5D%28https://example.org%29%20%7B0%7D"}; !slices.Equal(uris, want) {
+	if want := []string{"sub/a%20file.com", "100%25/%231%3F.com", "./C:evil", "line%0Afeed%FF", "./%5Bhere%5D%28https://example.org%29%20%7B0%7D", "a.zip"}; !slices.Equal(uris, want) {
 		t.Errorf("uris %q, want %q", uris, want)
 	}
 	slices.Sort(rules)
@@ -235,8 +237,11 @@ func TestSarifKeepsToItsStandard(t *testing.T) {
 	if got, want := run.Results[4].Message.Text, `\[here\](https://example.org) {{0}} is malicious: Test.Two`; got != want {
 		t.Errorf("a name became a link: %q, want %q", got, want)
 	}
-	if *run.Invocations[0].Successful || len(run.Invocations[0].Notes) != 1 {
-		t.Errorf("a file that could not be read: %+v", run.Invocations[0])
+	if *run.Invocations[0].Successful || len(run.Invocations[0].Notes) != 2 {
+		t.Errorf("a file that could not be read, and one that was not unpacked whole: %+v", run.Invocations[0])
+	}
+	if l := readSarif(t, report(t, "sarif", []matcher.Result{{Path: "a.zip", Verdict: matcher.Clean, Limits: "too deep"}}, "")); !*l.Runs[0].Invocations[0].Successful || len(l.Runs[0].Invocations[0].Notes) != 1 {
+		t.Error("a limit of unpacking is a failure, or is not said")
 	}
 	if l := readSarif(t, report(t, "sarif", nil, "")); len(l.Runs[0].Results) != 0 || !*l.Runs[0].Invocations[0].Successful {
 		t.Error("a scan without files is a success without results")
@@ -288,7 +293,7 @@ func TestSarifIsBounded(t *testing.T) {
 	if len(run.Results) != len(list) || run.Results[len(list)-1].RuleIndex != nil {
 		t.Errorf("%d results, the last points at rule %v", len(run.Results), run.Results[len(run.Results)-1].RuleIndex)
 	}
-	if want := fmt.Sprintf("%s more files could not be read", countText(len(list)-maxSarifNotes)); len(notes) != maxSarifNotes+1 || notes[maxSarifNotes].Message.Text != want {
+	if want := fmt.Sprintf("%s more files could not be read, or not whole", countText(len(list)-maxSarifNotes)); len(notes) != maxSarifNotes+1 || notes[maxSarifNotes].Message.Text != want {
 		t.Errorf("%d notifications, the last: %+v", len(notes), notes[len(notes)-1])
 	}
 }
