@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -595,10 +596,12 @@ func TestManySuspectedMembers(t *testing.T) {
 		pairs = append(pairs, fmt.Sprint(i), content)
 	}
 	object := packedAll(t, "zip", pairs...)
-	most := 0
+	most, mu := 0, sync.Mutex{} // a scan calls from several goroutines
 	bad := listed(dbformat.SHA256, "member 200", true, "").Hash
 	say := Clean
 	cloud := cloudFunc(func(_ context.Context, hits []Hit) []Settled {
+		mu.Lock()
+		defer mu.Unlock()
 		most = max(most, len(hits))
 		all := each(len(hits), Settled{Verdict: Clean})
 		for i, h := range hits {
