@@ -26,6 +26,7 @@ type Options struct {
 	// more is given up, and the error of its result matches [ErrLimit]. What holds by what was found until then is reported all the same. 0 stands for
 	// 2^26 and one for each 8 bytes of the object, a second of a processor more or less and six times what programs take, which no object that is not
 	// made for it comes near. Who has less time gives a context that ends: that is noticed within milliseconds.
+	// What is inside one file may cost eight times as much in all, and one step more for each 8 bytes.
 	MaxSteps uint64
 	// Archives says whether containers are looked into, and how far; the zero value does, as clamscan.
 	Archives Archives

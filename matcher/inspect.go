@@ -27,6 +27,21 @@ const (
 	spareSections = 64 << 20
 )
 
+// An allowance is what matching the members of one top-level object may still cost together: what each of them may take would be without an end where there
+// are ten thousand.
+type allowance struct {
+	steps    uint64 // of body patterns
+	sections int64  // bytes of sections beyond twice a member's size
+}
+
+// membersShare is how many objects' steps the members of one object have together, beside those for their bytes.
+const membersShare = 8
+
+// allow gives an allowance for the members of one object.
+func (e *Engine) allow() allowance {
+	return allowance{steps: membersShare * e.maxSteps(0), sections: spareSections}
+}
+
 // A content is what an object holds, read by position.
 type content struct {
 	r    io.ReaderAt
@@ -85,6 +100,8 @@ type inspection struct {
 	h       *hasher
 	c       *content
 	pua     bool
+	shared  *allowance // nil for a top-level object
+	most    uint64     // steps
 	kind    filetype.Kind
 	layout  *filetype.Layout   // of an executable; nil where its headers do not hold
 	in      []pattern.FileType // the containers around it
@@ -105,7 +122,7 @@ func (x *inspection) fail(err error) {
 func (l *look) inspect(ctx context.Context, c *content, algs algSet, o *object, t *tally) error {
 	h := l.h
 	h.start(algs)
-	x := inspection{e: l.e, h: h, c: c, pua: l.pua, in: l.in}
+	x := inspection{e: l.e, h: h, c: c, pua: l.pua, shared: l.shared, in: l.in}
 	defer x.putBack()
 	for off := int64(0); ; {
 		if err := ctx.Err(); err != nil {
@@ -160,9 +177,14 @@ func (x *inspection) begin(ctx context.Context, head []byte) (err error) {
 	if !bodies {
 		return nil
 	}
+	x.most = e.maxSteps(x.c.size)
+	if s := x.shared; s != nil {
+		s.steps += uint64(x.c.size) / stepBytes
+		x.most = max(1, min(x.most, s.steps)) // 0 would be no limit
+	}
 	defer x.guard(debug.SetPanicOnFault(true))
 	x.scanner = e.bodies.get()
-	x.scanner.Begin(patterns.Object{Size: x.c.size, Kind: x.kind, Layout: x.layout, Containers: x.in, MaxSteps: e.maxSteps(x.c.size), Done: ctx.Done()})
+	x.scanner.Begin(patterns.Object{Size: x.c.size, Kind: x.kind, Layout: x.layout, Containers: x.in, MaxSteps: x.most, Done: ctx.Done()})
 	return nil
 }
 
@@ -234,12 +256,15 @@ func (x *inspection) end(ctx context.Context, t *tally) (err error) {
 	if err != nil {
 		return err
 	}
+	if s := x.shared; s != nil {
+		s.steps -= min(s.steps, r.Steps)
+	}
 	e.bodies.found(r.Matched, x.pua, e.ignore, t)
 	switch {
 	case r.Limited && ctx.Err() != nil:
 		return ctx.Err()
 	case r.Limited:
-		x.fail(fmt.Errorf("%w: body patterns were given up after %d steps", ErrLimit, e.maxSteps(x.c.size)))
+		x.fail(fmt.Errorf("%w: body patterns were given up after %d steps", ErrLimit, x.most))
 	default:
 		if n := e.bodies.wanting(r.Undecided, x.pua, e.ignore, t); n > 0 {
 			x.fail(fmt.Errorf("%w: %d body patterns leave too many places open", ErrLimit, n))
@@ -254,13 +279,19 @@ func (x *inspection) sections(ctx context.Context, t *tally) error {
 	if x.kind != filetype.PE || x.layout == nil || !e.seeksSections(pua) {
 		return nil
 	}
-	left := 2*x.c.size + spareSections
+	own := int64(spareSections)
+	spare, free := &own, 2*x.c.size
+	if x.shared != nil {
+		spare = &x.shared.sections
+	}
 	for r := range x.layout.Hashed() {
 		algs := e.partAlgorithms(pua, r.Size, t)
 		if algs == 0 {
 			continue
 		}
-		if left -= r.Size; left < 0 {
+		*spare -= max(0, r.Size-free)
+		free = max(0, free-r.Size)
+		if *spare < 0 {
 			x.fail(fmt.Errorf("%w: its sections overlap so much that they were not all hashed", ErrLimit))
 			return nil
 		}

@@ -42,6 +42,7 @@ type members struct {
 	outer  tally
 	path   string // of the top-level object
 	budget *archive.Budget
+	shared allowance
 	in     []pattern.FileType // the containers around a member, the nearest first
 	names  []string           // of them but the top-level object, from the outermost on
 
@@ -83,6 +84,8 @@ func (l *look) unpack(ctx context.Context, c *content, t *tally, r *Result) {
 	u := l.h.unpacker(l.archives.Limits)
 	w := &l.h.members
 	w.look, w.outer, w.path, w.open, w.budget = *l, *t, r.Path, l.open, u.Budget(ctx, c.size)
+	w.shared = l.e.allow()
+	w.look.shared = &w.shared
 	w.walk(ctx, l.kind, c.r, c.size, t.allow)
 	if l.open = w.open; w.found.Verdict == Malicious {
 		l.open = nil

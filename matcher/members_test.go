@@ -379,6 +379,32 @@ func TestLimitsOfArchivesAreSaid(t *testing.T) {
 	}
 }
 
+// What the members of one object cost together is bounded, not only what each of them does: ten thousand may be in it.
+func TestMembersShareWhatTheyMayCost(t *testing.T) {
+	const alone = 11_000 // steps, which one of them does not need
+	costly := strings.Repeat("abcdef", 5_000)
+	_, e := database{lines: map[string][]string{"patterns": {"Anchored:0:*:616263646566616263646566616263646566??7a7a", "A:0:EOF-6:6d61726b6564"}}}.engines(t, Options{MaxSteps: alone})
+	if r := eachWay(t, e, "alone", costly); r.Verdict != Clean || r.Err != nil {
+		t.Errorf("alone: %+v", r)
+	}
+	var many []string
+	for i := range 5 * membersShare {
+		many = append(many, fmt.Sprint(i), costly)
+	}
+	if r := eachWay(t, e, "few", packedAll(t, "zip", many[:2*membersShare]...)); r.Verdict != Clean || r.Err != nil {
+		t.Errorf("as many as share: %+v", r)
+	}
+	if r := eachWay(t, e, "many", packedAll(t, "zip", many...)); r.Verdict != Failed || !errors.Is(r.Err, ErrLimit) {
+		t.Errorf("many: %+v", r)
+	}
+	if r := eachWay(t, e, "many inside", packed(t, "tar", "t", packedAll(t, "zip", many...))); r.Verdict != Failed || !errors.Is(r.Err, ErrLimit) {
+		t.Errorf("many, inside another: %+v", r)
+	}
+	if r := eachWay(t, e, "the next", packed(t, "zip", "m", costly)); r.Verdict != Clean || r.Err != nil {
+		t.Errorf("the next object: %+v", r)
+	}
+}
+
 // A broken or encrypted member is said and is no error, and the others are matched.
 func TestWhatCannotBeUnpackedIsSaid(t *testing.T) {
 	_, e := database{lines: map[string][]string{"patterns": {"A:0:EOF-6:6d61726b6564"}}, rows: sections{"hash/md5": {listed(dbformat.MD5, "", false, "Empty")}}}.engines(t, Options{})

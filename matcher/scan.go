@@ -64,6 +64,7 @@ type look struct {
 
 	archives Archives
 	in       []pattern.FileType // the containers that the object is in, the nearest first
+	shared   *allowance         // of all that is inside one top-level object; nil for that itself
 
 	// Of the object, once it was read.
 	kind    filetype.Kind // where the generation or a container asks for it

@@ -30,6 +30,8 @@ type Result struct {
 	// Limited says that the scan was given up after Object.MaxSteps steps, or because Object.Done was closed. What is in Matched does match, among it all that holds by
 	// what was found until then, whatever follows; of everything else nothing is known.
 	Limited bool
+
+	Steps uint64 // what the object cost
 }
 
 // A Scanner matches one object after another against a set: Begin, Write for all of its bytes in order, End. It belongs to one goroutine.
@@ -189,7 +191,7 @@ func (c *Scanner) End(r io.ReaderAt) (Result, error) {
 		slices.Sort(undecided)
 	}
 	slices.Sort(c.result.Matched)
-	c.result.Undecided = undecided
+	c.result.Undecided, c.result.Steps = undecided, c.steps
 	return c.result, nil
 }
 
