@@ -7,6 +7,8 @@
 // none of those that clamscan gives with --allmatch, or if the names of all signatures that match, as package patterns gives them, are others. What
 // docs/COMPATIBILITY.md explains, by the form of the signature or the kind of the file, is counted by its reason and is no difference.
 //
-// clamscan unpacks and normalises nothing here, as we do; signatures for normalised files (targets 3, 4 and 7) are left out, and counted. A fixed sample runs
+// In a test of its own both look into containers, of which signatures know members: clamscan then has to have the name that we give.
+//
+// Elsewhere clamscan unpacks and normalises nothing, as we do; signatures for normalised files (targets 3, 4 and 7) are left out, and counted. A fixed sample runs
 // unless AVDB_CELLS is all. Without clamscan the tests are skipped, unless CI is set.
 package clamscan
