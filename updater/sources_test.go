@@ -45,7 +45,7 @@ func TestSlowSourcesLeaveTimeForTheGoodOne(t *testing.T) {
 				select {
 				case <-r.Context().Done():
 					return
-				case <-time.After(100 * time.Millisecond):
+				case <-time.After(time.Second):
 				}
 			}
 		}, kind))
