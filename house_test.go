@@ -54,6 +54,7 @@ var imports = map[string][]string{
 	"signing/internal/exchange":    {},
 	"signing/internal/conformance": {"osfile", "signing/internal/exchange"},                             // a program for tests only
 	"fixtures":                     {"dbformat", "publisher", "signing", "store", "matcher", "updater"}, // for tests only
+	"pattern/patterntest":          {"pattern"},                                                         // for tests only
 }
 
 // owners are the libraries that enter through one package only, so that replacing one is a local change.
@@ -133,6 +134,21 @@ func TestImportArrowsPointDown(t *testing.T) {
 				if (imported == library || strings.HasPrefix(imported, library+"/")) && !slices.Contains(who, name) {
 					t.Errorf("%s imports %s, which enters through %s only", name, imported, strings.Join(who, ", "))
 				}
+			}
+		}
+	}
+}
+
+// What is for tests only, nothing else imports: neither a package that could be linked into a program nor one of another purpose.
+func TestPackagesForTestsAreImportedByTestsOnly(t *testing.T) {
+	all := packages(t)
+	for _, test := range []string{"fixtures", "pattern/patterntest", "signing/internal/conformance"} {
+		if _, ok := all[test]; !ok {
+			t.Errorf("no package %s: it has moved", test)
+		}
+		for name, p := range all {
+			if slices.Contains(p.Imports, module+test) && !strings.HasPrefix(name, "fixtures/") {
+				t.Errorf("%s imports %s, which is for tests only", name, test)
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"example.org/avdb/pattern"
+	"example.org/avdb/pattern/patterntest"
 )
 
 // clamscan gives the path of the program, or skips the test.
@@ -52,20 +53,20 @@ func TestClamscanTakesAndRefusesTheSameLines(t *testing.T) {
 	rounds := 400
 	for _, extension := range []string{"ndb", "ldb"} {
 		t.Run(extension, func(t *testing.T) {
-			w := newWriter(11)
+			w := patterntest.New(11)
 			var taken []string
 			kinds := map[pattern.Kind]int{}
 			refused := 0
 			for i := range rounds {
-				w.letters = i%2 == 0
+				alternate(w, i)
 				target := []pattern.Target{0, 1, 2, 6, 4}[w.IntN(5)]
 				name := fmt.Sprintf("T%d", i)
-				line := w.bodyLine(name, target)
+				line := w.BodyLine(name, target)
 				if extension == "ldb" {
-					line = w.logicalLine(name, target)
+					line = w.LogicalLine(name, target)
 				}
 				if i%3 > 0 {
-					line = w.mutate(line)
+					line = w.Mutate(line)
 				}
 				if strings.HasPrefix(line, "#") || strings.HasPrefix(line, name) == false {
 					continue
@@ -185,26 +186,26 @@ func TestClamscanFindsTheSame(t *testing.T) {
 		seed   uint64
 	}{{"any", pattern.TargetAny, 21}, {"elf", pattern.TargetELF, 22}, {"pe", pattern.TargetPE, 23}} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWriter(c.seed)
+			w := patterntest.New(c.seed)
 			db := map[string]string{}
 			records := map[string]pattern.Record{}
 			var files []pattern.File
 			var owner []string // the signature that a file was made for
 			for i := 0; len(records) < compared; i++ {
-				w.letters = i%2 == 0
+				alternate(w, i)
 				name := fmt.Sprintf("T%d", i)
-				extension, line := "ndb", w.bodyLine(name, c.target)
+				extension, line := "ndb", w.BodyLine(name, c.target)
 				if i%3 > 0 {
-					extension, line = "ldb", w.logicalLine(name, c.target)
+					extension, line = "ldb", w.LogicalLine(name, c.target)
 				}
 				r, err := parseRecord(extension, line)
-				if err != nil || slices.ContainsFunc(subsignaturesOf(r), peculiar) {
+				if err != nil || slices.ContainsFunc(patterntest.Subsignatures(r), func(s pattern.Subsignature) bool { return patterntest.Peculiar(&s) != "" }) {
 					continue
 				}
 				records[name] = r
 				db[extension] += line + "\n"
 				for range 3 {
-					files = append(files, w.object(c.target, subsignaturesOf(r)))
+					files = append(files, w.Some(c.target, patterntest.Subsignatures(r)))
 					owner = append(owner, name)
 				}
 			}

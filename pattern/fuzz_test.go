@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"example.org/avdb/pattern"
+	"example.org/avdb/pattern/patterntest"
 )
 
 // knownError tells whether an error is one of ours with a kind, a place and a reason.
@@ -32,7 +33,7 @@ func checkRecord(t *testing.T, extension string, r pattern.Record, data []byte) 
 	}
 	checkText(t, extension, r)
 	data = data[:min(len(data), 200)]
-	for _, s := range subsignaturesOf(r) {
+	for _, s := range patterntest.Subsignatures(r) {
 		verifyEverywhere(t, s, data)
 	}
 }
@@ -57,9 +58,9 @@ func FuzzParseBodyLine(f *testing.F) {
 	for _, c := range refusals() {
 		f.Add(c.line, []byte("ab"))
 	}
-	w := newWriter(41)
+	w := patterntest.New(41)
 	for range 40 {
-		f.Add(w.bodyLine("A", pattern.TargetPE), w.filler(40))
+		f.Add(w.BodyLine("A", pattern.TargetPE), w.Filler(40))
 	}
 	f.Fuzz(func(t *testing.T, line string, data []byte) {
 		name, s, err := pattern.ParseBodyLine(line)
@@ -83,10 +84,10 @@ func FuzzParseLogicalLine(f *testing.F) {
 	for _, c := range refusals() {
 		f.Add(c.line, []byte("ab"))
 	}
-	w := newWriter(42)
-	w.letters = true
+	w := patterntest.New(42)
+	alternate(w, 0)
 	for range 40 {
-		f.Add(w.logicalLine("A", pattern.TargetPE), w.filler(40))
+		f.Add(w.LogicalLine("A", pattern.TargetPE), w.Filler(40))
 	}
 	f.Fuzz(func(t *testing.T, line string, data []byte) {
 		name, l, err := pattern.ParseLogicalLine(line)
@@ -104,11 +105,11 @@ func FuzzParseLogicalLine(f *testing.F) {
 }
 
 func FuzzParseBinary(f *testing.F) {
-	w := newWriter(43)
+	w := patterntest.New(43)
 	for i := range 80 {
-		extension, line := "ndb", w.bodyLine("A", pattern.TargetELF)
+		extension, line := "ndb", w.BodyLine("A", pattern.TargetELF)
 		if i%2 > 0 {
-			extension, line = "ldb", w.logicalLine("A", pattern.TargetELF)
+			extension, line = "ldb", w.LogicalLine("A", pattern.TargetELF)
 		}
 		if r, err := parseRecord(extension, line); err == nil {
 			b, err := pattern.AppendRecord(nil, r)

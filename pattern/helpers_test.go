@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"example.org/avdb/pattern"
+	"example.org/avdb/pattern/patterntest"
 )
 
 // textOf gives the canonical line of a record without its name, "" for none.
@@ -71,10 +72,9 @@ func parseLine(extension, line string) error {
 	return err
 }
 
-// subsignaturesOf gives the subsignatures of a record; a body signature is one.
-func subsignaturesOf(r pattern.Record) []pattern.Subsignature {
-	if r.Logical != nil {
-		return r.Logical.Subsignatures
+// alternate gives every other line static bytes that are mostly letters, so that modifiers and boundaries have something to do.
+func alternate(w *patterntest.Writer, i int) {
+	if w.Alphabet, w.Noise = "", 8; i%2 == 0 {
+		w.Alphabet = "abcdefgABCXYZ019 _-.\n"
 	}
-	return []pattern.Subsignature{{Offset: r.Body.Offset, Body: r.Body.Body}}
 }

@@ -4,20 +4,21 @@ import (
 	"testing"
 
 	"example.org/avdb/pattern"
+	"example.org/avdb/pattern/patterntest"
 )
 
 // samples calls f for made-up subsignatures and files in which some of them match.
 func samples(t *testing.T, seed uint64, n int, f func(s pattern.Subsignature, file *pattern.File)) {
 	t.Helper()
-	w := newWriter(seed)
+	w := patterntest.New(seed)
 	for i, done := 0, 0; done < n; i++ {
-		w.letters = i%2 == 0
-		r, err := parseRecord("ldb", w.logicalLine("A", pattern.TargetOLE2))
+		alternate(w, i)
+		r, err := parseRecord("ldb", w.LogicalLine("A", pattern.TargetOLE2))
 		if err != nil {
 			continue
 		}
 		done++
-		file := w.object(pattern.TargetOLE2, r.Logical.Subsignatures)
+		file := w.Some(pattern.TargetOLE2, r.Logical.Subsignatures)
 		for _, s := range r.Logical.Subsignatures {
 			f(s, &file)
 		}

@@ -12,7 +12,7 @@ func TestNothingPossibleIsRuledOut(t *testing.T) {
 	for seed := range uint64(400) {
 		w := newWriter(seed)
 		n := 1 + w.IntN(5)
-		text := w.expression(n)
+		text := w.Expression(n)
 		e := &logical(t, fmt.Sprintf("Target:2;%s;%s", text, strings.Join(strings.Split(strings.Repeat("616263 ", n-1)+"616263", " "), ";"))).Logical.Expression
 		for range 200 {
 			matches, known := make([]int, n), make([]int, n)

@@ -311,7 +311,7 @@ func TestNothing(t *testing.T) {
 
 func TestCleanObjectsCostNoMemory(t *testing.T) {
 	w := newWriter(3)
-	w.alphabet = "\x90\x00\xcc"
+	w.Alphabet = "\x90\x00\xcc"
 	all := w.records(pattern.TargetPE, 200)
 	c := mustBuild(t, all).NewScanner()
 	data := bytes.Repeat([]byte("nothing that anyone looks for, says this text. "), 10000)

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +23,7 @@ import (
 	"example.org/avdb/matcher"
 	"example.org/avdb/matcher/patterns"
 	"example.org/avdb/pattern"
+	"example.org/avdb/pattern/patterntest"
 	"example.org/avdb/updater"
 )
 
@@ -393,28 +393,8 @@ func (w *world) finish(what string) {
 func (w *world) excuse(name string) string {
 	for _, i := range w.names[name] {
 		for _, s := range w.sigs[i].logical.Subsignatures {
-			if why := peculiar(&s); why != "" {
+			if why := patterntest.Peculiar(&s); why != "" {
 				return why
-			}
-		}
-	}
-	return ""
-}
-
-// peculiar names the forms of a subsignature that clamscan matches otherwise than its documentation says.
-func peculiar(s *pattern.Subsignature) string {
-	if s.Wide && s.ASCII && len(s.Body.Parts) > 1 {
-		return "several parts with wa"
-	}
-	for _, v := range s.Variants() {
-		for i, p := range v.Parts {
-			for k, e := range p.Elements {
-				switch {
-				case e.Op == pattern.OpClass && i == 0 && s.Offset.Place != pattern.PlaceAny:
-					return "a class in a first part with an offset"
-				case e.Op == pattern.OpClass && e.Class == pattern.ClassLine && !e.Not && k == 0:
-					return "(L) before the bytes that a part is found by"
-				}
 			}
 		}
 	}
@@ -491,10 +471,10 @@ func (w *world) addTo(sum *world, misses int) {
 			continue
 		}
 		made++
-		owner[put(f.data, i, "hit")] = s.name
+		owner[put(f.Data, i, "hit")] = s.name
 		for j := range misses {
-			if len(f.static) > 0 {
-				put(w.m.miss(f).data, i, fmt.Sprintf("miss%d", j))
+			if len(f.Static) > 0 {
+				put(w.m.Miss(f), i, fmt.Sprintf("miss%d", j))
 			}
 		}
 	}
@@ -516,19 +496,19 @@ func (w *world) addTo(sum *world, misses int) {
 }
 
 // fileOf tries a few times: pieces at fixed places may lie over one another.
-func (w *world) fileOf(s *signature, index int) (best made, ok bool) {
+func (w *world) fileOf(s *signature, index int) (best patterntest.Made, ok bool) {
 	scanner := w.set.NewScanner()
 	for range 8 {
-		f, made := w.m.file(s)
+		f, made := w.m.Whole(s.logical, maxFile)
 		if !made {
 			continue
 		}
 		best, ok = f, true
-		o, err := objectOf(bytes.NewReader(f.data), int64(len(f.data)))
+		o, err := objectOf(bytes.NewReader(f.Data), int64(len(f.Data)))
 		must(w.t, err)
 		scanner.Begin(o)
-		scanner.Write(f.data)
-		r, err := scanner.End(bytes.NewReader(f.data))
+		scanner.Write(f.Data)
+		r, err := scanner.End(bytes.NewReader(f.Data))
 		must(w.t, err)
 		if slices.Contains(r.Matched, index) {
 			break
@@ -536,8 +516,6 @@ func (w *world) fileOf(s *signature, index int) (best made, ok bool) {
 	}
 	return best, ok
 }
-
-func newMaker(seed uint64) *maker { return &maker{rand.New(rand.NewPCG(seed, 5))} }
 
 // Of the files that are made from the lines of real databases, and of near misses of them, both programs say the same.
 func TestRealSignaturesAgree(t *testing.T) {
@@ -561,7 +539,7 @@ func TestMadeUpSignaturesAgree(t *testing.T) {
 func TestComparisonSeesADifference(t *testing.T) {
 	w := newWorld(t, newMaker(4), map[string][]string{"a.ndb": {"One:0:*:0102030405060708090a", "Two:0:*:1112131415161718191a"}})
 	file := filepath.Join(t.TempDir(), "file")
-	must(t, os.WriteFile(file, append(w.m.filler(100), "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a"...), 0o600))
+	must(t, os.WriteFile(file, append(w.m.Filler(100), "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a"...), 0o600))
 	for text, want := range map[string]int{
 		"One:0:*:0102030405060708090a\nTwo:0:*:1112131415161718191a": 0,
 		"Two:0:*:1112131415161718191a":                               1,
