@@ -48,7 +48,7 @@ func (f *forest) know(b []byte, leaf bool) {
 	const piece = 12
 	at, program := f.IntN(max(1, len(b)-piece)), leaf && bytes.HasPrefix(b, []byte("MZ"))
 	if program { // its headers are mostly zeros, which every file has
-		at = 0x1000 + f.IntN(2*sectionSize-piece)
+		at = len(b) - 2*sectionSize + f.IntN(2*sectionSize-piece)
 	}
 	hex := fmt.Sprintf("%x", b[at:min(len(b), at+piece)])
 	switch choice {
@@ -70,7 +70,7 @@ func (f *forest) know(b []byte, leaf bool) {
 		f.line("a.ldb", "%s;Engine:81-255,Target:0,%s;0;%s", f.name("In"), around[f.IntN(len(around))], hex)
 	case 7:
 		if program {
-			f.line("a.mdb", "%d:%x:%s", sectionSize, md5.Sum(b[0x1000:][:sectionSize]), f.name("Section"))
+			f.line("a.mdb", "%d:%x:%s", sectionSize, md5.Sum(b[len(b)-2*sectionSize:][:sectionSize]), f.name("Section"))
 		}
 	}
 }
@@ -83,9 +83,9 @@ func (f *forest) tree(depth int) []byte {
 	leaf := depth == 0 || f.IntN(4) == 0
 	if leaf {
 		if f.IntN(4) == 0 {
-			b = f.pe(&pattern.Logical{}, 2, sectionSize)
+			b = f.Program(pattern.TargetPE, 2, sectionSize, 0).Data
 		} else {
-			b = append([]byte("\x80\x01\x02"), f.filler(20+f.IntN(3000))...)
+			b = append([]byte("\x80\x01\x02"), f.Filler(20+f.IntN(3000))...)
 		}
 	} else {
 		b = f.container(depth)
