@@ -52,7 +52,7 @@ func TestADamagedSetIsReplacedBeforeItIsUsed(t *testing.T) {
 		if err := m.Refresh(t.Context()); err != nil || m.Err() != nil || !m.now.Load().engine.bodies.proved.Load() {
 			t.Errorf("byte %d: not healed: %v, %v", to, err, m.Err())
 		}
-		if again, err := os.ReadFile(path); err != nil || bytes.Index(again, set) < 0 {
+		if again, err := os.ReadFile(path); err != nil || !bytes.Contains(again, set) {
 			t.Errorf("byte %d: the set is not stored anew, %v", to, err)
 		}
 	}
