@@ -17,8 +17,9 @@ type bodies struct {
 	set      *patterns.Set
 	stored   *store.IndexFile      // where the set is mapped from; nil for one in memory
 	proved   atomic.Bool           // the bytes of a stored set are what was stored; nothing is believed of them before
-	proving  sync.Mutex            // held for that
+	proving  sync.Mutex            // held for that, and over stored
 	rotten   atomic.Pointer[error] // why the stored set was given up for one in memory
+	lost     atomic.Pointer[error] // why there is no set at all: the layers are damaged too
 	from     []*patternSection     // in the order of the set
 	wanted   bool                  // some are no potentially unwanted applications
 	scanners sync.Pool             // of *patterns.Scanner; they belong to the set and go with it
@@ -138,22 +139,27 @@ func (b *bodies) open(set []byte) error {
 }
 
 // prove makes sure that the set is what was stored, for the first of all objects that are matched against it: opening a generation reads none of its tens of
-// MiB. In the place of a damaged set one is compiled, in memory, and damage tells why. It panics with the error if that cannot be.
-func (b *bodies) prove() {
+// MiB. In the place of a damaged set one is compiled, in memory, and [Engine.damage] tells why. The error says why that cannot be, and is the same from then on.
+func (b *bodies) prove() error {
 	b.proving.Lock()
 	defer b.proving.Unlock()
 	if b.proved.Load() {
-		return
+		return nil
+	}
+	if lost := b.lost.Load(); lost != nil {
+		return *lost
 	}
 	if b.stored != nil {
 		if _, err := b.stored.Piece(genSet); err != nil {
 			b.rotten.Store(&err)
 			if err := b.rebuild(); err != nil {
-				panic(err)
+				b.lost.Store(&err)
+				return err
 			}
 		}
 	}
 	b.proved.Store(true)
+	return nil
 }
 
 // rebuild puts a set in memory in the place of the stored one.
@@ -170,24 +176,33 @@ func (b *bodies) rebuild() error {
 
 // damage tells what is wrong with the mapped set, nil for nothing. It reads all of it.
 func (b *bodies) damage() error {
-	if b.stored == nil {
+	b.proving.Lock()
+	stored := b.stored
+	b.proving.Unlock()
+	if stored == nil {
 		return nil
 	}
-	return b.stored.Recheck(genSet)
+	return stored.Recheck(genSet)
 }
 
 // len is how many patterns there are.
 func (b *bodies) len() int { return b.from[len(b.from)-1].end() }
 
-// get gives a scanner that is ready for an object. Put takes it back; one that has failed is dropped instead.
-func (b *bodies) get() *patterns.Scanner {
+// get gives a scanner that is ready for an object. Put takes it back; one that has failed is dropped instead. The error is one of the database, of which no
+// pattern can be matched then.
+func (b *bodies) get() (*patterns.Scanner, error) {
 	if !b.proved.Load() {
-		b.prove()
+		if lost := b.lost.Load(); lost != nil {
+			return nil, *lost
+		}
+		if err := b.prove(); err != nil {
+			return nil, err
+		}
 	}
 	if s, ok := b.scanners.Get().(*patterns.Scanner); ok {
-		return s
+		return s, nil
 	}
-	return b.set.NewScanner()
+	return b.set.NewScanner(), nil
 }
 
 func (b *bodies) put(s *patterns.Scanner) { b.scanners.Put(s) }

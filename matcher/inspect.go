@@ -183,7 +183,9 @@ func (x *inspection) begin(ctx context.Context, head []byte) (err error) {
 		x.most = max(1, min(x.most, s.steps)) // 0 would be no limit
 	}
 	defer x.guard(debug.SetPanicOnFault(true))
-	x.scanner = e.bodies.get()
+	if x.scanner, x.fault = e.bodies.get(); x.fault != nil {
+		return nil
+	}
 	x.scanner.Begin(patterns.Object{Size: x.c.size, Kind: x.kind, Layout: x.layout, Containers: x.in, MaxSteps: x.most, Done: ctx.Done()})
 	return nil
 }
@@ -289,12 +291,13 @@ func (x *inspection) sections(ctx context.Context, t *tally) error {
 		if algs == 0 {
 			continue
 		}
-		*spare -= max(0, r.Size-free)
+		over := max(0, r.Size-free)
 		free = max(0, free-r.Size)
-		if *spare < 0 {
+		if over > *spare {
 			x.fail(fmt.Errorf("%w: its sections overlap so much that they were not all hashed", ErrLimit))
 			return nil
 		}
+		*spare -= over
 		var o object
 		if err := x.hash(ctx, r, algs, &o); err != nil {
 			return err

@@ -352,7 +352,15 @@ func TestTooMuchWorkIsSaid(t *testing.T) {
 	if r := e.ScanBytes(t.Context(), []byte(content)); r.Verdict != Clean || r.Err != nil {
 		t.Errorf("without a limit of its own: %+v", r)
 	}
-	// 2000 sections, each of which is all of the file.
+	any := listed(dbformat.MD5, "nothing", false, "Any")
+	_, e = database{rows: sections{"sections/md5": {any}}}.engines(t, Options{})
+	if r := e.ScanBytes(t.Context(), overlapping()); r.Verdict != Failed || !errors.Is(r.Err, ErrLimit) {
+		t.Errorf("sections that overlap: %+v, want ErrLimit", r)
+	}
+}
+
+// overlapping is a program of 2000 sections, each of which is half of the file.
+func overlapping() []byte {
 	all := strings.Repeat("s", 2<<20)
 	program := []byte(peFile(false, slices.Repeat([]string{""}, 9)...) + all)
 	le := func(at int, v uint32) {
@@ -366,11 +374,7 @@ func TestTooMuchWorkIsSaid(t *testing.T) {
 		le(table+40*i+16, 1<<20)
 		le(table+40*i+20, 0x400)
 	}
-	any := listed(dbformat.MD5, "nothing", false, "Any")
-	_, e = database{rows: sections{"sections/md5": {any}}}.engines(t, Options{})
-	if r := e.ScanBytes(t.Context(), program); r.Verdict != Failed || !errors.Is(r.Err, ErrLimit) {
-		t.Errorf("sections that overlap: %+v, want ErrLimit", r)
-	}
+	return program
 }
 
 // A pattern that is not asked for and cannot be decided is no error of the object.

@@ -405,6 +405,20 @@ func TestMembersShareWhatTheyMayCost(t *testing.T) {
 	}
 }
 
+// A member that uses up what all may hash of sections beside their size takes nothing from those that need none of it.
+func TestOverlappingSectionsOfAMemberHideNoOther(t *testing.T) {
+	_, e := database{rows: sections{"sections/sha1": {listed(dbformat.SHA1, sector("one"), false, "One")}}}.engines(t, Options{})
+	program := peFile(false, sector("one"))
+	if r := eachWay(t, e, "alone", program); r.Verdict != Malicious {
+		t.Fatalf("alone: %+v", r)
+	}
+	for _, names := range [][]string{{"a", string(overlapping()), "b", program}, {"a", string(overlapping()), "b", string(overlapping()), "c", program}} {
+		if r := eachWay(t, e, "behind the other", packedAll(t, "zip", names...)); r.Verdict != Malicious || r.Name != "One" || !errors.Is(r.Err, ErrLimit) {
+			t.Errorf("%d members: %+v", len(names)/2, r)
+		}
+	}
+}
+
 // A broken or encrypted member is said and is no error, and the others are matched.
 func TestWhatCannotBeUnpackedIsSaid(t *testing.T) {
 	_, e := database{lines: map[string][]string{"patterns": {"A:0:EOF-6:6d61726b6564"}}, rows: sections{"hash/md5": {listed(dbformat.MD5, "", false, "Empty")}}}.engines(t, Options{})

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
+	"example.org/avdb/dbformat"
 	"example.org/avdb/store"
 )
 
@@ -55,5 +57,63 @@ func TestADamagedSetIsReplacedBeforeItIsUsed(t *testing.T) {
 		if again, err := os.ReadFile(path); err != nil || !bytes.Contains(again, set) {
 			t.Errorf("byte %d: the set is not stored anew, %v", to, err)
 		}
+	}
+}
+
+// Where the layer is damaged as well there is no set: each object says what is wrong with the database, and nothing is compiled again for each of them.
+func TestASetThatCannotBeMadeAnewIsToldByEachObject(t *testing.T) {
+	d := newDevice(t)
+	light, rest := indexed("one").build(t)
+	g := d.install(t, 1, light, rest)
+	if err := prepareIndex(d, g); err != nil {
+		t.Fatal(err)
+	}
+	f, err := d.OpenIndex(generationKey(&g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := f.Piece(genSet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoil(t, f.Path(), set)
+	f.Close()
+	layer, err := d.OpenLayer(g.Rest.Digest, dbformat.Rest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(layer.Header().Sections, func(s dbformat.SectionHeader) bool { return s.ID.OfPatterns() })
+	block, err := layer.Block(at, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoil(t, layer.Path(), block)
+	layer.Close()
+	m := openMatcher(t, d, Options{}, time.Hour)
+	var first error
+	for range 3 {
+		r := m.ScanBytes(t.Context(), []byte("here in light it is first-one"))
+		if !errors.Is(r.Err, store.ErrDamaged) || r.Verdict == Clean {
+			t.Fatalf("%+v, want that the layer is damaged", r)
+		}
+		if err := *m.now.Load().engine.bodies.lost.Load(); first == nil {
+			first = err
+		} else if err != first {
+			t.Errorf("it was tried again: %v", err)
+		}
+	}
+}
+
+// spoil changes a byte in the middle of the part of a file.
+func spoil(t *testing.T, path string, part []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = bytes.Clone(b)
+	b[bytes.Index(b, part)+len(part)/2] ^= 1
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, b, 0o644)); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -41,7 +42,7 @@ func openFile(path string) (*finishedFile, error) {
 	})
 	if err != nil {
 		f.close()
-		return nil, err
+		return nil, spoilt(path, err)
 	}
 	return f, nil
 }
@@ -69,7 +70,7 @@ func (f *finishedFile) get(bucket string, key []byte) (v []byte, err error) {
 		return nil
 	})
 	if err != nil {
-		return nil, openFailure(f.path, err)
+		return nil, spoilt(f.path, err)
 	}
 	return v, nil
 }
@@ -93,12 +94,23 @@ func (f *finishedFile) whole(bucket string, visit func(key, value []byte) error)
 		return b.ForEach(visit)
 	})
 	if err != nil {
-		return openFailure(f.path, err)
+		return spoilt(f.path, err)
 	}
 	return nil
 }
 
-// buckets reads the page at the root of a finished file: a leaf with the names of its buckets. It gives their root pages.
+// spoilt is what a file that is open could not be read for: damage, also where the disk says so itself. What it held is to be had anew.
+func spoilt(path string, err error) error {
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	e := damaged(path, "is damaged")
+	e.Err = err
+	return e
+}
+
+// buckets reads the page at the root of a finished file: a leaf with the names of its buckets, which ascend, so that bbolt finds the same ones. It gives their
+// root pages.
 func (c *pageChecker) buckets(root uint64) (map[string]uint64, error) {
 	p, err := c.look(root)
 	if err != nil {
@@ -110,6 +122,7 @@ func (c *pageChecker) buckets(root uint64) (map[string]uint64, error) {
 	}
 	le := binary.LittleEndian
 	roots := map[string]uint64{}
+	last := ""
 	for i := range p.count {
 		e, at := p.element(i)
 		at += uint64(le.Uint32(e[4:]))
@@ -117,13 +130,18 @@ func (c *pageChecker) buckets(root uint64) (map[string]uint64, error) {
 		if le.Uint32(e) != boltBucket || value < 16 || at+key+16 > uint64(len(p.b)) || at+key+value > p.length {
 			return nil, fmt.Errorf("page %d: bucket %d is not sound", root, i)
 		}
+		name := string(p.b[at : at+key])
+		if i > 0 && name <= last {
+			return nil, fmt.Errorf("page %d: bucket %d is out of order", root, i)
+		}
+		last = name
 		id := le.Uint64(p.b[at+key:])
 		if id == 0 {
-			if err := c.bucket(root, int64(root*boltPageSize+at+key), value, 1); err != nil {
+			if err := c.bucket(root, int64(root*boltPageSize+at+key), value, maxBoltLevels); err != nil {
 				return nil, err
 			}
 		}
-		roots[string(p.b[at:at+key])] = id
+		roots[name] = id
 	}
 	return roots, nil
 }

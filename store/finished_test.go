@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io/fs"
 	"os"
 	"slices"
+	"syscall"
 	"testing"
 
 	"example.org/avdb/dbformat"
@@ -60,6 +62,29 @@ func TestDamagedWaysAreNoticedAtFirstTouch(t *testing.T) {
 			requireError(t, err, ErrDamaged, "")
 			requireError(t, f.Verify(nil), ErrDamaged, "")
 		})
+	}
+}
+
+// badSectors reads nothing.
+type badSectors struct{ path string }
+
+func (b badSectors) ReadAt([]byte, int64) (int, error) {
+	return 0, &fs.PathError{Op: "read", Path: b.path, Err: syscall.EIO}
+}
+
+// TestABadSectorIsDamage: what the disk cannot read any more on the way to a block is to be had anew, like what it reads wrong, and no fault of the machine's settings.
+func TestABadSectorIsDamage(t *testing.T) {
+	s := newMemoryStore(t)
+	r := newRelease(t, 1, 8000, 1)
+	_, err := writeLayer(s, r.rest)
+	must(t, err)
+	f, err := s.OpenLayer(r.rest.Header().Digest(), dbformat.Rest)
+	must(t, err)
+	defer f.Close()
+	f.file.checker.r = badSectors{f.path}
+	_, err = f.Block(0, 0)
+	if e := requireError(t, err, ErrDamaged, "is damaged"); !errors.Is(err, syscall.EIO) || e.Remedy != remedyUpdate {
+		t.Errorf("%v, remedy %q", err, e.Remedy)
 	}
 }
 

@@ -92,9 +92,7 @@ func openFailure(path string, err error) error {
 	if errors.Is(err, bolterrors.ErrTimeout) { // of state.db
 		return &Error{Kind: ErrStorage, Path: path, What: "is locked by another process", Err: err, Remedy: "try again"}
 	}
-	e := damaged(path, "is damaged")
-	e.Err = err
-	return e
+	return spoilt(path, err)
 }
 
 // load reads the header.
