@@ -151,10 +151,10 @@ func TestABombEndsInALimit(t *testing.T) {
 		want   archive.Limit
 		bytes  int64 // at most
 	}{
-		"ratio":        {nested, archive.Limits{}, archive.LimitRatio, max(16<<20, int64(len(nested))*1000)},
+		"ratio":        {nested, archive.Limits{RatioFrom: 16 << 20}, archive.LimitRatio, max(16<<20, int64(len(nested))*1000)},
 		"total bytes":  {nested, archive.Limits{Ratio: 1 << 40, TotalBytes: 100 << 20}, archive.LimitTotalBytes, 100 << 20},
 		"member bytes": {[]byte(layer), archive.Limits{MemberBytes: 1 << 20}, archive.LimitMemberBytes, 1 << 20},
-		"zstd":         {zstdOf(t, zeros), archive.Limits{}, archive.LimitRatio, 16 << 20},
+		"zstd":         {zstdOf(t, zeros), archive.Limits{RatioFrom: 16 << 20}, archive.LimitRatio, 16 << 20},
 		"members":      {nested, archive.Limits{Members: 5, Ratio: 1 << 40}, archive.LimitMembers, 65 << 20},
 		"depth":        {nested, archive.Limits{Depth: 3}, archive.LimitDepth, 64 << 20},
 	} {

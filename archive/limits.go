@@ -27,9 +27,10 @@ type Limits struct {
 	MemberBytes int64 // content of one member; default 100 MiB as in ClamAV (MaxFileSize)
 	TotalBytes  int64 // content of all members; default 400 MiB as in ClamAV (MaxScanSize)
 
-	// Ratio is how many times the size of the top-level object its members may have together, once they have more than 16 MiB. Deflate reaches 1032
-	// and only with content like zeros; the default is 1000. ClamAV has had no such limit since its version 0.95.
-	Ratio int64
+	// Ratio is how many times the size of the top-level object its members may have together, once they have more than RatioFrom bytes. Deflate reaches 1032
+	// and only with content like zeros, which disk images and sparse files have as well; the defaults are 1000 and 128 MiB. ClamAV has had no such limit since
+	// its version 0.95.
+	Ratio, RatioFrom int64
 
 	// Window is the largest window of Zstandard in bytes, which is what its decoder keeps in memory. The default is 8 MiB, which RFC 8878 asks of every
 	// decoder and which levels up to 19 stay under; only "ultra" levels need more, up to 128 MiB. It is needed once for each goroutine that unpacks.
@@ -40,14 +41,13 @@ type Limits struct {
 }
 
 const (
-	maxDepth   = 100 // each level is a frame on the stack and a decoder
-	ratioFloor = 16 << 20
-	minWindow  = 1 << 10 // of the format
+	maxDepth  = 100     // each level is a frame on the stack and a decoder
+	minWindow = 1 << 10 // of the format
 )
 
 // DefaultLimits are the limits that the zero Limits stand for.
 func DefaultLimits() Limits {
-	return Limits{Depth: 17, Members: 10000, MemberBytes: 100 << 20, TotalBytes: 400 << 20, Ratio: 1000, Window: 8 << 20, Memory: 16 << 20}
+	return Limits{Depth: 17, Members: 10000, MemberBytes: 100 << 20, TotalBytes: 400 << 20, Ratio: 1000, RatioFrom: 128 << 20, Window: 8 << 20, Memory: 16 << 20}
 }
 
 // effective fills in the defaults.
@@ -66,6 +66,7 @@ func (l Limits) effective() Limits {
 	or(&l.MemberBytes, d.MemberBytes)
 	or(&l.TotalBytes, d.TotalBytes)
 	or(&l.Ratio, d.Ratio)
+	or(&l.RatioFrom, d.RatioFrom)
 	or(&l.Window, d.Window)
 	or(&l.Memory, d.Memory)
 	l.Window = max(l.Window, minWindow)

@@ -40,7 +40,7 @@ func (u *Unpacker) Budget(ctx context.Context, size int64) *Budget {
 	size = max(size, 0)
 	ratio := int64(math.MaxInt64)
 	if size < math.MaxInt64/l.Ratio {
-		ratio = max(size*l.Ratio, ratioFloor)
+		ratio = max(size*l.Ratio, l.RatioFrom)
 	}
 	if ratio < b.bytes {
 		b.bytes, b.by = ratio, LimitRatio

@@ -26,7 +26,7 @@ func Detect(head []byte, size int64) Kind {
 	if bytes.HasPrefix(b, []byte("\x00\x00\x01\xb3")) || bytes.HasPrefix(b, []byte("\x00\x00\x01\xba")) {
 		enc = noText // MPEG (ftm)
 	}
-	if enc == noText && isTar(b) {
+	if enc == noText && IsTar(b) {
 		return Tar
 	}
 	var m marks

@@ -47,9 +47,9 @@ func isUTF16(b []byte) bool {
 	return true
 }
 
-// isTar says whether b begins with the header of a tar archive: the sum of its 512 bytes, with the eight of the checksum as blanks, is
+// IsTar says whether b begins with the header of a tar archive: the sum of its 512 bytes, with the eight of the checksum as blanks, is
 // what these eight say in octal. Source: spec (POSIX, ustar Interchange Format), for archives older than its magic as well.
-func isTar(b []byte) bool {
+func IsTar(b []byte) bool {
 	const size, at, width = 512, 148, 8
 	if len(b) < size {
 		return false

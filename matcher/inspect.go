@@ -136,7 +136,7 @@ func (l *look) inspect(ctx context.Context, c *content, algs algSet, o *object, 
 			if err := x.begin(ctx, b); err != nil {
 				return err
 			}
-			l.kind = x.kind
+			l.kind, l.tar = x.kind, x.kind != filetype.Tar && filetype.IsTar(b)
 		}
 		h.write(algs, b)
 		x.write(b)

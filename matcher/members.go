@@ -76,7 +76,7 @@ func (n *note) String() string {
 // opens tells whether an object that was looked at is a container whose members may still change its verdict. An override is the last word about an object with all that
 // is in it, and so is an allow record that cancels every kind of detection.
 func (l *look) opens(t *tally, r *Result) bool {
-	return !l.archives.Off && archive.Unpacks(l.kind) && r.Verdict != Malicious && r.Source != SourceOverride && !t.cancels(dbformat.SHA256)
+	return !l.archives.Off && (l.tar || archive.Unpacks(l.kind)) && r.Verdict != Malicious && r.Source != SourceOverride && !t.cancels(dbformat.SHA256)
 }
 
 // unpack looks at the members of a top-level object with this verdict, and changes that if one of them is a finding, and the note of what is left to a cloud.
@@ -86,7 +86,7 @@ func (l *look) unpack(ctx context.Context, c *content, t *tally, r *Result) {
 	w.look, w.outer, w.path, w.open, w.budget = *l, *t, r.Path, l.open, u.Budget(ctx, c.size)
 	w.shared = l.e.allow()
 	w.look.shared = &w.shared
-	w.walk(ctx, l.kind, c.r, c.size, t.allow)
+	w.enter(ctx, l.kind, l.tar, c.r, c.size, t.allow)
 	if l.open = w.open; w.found.Verdict == Malicious {
 		l.open = nil
 	}
@@ -99,6 +99,16 @@ func (l *look) unpack(ctx context.Context, c *content, t *tally, r *Result) {
 	}
 	clear(w.names[:cap(w.names)])
 	*w = members{in: w.in[:0], names: w.names[:0]}
+}
+
+// enter looks at the members of an object of a kind, of one that is a tar as well at those of both.
+func (w *members) enter(ctx context.Context, k filetype.Kind, tar bool, r io.ReaderAt, size int64, allow finding) {
+	if archive.Unpacks(k) {
+		w.walk(ctx, k, r, size, allow)
+	}
+	if tar && w.found.Verdict != Malicious {
+		w.walk(ctx, filetype.Tar, r, size, allow)
+	}
 }
 
 // walk looks at the members of a container. allow is the strongest allow record of the containers around them.
@@ -144,7 +154,7 @@ func (w *members) member(ctx context.Context, m *archive.Member, allow finding) 
 	l.verdict(&o, &t, &r)
 	w.take(&l, &o, &t, &r)
 	if err == nil && l.opens(&t, &r) {
-		w.walk(ctx, l.kind, s, s.Size(), t.allow)
+		w.enter(ctx, l.kind, l.tar, s, s.Size(), t.allow)
 	}
 }
 

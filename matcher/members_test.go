@@ -341,7 +341,12 @@ func TestContainersOfSignatures(t *testing.T) {
 // A limit is said and is no error, what came before it is matched, and the next object is looked at in full.
 func TestLimitsOfArchivesAreSaid(t *testing.T) {
 	zeros := strings.Repeat("\x00", 20<<20)
-	_, e := database{lines: map[string][]string{"patterns": {"A:0:EOF-6:6d61726b6564"}}}.engines(t, Options{})
+	marks := database{lines: map[string][]string{"patterns": {"A:0:EOF-6:6d61726b6564"}}}
+	_, e := marks.engines(t, Options{})
+	if r := eachWay(t, e, "zeros, as files have them", packed(t, "gz", "", zeros+"marked")); r.Verdict != Malicious || r.Limits != "" {
+		t.Errorf("zeros, as files have them: %+v", r)
+	}
+	_, e = marks.engines(t, Options{Archives: Archives{Limits: archive.Limits{RatioFrom: 1 << 20}}})
 	if r := eachWay(t, e, "a bomb", packed(t, "gz", "", packed(t, "gz", "", zeros))); r.Verdict != Clean || r.Err != nil || !strings.Contains(r.Limits, "ratio") {
 		t.Errorf("a bomb: %+v", r)
 	}
@@ -402,6 +407,19 @@ func TestMembersShareWhatTheyMayCost(t *testing.T) {
 	}
 	if r := eachWay(t, e, "the next", packed(t, "zip", "m", costly)); r.Verdict != Clean || r.Err != nil {
 		t.Errorf("the next object: %+v", r)
+	}
+}
+
+// The name of a tar's first member stands where other files have their magic. It hides nothing, also where it is that of another container.
+func TestTheNameOfATarIsNotItsKind(t *testing.T) {
+	_, e := database{rows: sections{"hash/sha256": {listed(dbformat.SHA256, "listed", true, "Listed")}}}.engines(t, Options{})
+	for _, name := range []string{"MZx", "\x7fELF\x02\x01", "PK\x03\x04", "%PDF-1.4", "GIF89a"} {
+		object := packedAll(t, "tar", name, "first", "b", "listed")
+		for what, object := range map[string]string{"tar": object, "tar.gz": packed(t, "gz", "", object)} {
+			if r := eachWay(t, e, what, object); r.Verdict != Malicious || r.Name != "Listed" {
+				t.Errorf("%s with %q: %+v", what, name, r)
+			}
+		}
 	}
 }
 

@@ -68,6 +68,7 @@ type look struct {
 
 	// Of the object, once it was read.
 	kind    filetype.Kind // where the generation or a container asks for it
+	tar     bool          // it is a tar too, whose first name looks like something else
 	trouble error         // the first thing that could not be matched, though it was read
 }
 
@@ -238,7 +239,7 @@ func (l *look) reader(ctx context.Context, rd io.Reader) Result {
 			if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 				return failed("", err)
 			}
-			if !archive.Unpacks(filetype.Detect(l.h.buf[:n], int64(n))) {
+			if head := l.h.buf[:n]; !archive.Unpacks(filetype.Detect(head, int64(n))) && !filetype.IsTar(head) {
 				return l.stream(ctx, l.h.buf[:n], rd)
 			}
 			rd = io.MultiReader(bytes.NewReader(l.h.buf[:n]), rd)

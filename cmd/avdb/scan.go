@@ -325,7 +325,7 @@ func (a *app) scan(ctx context.Context, d *device, names *pathList, format strin
 			}
 			if format == "text" {
 				p.end()
-				a.warn("%s", r.Error)
+				a.warn("%s", failureText(r))
 			}
 		}
 		if note := notUnpacked(r); note != "" && format == "text" {

@@ -82,6 +82,14 @@ func notUnpacked(r matcher.Result) string {
 	return r.Limits + "; " + r.Unread
 }
 
+// failureText is what went wrong with a file, with its path where that does not stand in it: an error of a member names the member.
+func failureText(r matcher.Result) string {
+	if strings.Contains(r.Error, r.Path) {
+		return r.Error
+	}
+	return pathText(r.Path) + ": " + r.Error
+}
+
 // err is the scan's result as an exit code: a finding wins over what could not be read.
 func (t *scanTally) err() error {
 	switch {

@@ -450,3 +450,16 @@ func TestProgressOfAScan(t *testing.T) {
 		t.Error("something stands between a scan and its output")
 	}
 }
+
+// An error always says which file it is about.
+func TestFailuresNameTheFile(t *testing.T) {
+	for want, r := range map[string]matcher.Result{
+		"a/b.zip: member \"x\": no room to unpack it": {Path: "a/b.zip", Error: `member "x": no room to unpack it`},
+		"open a/b: permission denied":                 {Path: "a/b", Error: "open a/b: permission denied"},
+		"no path is known":                            {Error: "no path is known"},
+	} {
+		if got := failureText(r); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
