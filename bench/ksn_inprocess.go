@@ -27,16 +27,12 @@ import (
 // A database is the state's, as the program gives it to its server.
 type database struct{ m *matcher.Matcher }
 
-func (d database) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
-	return d.m.WithPrefix(a, bits, value, func(k matcher.Known) bool { return visit(server.Known(k)) })
+func (d database) WithPrefixes(a dbformat.Algorithm, bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
+	return d.m.WithPrefixes(a, bits, values, func(at int, k matcher.Known) bool { return visit(at, server.Known(k)) })
 }
 
-func (d database) WithURLPrefix(bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
-	return d.m.WithURLPrefix(bits, value, func(k matcher.Known) bool { return visit(server.Known(k)) })
-}
-
-func (d database) Anticipate(a dbformat.Algorithm, bits uint8, values []uint32) {
-	d.m.Anticipate(a, bits, values)
+func (d database) WithURLPrefixes(bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
+	return d.m.WithURLPrefixes(bits, values, func(at int, k matcher.Known) bool { return visit(at, server.Known(k)) })
 }
 
 func (d database) Content() (c server.Content, release uint64, err error) {

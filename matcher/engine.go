@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 
 	"example.org/avdb/dbformat"
@@ -60,6 +61,7 @@ type Engine struct {
 	records  uint64
 	hurt     atomic.Pointer[error] // the first error of reading the layers
 	scanners scanners
+	ahead    sync.Pool // of *[]stretch, for WithPrefixes
 }
 
 // damage is what of the generation could not be read so far, nil for nothing.

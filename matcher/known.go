@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sort"
 
 	"example.org/avdb/dbformat"
@@ -45,12 +46,8 @@ func (e *Engine) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visi
 	if err := e.checkPrefix(bits, value); err != nil {
 		return err
 	}
-	p := prefix{e: e, bits: bits, value: value}
-	for _, s := range e.by[a] {
-		if s.id.Class() == dbformat.ClassAllow && a == dbformat.SHA256 {
-			p.allow = s
-		}
-	}
+	p := e.prefix(a, bits)
+	p.value = value
 	return p.sections(visit, e.by[a]...)
 }
 
@@ -67,6 +64,19 @@ func (e *Engine) checkPrefix(bits uint8, value uint32) error {
 	return nil
 }
 
+// checkPrefixes is checkPrefix of several; without any, of what else there is to refuse.
+func (e *Engine) checkPrefixes(bits uint8, values []uint32) error {
+	if len(values) == 0 {
+		return e.checkPrefix(bits, 0)
+	}
+	for _, value := range values {
+		if err := e.checkPrefix(bits, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // WithPrefix is [Engine.WithPrefix] over the generation in use, and says of which release that is. An update in the middle changes
 // nothing about the records that are visited.
 func (m *Matcher) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(Known) bool) (release uint64, err error) {
@@ -79,89 +89,121 @@ func (m *Matcher) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, vis
 	return g.version(), g.engine.WithPrefix(a, bits, value, visit)
 }
 
-// Anticipate has the processor fetch what [Engine.WithPrefix] will read for each of values, all at once: most of the time of many
-// questions to a large database is waiting for memory, which one question after the other does one time after the other. It is a hint: it says nothing, changes
-// nothing, and passes over what was never read before.
-func (e *Engine) Anticipate(a dbformat.Algorithm, bits uint8, values []uint32) {
-	if a.Size() == 0 || bits < minPrefixBits || bits > maxPrefixBits || !e.full {
-		return
+// WithPrefixes is [Engine.WithPrefix] for several prefixes of as many bits each: visit is told the place in values of the one that a record has, and comes to
+// all records of a prefix before those of the next one. Most of the time of many questions to a large database is waiting for memory, which one question after
+// the other does one time after the other; here up to 64 of them wait together.
+func (e *Engine) WithPrefixes(a dbformat.Algorithm, bits uint8, values []uint32, visit func(at int, k Known) bool) error {
+	if a.Size() == 0 {
+		return fmt.Errorf("%w: %s", ErrInput, a)
 	}
-	for _, s := range e.by[a] {
-		if s.id.Split() && s.b < bits && bits <= s.p {
-			s.touch(bits, values)
-		}
-	}
+	return e.withPrefixes(e.prefix(a, bits), values, visit, e.by[a]...)
 }
 
-// Anticipate is [Engine.Anticipate] over the generation in use.
-func (m *Matcher) Anticipate(a dbformat.Algorithm, bits uint8, values []uint32) {
+// withPrefixes is WithPrefixes over sections.
+func (e *Engine) withPrefixes(p prefix, values []uint32, visit func(at int, k Known) bool, sections ...*section) error {
+	if err := e.checkPrefixes(p.bits, values); err != nil {
+		return err
+	}
+	ahead, _ := e.ahead.Get().(*[]stretch)
+	if ahead == nil {
+		ahead = new([]stretch)
+	}
+	defer e.ahead.Put(ahead)
+	at := 0
+	one := func(k Known) bool { return visit(at, k) }
+	for from := 0; from < len(values); from += together {
+		some := values[from:min(from+together, len(values))]
+		all := slices.Grow((*ahead)[:0], len(some)*len(sections))[:len(some)*len(sections)]
+		*ahead = all
+		for i, s := range sections {
+			p.seek(s, some, all[i*len(some):][:len(some)])
+		}
+		for i, value := range some {
+			p.value, at = value, from+i
+			for j, s := range sections {
+				if on, err := p.section(s, &all[j*len(some)+i], one); err != nil || !on {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// WithPrefixes is [Engine.WithPrefixes] over the generation in use, and says of which release that is. An update in the middle changes nothing about the
+// records that are visited.
+func (m *Matcher) WithPrefixes(a dbformat.Algorithm, bits uint8, values []uint32, visit func(at int, k Known) bool) (release uint64, err error) {
+	m.follow()
 	g := m.hold()
 	if g == nil {
-		return
+		return 0, ErrClosed
 	}
 	defer g.release()
-	g.engine.Anticipate(a, bits, values)
+	return g.version(), g.engine.WithPrefixes(a, bits, values, visit)
 }
 
-// touch finds the first row with each prefix and reads what WithPrefix will read of it, for 64 values at a time in small steps: where the blocks are, the
-// blocks' own lines, the range, a row near the first one, the first one, what the rest layer has of it. In no step does a read wait for that of another value, and
-// the shorter a step is, the more values the processor has on their way at once. A fault is found, and reported, by whoever really reads.
-func (s *section) touch(bits uint8, values []uint32) (sum int) {
-	var err error
-	defer guardError(debug.SetPanicOnFault(true), &err)
-	var all [together]sought
-	for len(values) > 0 {
-		some := values[:min(len(values), len(all))]
-		values = values[len(some):]
-		n := 0
-		for _, value := range some {
-			x := sought{n: int(uint64(value) << s.b >> bits), value: value}
-			if x.n >= len(s.tails) {
-				continue // no such prefix
-			}
-			if x.light, x.tails = s.prefixes[x.n>>s.k].Load(), s.tails[x.n].Load(); x.light != nil && x.tails != nil {
-				all[n] = x
-				n++
-			}
-		}
-		sum += s.touchAll(bits, all[:n])
+// seek finds the rows of a split section with each of at most 64 prefixes, and reads what is going to be read of them, in small steps: where the blocks are,
+// the blocks' own lines, the range, a row near the first one, the first one, the last one and what the rest layer has. In no step does a read wait for that of another
+// value, and the shorter a step is, the more values the processor has on their way at once. Where it says nothing, with no section in what it gives, open has to
+// look: in a block that was never read, or that cannot be, and where the prefix has fewer bits than the cut or more than the light layer.
+func (p *prefix) seek(s *section, values []uint32, all []stretch) {
+	clear(all)
+	if !s.id.Split() || s.b >= p.bits || p.bits > s.p {
+		return
 	}
-	return sum
+	var err error
+	if p.touch(s, values, all, &err); err != nil {
+		clear(all) // whoever really reads it reports it
+	}
 }
 
-// A sought value is one on its way through touch.
-type sought struct {
-	value  uint32
-	n      int // its range
-	light  *dbformat.PrefixBlock
-	tails  *dbformat.TailBlock
-	lo, hi int // rows of the range
-	low    uint64
-}
-
-// touchAll is the steps of touch after the first one.
-func (s *section) touchAll(bits uint8, all []sought) (sum int) {
-	for i := range all {
-		sum += all[i].light.Rows() + all[i].tails.Rows()
+// touch is seek behind its guard. What it gives means nothing: it is there so that what is touched is read.
+func (p *prefix) touch(s *section, values []uint32, all []stretch, err *error) (sum int) {
+	defer guardError(debug.SetPanicOnFault(true), err)
+	for i, value := range values {
+		if n := int(uint64(value) << s.b >> p.bits); n < len(s.tails) {
+			all[i] = stretch{n: n, light: s.prefixes[n>>s.k].Load(), tails: s.tails[n].Load()}
+		}
 	}
 	for i := range all {
 		x := &all[i]
-		x.lo, x.hi = x.light.Range(x.n - x.n>>s.k<<s.k)
+		if x.light == nil || x.tails == nil {
+			x.light = nil
+			continue
+		}
+		sum += x.light.Rows() + x.tails.Rows()
+	}
+	for i := range all {
+		if x := &all[i]; x.light != nil {
+			x.lo, x.hi = x.light.Range(x.n - x.n>>s.k<<s.k)
+		}
+	}
+	q := *p
+	low := func(i int) uint64 {
+		q.value = values[i]
+		return q.low(s, all[i].n)
 	}
 	for i := range all {
 		if x := &all[i]; x.lo < x.hi {
-			p := prefix{bits: bits, value: x.value}
-			x.low = p.low(s, x.n)
-			sum += int(x.light.Low(even(x.light, x.lo, x.hi, x.low)))
+			sum += int(x.light.Low(even(x.light, x.lo, x.hi, low(i))))
 		}
 	}
 	for i := range all {
-		if x := &all[i]; x.lo < x.hi {
-			x.hi = seekEven(x.light, x.lo, x.hi, x.low)
+		x := &all[i]
+		if x.light == nil {
+			continue
+		}
+		x.from = seekEven(x.light, x.lo, x.hi, low(i))
+		for x.to = x.from; x.to < x.hi && x.light.Low(x.to)>>(s.p-p.bits) == low(i)>>(s.p-p.bits); x.to++ {
+		}
+		if x.tails.Rows() == x.hi-x.lo {
+			x.s = s
 		}
 	}
 	for i := range all {
-		sum += int(all[i].tails.Touch(all[i].hi - all[i].lo))
+		if x := &all[i]; x.s != nil && x.from < x.to {
+			sum += int(x.tails.Touch(x.from - x.lo))
+		}
 	}
 	return sum
 }
@@ -202,26 +244,46 @@ type prefix struct {
 	allow *section // the allow records that cancel, nil for none
 }
 
-// sections visits the records of sections that are given, one after the other.
+// prefix is one of hashes of algorithm a, whose value is not set.
+func (e *Engine) prefix(a dbformat.Algorithm, bits uint8) prefix {
+	p := prefix{e: e, bits: bits}
+	for _, s := range e.by[a] {
+		if s.id.Class() == dbformat.ClassAllow && a == dbformat.SHA256 {
+			p.allow = s
+		}
+	}
+	return p
+}
+
+// sections visits the records of sections, one after the other.
 func (p *prefix) sections(visit func(Known) bool, all ...*section) error {
 	for _, s := range all {
-		if !given(s.id) && s != p.e.urls {
-			continue
-		}
-		on, err := p.section(s, visit)
-		if err != nil {
-			kept := err // or each round would allocate its err
-			p.e.hurt.CompareAndSwap(nil, &kept)
-		}
-		if err != nil || !on {
+		if on, err := p.section(s, &stretch{}, visit); err != nil || !on {
 			return err
 		}
 	}
 	return nil
 }
 
-// section visits the records of one section, and tells whether others are still wanted.
-func (p *prefix) section(s *section, visit func(Known) bool) (on bool, err error) {
+// section visits the records of one section, if that is given, and tells whether others are still wanted. ahead is what seek found, if it did.
+func (p *prefix) section(s *section, ahead *stretch, visit func(Known) bool) (on bool, err error) {
+	switch {
+	case !given(s.id) && s != p.e.urls:
+		return true, nil
+	case ahead.s != nil:
+		on, err = p.rows(ahead, visit)
+	default:
+		on, err = p.ranges(s, visit)
+	}
+	if err != nil {
+		kept := err // or each round would allocate its err
+		p.e.hurt.CompareAndSwap(nil, &kept)
+	}
+	return on, err
+}
+
+// ranges is section by what is read now.
+func (p *prefix) ranges(s *section, visit func(Known) bool) (on bool, err error) {
 	// The key ranges that the prefix reaches into: the one that it lies in, or all of those that lie in it.
 	first, end := uint64(p.value), uint64(p.value)+1
 	if s.b <= p.bits {
@@ -235,14 +297,22 @@ func (p *prefix) section(s *section, visit func(Known) bool) (on bool, err error
 		if err != nil {
 			return false, err
 		}
-		for row := x.from; row < x.to; row++ {
-			k, given, err := p.known(&x, row)
-			if err != nil {
-				return false, err
-			}
-			if given && !visit(k) {
-				return false, nil
-			}
+		if on, err := p.rows(&x, visit); err != nil || !on {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// rows visits the records of a stretch.
+func (p *prefix) rows(x *stretch, visit func(Known) bool) (on bool, err error) {
+	for row := x.from; row < x.to; row++ {
+		k, given, err := p.known(x, row)
+		if err != nil {
+			return false, err
+		}
+		if given && !visit(k) {
+			return false, nil
 		}
 	}
 	return true, nil

@@ -73,6 +73,25 @@ func known(t testing.TB, e *Engine, a dbformat.Algorithm, bits uint8, value uint
 	return all
 }
 
+// knownOfAll collects what the engine visits for several prefixes, by their places.
+func knownOfAll(t testing.TB, e *Engine, a dbformat.Algorithm, bits uint8, values []uint32) [][]Known {
+	t.Helper()
+	all, last := make([][]Known, len(values)), 0
+	if err := e.WithPrefixes(a, bits, values, func(at int, k Known) bool {
+		if at < last {
+			t.Fatalf("prefix %d is visited after prefix %d", at, last)
+		}
+		last, all[at] = at, append(all[at], k)
+		return true
+	}); err != nil {
+		t.Fatalf("%s, %d bits, %d prefixes: %v", a, bits, len(values), err)
+	}
+	for _, some := range all {
+		slices.SortFunc(some, compareKnown)
+	}
+	return all
+}
+
 // naiveKnownURLs are the URLs of the content with a prefix, and knownURLs those that the engine visits.
 func naiveKnownURLs(c *dbformat.Content, bits uint8, value uint32) []Known {
 	var all []Known
@@ -148,23 +167,41 @@ func TestWithPrefixGivesWhatTheNaiveSearchGives(t *testing.T) {
 				t.Fatal(err)
 			}
 			for bits := uint8(16); bits <= 32; bits++ {
-				for _, v := range prefixesOf(rng, c, dbformat.SHA256, bits) {
-					if got, want := knownURLs(t, e, bits, v), naiveKnownURLs(c, bits, v); !slices.Equal(got, want) {
-						t.Fatalf("%s, URLs, %d bits, %#x: got  %+v\nwant %+v", s.name, bits, v, got, want)
+				values := prefixesOf(rng, c, dbformat.SHA256, bits)
+				for range 2 { // the second time blocks were read
+					all := make([][]Known, len(values))
+					if err := e.WithURLPrefixes(bits, values, func(at int, k Known) bool { all[at] = append(all[at], k); return true }); err != nil {
+						t.Fatal(err)
+					}
+					for i, v := range values {
+						slices.SortFunc(all[i], compareKnown)
+						got, want := knownURLs(t, e, bits, v), naiveKnownURLs(c, bits, v)
+						if !slices.Equal(got, want) || !slices.Equal(all[i], want) {
+							t.Fatalf("%s, URLs, %d bits, %#x: got  %+v\namong others %+v\nwant %+v", s.name, bits, v, got, all[i], want)
+						}
 					}
 				}
 			}
 			for _, a := range dbformat.Algorithms() {
 				for bits := uint8(16); bits <= 32; bits++ {
 					values := prefixesOf(rng, c, a, bits)
-					e.Anticipate(a, bits, append(values, 1<<31, 0xffffffff)) // also what is no prefix: nothing that it reads changes an answer
-					for _, v := range values {
+					before := knownOfAll(t, e, a, bits, values) // the first time nothing was read
+					for i, v := range values {
 						got, want := known(t, e, a, bits, v), naiveKnown(c, a, bits, v)
+						if !slices.Equal(before[i], want) {
+							t.Fatalf("%s, %s, %d bits, %#x among %d prefixes: got %+v\nwant %+v", s.name, a, bits, v, len(values), before[i], want)
+						}
 						if !slices.Equal(got, want) {
 							t.Fatalf("%s, %d records, prefixes of %d bits, cuts %v: %s, %d bits, %#x: got %d records, want %d\ngot  %+v\nwant %+v",
 								s.name, n, p.Prefix, p.Cuts, a, bits, v, len(got), len(want), got, want)
 						}
 						seen, most = seen+len(got), max(most, len(got))
+					}
+					values = append(values, values...) // some more than wait together, and twice the same
+					for i, got := range knownOfAll(t, e, a, bits, values) {
+						if want := before[i%len(before)]; !slices.Equal(got, want) {
+							t.Fatalf("%s, %s, %d bits, %#x the second time: got %+v\nwant %+v", s.name, a, bits, values[i], got, want)
+						}
 					}
 				}
 			}
@@ -275,7 +312,8 @@ func TestWithPrefixRefuses(t *testing.T) {
 		{0, 24, 0}, {4, 24, 0}, {dbformat.MD5, 0, 0}, {dbformat.MD5, 15, 0}, {dbformat.MD5, 33, 0}, {dbformat.MD5, 255, 0},
 		{dbformat.MD5, 16, 1 << 16}, {dbformat.MD5, 31, 1 << 31},
 	} {
-		if err := e.WithPrefix(c.a, c.bits, c.value, never); !errors.Is(err, ErrInput) {
+		several := e.WithPrefixes(c.a, c.bits, []uint32{1, c.value}, func(int, Known) bool { return never(Known{}) })
+		if err := e.WithPrefix(c.a, c.bits, c.value, never); !errors.Is(err, ErrInput) || !errors.Is(several, ErrInput) {
 			t.Errorf("%+v: %v, want ErrInput", c, err)
 		}
 	}
@@ -402,26 +440,39 @@ func TestWithPrefixOverDamage(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			m.Anticipate(dbformat.SHA256, 24, []uint32{value, value + 1}) // hits the damage first, and leaves it to the question to say so
-			if n, err := ask(); !errors.Is(err, store.ErrStorage) || !errors.Is(m.Err(), store.ErrStorage) {
-				t.Errorf("%s %s: %d records, %v, Err %v; want ErrStorage", name, how, n, err, m.Err())
+			several := 0
+			_, err := m.WithPrefixes(dbformat.SHA256, 24, []uint32{value, value + 1}, func(int, Known) bool { several++; return true })
+			if !errors.Is(err, store.ErrStorage) || !errors.Is(m.Err(), store.ErrStorage) {
+				t.Errorf("%s %s: %d records of two prefixes, %v, Err %v; want ErrStorage", name, how, several, err, m.Err())
+			}
+			if n, err := ask(); !errors.Is(err, store.ErrStorage) {
+				t.Errorf("%s %s: %d records, %v; want ErrStorage", name, how, n, err)
 			}
 		}
 	}
 }
 
-// What was never read is not read by a hint, and what makes no sense does nothing.
-func TestAnticipateReadsNoBlock(t *testing.T) {
+// Finding rows ahead reads no block for the first time: that is left to who says what is wrong with it.
+func TestSeekReadsNoBlock(t *testing.T) {
 	d := newDevice(t)
 	light, rest := release(t, "one")
 	d.install(t, 1, light, rest)
 	openMatcher(t, d, Options{}, time.Hour) // stores the index: the next one reads no block when it is opened
 	m := openMatcher(t, d, Options{}, time.Hour)
 	engine := m.now.Load().engine
-	values := []uint32{0, 1, 0xffffff, 0xffffffff}
-	for _, bits := range []uint8{0, 15, 16, 24, 32, 33, 255} {
-		for _, a := range append(dbformat.Algorithms(), 0, 99) {
-			m.Anticipate(a, bits, values)
+	values := []uint32{0, 1, 0xffff}
+	for bits := uint8(16); bits <= 32; bits++ {
+		for _, a := range dbformat.Algorithms() {
+			p := engine.prefix(a, bits)
+			for _, s := range engine.by[a] {
+				all := make([]stretch, len(values))
+				p.seek(s, values, all)
+				for i := range all {
+					if all[i].s != nil {
+						t.Errorf("%s, %d bits: rows of %#x are known before anything was read", s.id, bits, values[i])
+					}
+				}
+			}
 		}
 	}
 	for _, s := range engine.sections {
@@ -439,8 +490,6 @@ func TestAnticipateReadsNoBlock(t *testing.T) {
 	if err := m.Err(); err != nil {
 		t.Error(err)
 	}
-	m.Close()
-	m.Anticipate(dbformat.SHA256, 24, values)
 }
 
 // The rest layer is read where a row has the prefix, and nowhere else.
@@ -571,5 +620,27 @@ func BenchmarkWithPrefix(b *testing.B) {
 				b.ReportMetric(float64(met)/float64(asked), "records/op")
 			})
 		}
+	}
+	// Those of a batch, each with an entry, together and one after the other.
+	values := make([]uint32, 256)
+	for _, together := range []bool{true, false} {
+		b.Run(fmt.Sprintf("records=%d/prefixes=%d/together=%t", n, len(values), together), func(b *testing.B) {
+			b.ReportAllocs()
+			met := 0
+			for b.Loop() {
+				for i := range values {
+					values[i] = binary.BigEndian.Uint32(records[rng.IntN(n)].Hash[:]) >> 8
+				}
+				if together {
+					err = e.WithPrefixes(dbformat.SHA256, 24, values, func(int, Known) bool { met++; return true })
+				}
+				for i := 0; i < len(values) && !together && err == nil; i++ {
+					err = e.WithPrefix(dbformat.SHA256, 24, values[i], func(Known) bool { met++; return true })
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

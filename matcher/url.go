@@ -97,6 +97,25 @@ func (e *Engine) WithURLPrefix(bits uint8, value uint32, visit func(Known) bool)
 	return p.sections(visit, e.urls)
 }
 
+// WithURLPrefixes is [Engine.WithPrefixes] for the signatures of URLs, as WithURLPrefix gives them.
+func (e *Engine) WithURLPrefixes(bits uint8, values []uint32, visit func(at int, k Known) bool) error {
+	if e.urls == nil {
+		return e.checkPrefixes(bits, values)
+	}
+	return e.withPrefixes(prefix{e: e, bits: bits}, values, visit, e.urls)
+}
+
+// WithURLPrefixes is [Engine.WithURLPrefixes] over the generation in use, and says of which release that is.
+func (m *Matcher) WithURLPrefixes(bits uint8, values []uint32, visit func(at int, k Known) bool) (release uint64, err error) {
+	m.follow()
+	g := m.hold()
+	if g == nil {
+		return 0, ErrClosed
+	}
+	defer g.release()
+	return g.version(), g.engine.WithURLPrefixes(bits, values, visit)
+}
+
 // WithURLPrefix is [Engine.WithURLPrefix] over the generation in use, and says of which release that is.
 func (m *Matcher) WithURLPrefix(bits uint8, value uint32, visit func(Known) bool) (release uint64, err error) {
 	m.follow()

@@ -397,29 +397,22 @@ func (b *fullDatabase) close() {
 	}
 }
 
-// WithPrefix implements [server.Database].
-func (b *fullDatabase) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
+// WithPrefixes implements [server.Database].
+func (b *fullDatabase) WithPrefixes(a dbformat.Algorithm, bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
 	m, err := b.open()
 	if err != nil {
 		return 0, err
 	}
-	return m.WithPrefix(a, bits, value, func(k matcher.Known) bool { return visit(server.Known(k)) })
+	return m.WithPrefixes(a, bits, values, func(at int, k matcher.Known) bool { return visit(at, server.Known(k)) })
 }
 
-// WithURLPrefix implements [server.Database].
-func (b *fullDatabase) WithURLPrefix(bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
+// WithURLPrefixes implements [server.Database].
+func (b *fullDatabase) WithURLPrefixes(bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
 	m, err := b.open()
 	if err != nil {
 		return 0, err
 	}
-	return m.WithURLPrefix(bits, value, func(k matcher.Known) bool { return visit(server.Known(k)) })
-}
-
-// Anticipate implements [server.Anticipator].
-func (b *fullDatabase) Anticipate(a dbformat.Algorithm, bits uint8, values []uint32) {
-	if m, err := b.open(); err == nil {
-		m.Anticipate(a, bits, values)
-	}
+	return m.WithURLPrefixes(bits, values, func(at int, k matcher.Known) bool { return visit(at, server.Known(k)) })
 }
 
 // Content implements [server.Teller]. Two generations with the same layers answer alike.

@@ -16,14 +16,18 @@ import (
 // few is a database that knows one hash.
 type few struct{ sum [32]byte }
 
-func (f few) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(ksnserver.Known) bool) (uint64, error) {
-	if a == dbformat.SHA256 && binary.BigEndian.Uint32(f.sum[:])>>(32-bits) == value {
-		visit(ksnserver.Known{Sum: f.sum, Name: "Win.Trojan.Example"})
+func (f few) WithPrefixes(a dbformat.Algorithm, bits uint8, values []uint32, visit func(int, ksnserver.Known) bool) (uint64, error) {
+	for i, value := range values {
+		if a == dbformat.SHA256 && binary.BigEndian.Uint32(f.sum[:])>>(32-bits) == value && !visit(i, ksnserver.Known{Sum: f.sum, Name: "Win.Trojan.Example"}) {
+			break
+		}
 	}
 	return 7, nil
 }
 
-func (f few) WithURLPrefix(uint8, uint32, func(ksnserver.Known) bool) (uint64, error) { return 7, nil }
+func (f few) WithURLPrefixes(uint8, []uint32, func(int, ksnserver.Known) bool) (uint64, error) {
+	return 7, nil
+}
 
 func (f few) Counts() (ksnserver.Counts, error) { return ksnserver.Counts{Release: 7, Files: 1}, nil }
 

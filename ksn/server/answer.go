@@ -201,66 +201,33 @@ func algorithm(t protocol.Type) dbformat.Algorithm {
 
 // collect gathers what is known of prefixes into x.found and x.ends. same is false if the database changed on the way.
 func (x *exchange) collect(prefixes []protocol.Prefix) (release uint64, same bool, err error) {
-	c := collection{lives: &x.c.Lives, found: x.found[:0], overrides: *x.set}
+	c := collection{x: x, found: x.found[:0], overrides: *x.set}
 	x.ends = x.ends[:0]
-	if len(prefixes) > 1 {
-		x.anticipate(prefixes)
-	}
-	visit := c.visit // one closure for all of them
 	asked := false
-	for _, p := range prefixes {
-		c.begin(p)
-		if inDatabase(p.Type) {
-			var r uint64
-			if p.Type == protocol.URL {
-				r, err = x.c.Database.WithURLPrefix(p.Bits, p.Value, visit)
-			} else {
-				r, err = x.c.Database.WithPrefix(algorithm(p.Type), p.Bits, p.Value, visit)
-			}
-			if err != nil {
-				return 0, false, fmt.Errorf("database: %w", err)
-			}
+	for len(prefixes) > 0 {
+		together := 1
+		for together < len(prefixes) && prefixes[together].Type == prefixes[0].Type && prefixes[together].Bits == prefixes[0].Bits {
+			together++
+		}
+		r, err := c.gather(prefixes[:together])
+		if err != nil {
+			return 0, false, err
+		}
+		if inDatabase(prefixes[0].Type) {
 			if asked && r != release {
 				return 0, false, nil
 			}
 			release, asked = r, true
 		}
-		for _, s := range x.c.Sources {
-			if err := s.Entries(p, c.add); err != nil {
-				return 0, false, fmt.Errorf("source: %w", err)
-			}
-		}
-		if err := c.end(); err != nil {
-			return 0, false, err
-		}
-		x.found, x.ends = c.found, append(x.ends, len(c.found))
+		prefixes = prefixes[together:]
 	}
+	x.found = c.found
 	return release, true, nil
-}
-
-// anticipate tells the database of all files that are asked for, where it wants to know: those with as many bits as the first one of their type.
-func (x *exchange) anticipate(prefixes []protocol.Prefix) {
-	d, ok := x.c.Database.(Anticipator)
-	if !ok {
-		return
-	}
-	for _, a := range []dbformat.Algorithm{dbformat.SHA256, dbformat.SHA1, dbformat.MD5} {
-		bits := uint8(0)
-		x.values = x.values[:0]
-		for i := range prefixes {
-			if p := &prefixes[i]; p.Type == protocol.FileType(a) && (bits == 0 || p.Bits == bits) {
-				x.values, bits = append(x.values, p.Value), p.Bits
-			}
-		}
-		if len(x.values) > 1 {
-			d.Anticipate(a, bits, x.values)
-		}
-	}
 }
 
 // A collection gathers entries, prefix by prefix.
 type collection struct {
-	lives     *Lives
+	x         *exchange
 	found     []protocol.Entry
 	overrides overrideSet
 
@@ -269,6 +236,45 @@ type collection struct {
 	mine    overrideSet       // of p
 	allowed map[allowing]bool // of p
 	full    bool
+}
+
+// gather adds what is known of prefixes of one type, with as many bits each, and tells from which release that is.
+func (c *collection) gather(prefixes []protocol.Prefix) (release uint64, err error) {
+	c.begin(prefixes[0])
+	now := 0 // the place of the prefix that has begun
+	upTo := func(at int) (err error) {
+		for ; now < at && err == nil; now++ {
+			if err = c.end(); err == nil && now+1 < len(prefixes) {
+				c.begin(prefixes[now+1])
+			}
+		}
+		return err
+	}
+	var failed error
+	visit := func(at int, k Known) bool {
+		if failed = upTo(at); failed != nil {
+			return false
+		}
+		return c.visit(k)
+	}
+	x, p := c.x, prefixes[0]
+	x.values = x.values[:0]
+	for i := range prefixes {
+		x.values = append(x.values, prefixes[i].Value)
+	}
+	switch {
+	case p.Type == protocol.URL:
+		release, err = x.c.Database.WithURLPrefixes(p.Bits, x.values, visit)
+	case algorithm(p.Type) != 0:
+		release, err = x.c.Database.WithPrefixes(algorithm(p.Type), p.Bits, x.values, visit)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("database: %w", err)
+	}
+	if failed == nil {
+		failed = upTo(len(prefixes))
+	}
+	return release, failed
 }
 
 func (c *collection) begin(p protocol.Prefix) {
@@ -295,8 +301,8 @@ func (c *collection) visit(k Known) bool {
 	switch {
 	case k.Allowed:
 		e.Verdict, e.Category = protocol.Trusted, ""
-		if c.lives.Trusted != c.lives.Entry {
-			e.TTL = inSeconds(c.lives.Trusted)
+		if c.x.c.Lives.Trusted != c.x.c.Lives.Entry {
+			e.TTL = inSeconds(c.x.c.Lives.Trusted)
 		}
 		if c.allowed == nil {
 			c.allowed = map[allowing]bool{}
@@ -320,7 +326,7 @@ func (c *collection) add(e protocol.Entry) bool {
 		return false
 	}
 	if e.TTL > 0 {
-		e.TTL = max(e.TTL, inSeconds(8*c.lives.step())) // the time of issue moves in steps
+		e.TTL = max(e.TTL, inSeconds(8*c.x.c.Lives.step())) // the time of issue moves in steps
 	}
 	c.found = append(c.found, e)
 	return true
@@ -332,8 +338,13 @@ type allowing struct {
 	size uint32
 }
 
-// end puts the entries of a prefix in order.
+// end adds what the sources and the overrides say of a prefix, and puts its entries in order.
 func (c *collection) end() error {
+	for _, s := range c.x.c.Sources {
+		if err := s.Entries(c.p, c.add); err != nil {
+			return fmt.Errorf("source: %w", err)
+		}
+	}
 	for i := range c.mine {
 		if c.room() {
 			c.found = append(c.found, c.mine[i].entry())
@@ -346,10 +357,15 @@ func (c *collection) end() error {
 		}
 		return errTooMuch
 	}
-	mine := c.found[c.from:]
-	if len(mine) < 2 {
-		return nil
+	if mine := c.found[c.from:]; len(mine) > 1 {
+		c.found = c.found[:c.from+len(c.sort(mine))]
 	}
+	c.x.ends = append(c.x.ends, len(c.found))
+	return nil
+}
+
+// sort gives entries in order, without the second of two equal ones and without what an allow record cancels.
+func (c *collection) sort(mine []protocol.Entry) []protocol.Entry {
 	slices.SortFunc(mine, func(a, b protocol.Entry) int { return a.Compare(&b) })
 	mine = slices.CompactFunc(mine, func(a, b protocol.Entry) bool { return a.Compare(&b) == 0 })
 	if len(c.allowed) > 0 {
@@ -357,8 +373,7 @@ func (c *collection) end() error {
 			return e.Verdict != protocol.Trusted && (c.allowed[allowing{e.Key, dbformat.AnySize}] || c.allowed[allowing{e.Key, e.Size}])
 		})
 	}
-	c.found = c.found[:c.from+len(mine)]
-	return nil
+	return mine
 }
 
 // printable is a signature's name as an entry may have it: databases allow a few characters more.

@@ -127,33 +127,35 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-// An eager database is one that wants to know what a batch will ask.
-type eager struct {
+// A grouped database tells what it was asked at once.
+type grouped struct {
 	*memory
-	told []string
+	asked []string
 }
 
-func (d *eager) Anticipate(a dbformat.Algorithm, bits uint8, values []uint32) {
-	d.told = append(d.told, fmt.Sprintf("%s/%d %x", a, bits, values))
+func (d *grouped) WithPrefixes(a dbformat.Algorithm, bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
+	d.asked = append(d.asked, fmt.Sprintf("%s/%d %x", a, bits, values))
+	return d.memory.WithPrefixes(a, bits, values, visit)
 }
 
-// A database that wants to is told of the files of a batch before they are asked for: type by type, those with as many bits as the first one.
-func TestTheDatabaseIsToldOfABatch(t *testing.T) {
-	d := &eager{}
+func (d *grouped) WithURLPrefixes(bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
+	d.asked = append(d.asked, fmt.Sprintf("url/%d %x", bits, values))
+	return d.memory.WithURLPrefixes(bits, values, visit)
+}
+
+// The database is asked at once about what stands together in a batch and has one type and one number of bits.
+func TestTheDatabaseIsAskedAtOnce(t *testing.T) {
+	d := &grouped{}
 	w := newWorld(t, func(c *server.Config) {
 		d.memory = c.Database.(*memory)
 		c.Database = d
 	})
-	w.db.visited = func() { d.told = append(d.told, "asked") }
-	w.askAll(prefix(protocol.FileMD5, 24, malware), prefix(protocol.URL, 24, malware), prefix(protocol.FileSHA256, 24, malware), prefix(protocol.FileMD5, 16, malware),
-		prefix(protocol.FileMD5, 24, several))
-	want := []string{fmt.Sprintf("md5/24 %x", []uint32{malware >> 8, several >> 8}), "asked", "asked", "asked", "asked", "asked"}
-	if !slices.Equal(d.told, want) {
-		t.Errorf("told and asked: %q, want %q", d.told, want)
-	}
-	d.told = nil
-	if w.ask(prefix(protocol.FileMD5, 24, malware)); !slices.Equal(d.told, []string{"asked"}) {
-		t.Errorf("one question: %q", d.told)
+	w.askAll(prefix(protocol.FileMD5, 24, malware), prefix(protocol.FileMD5, 24, several), prefix(protocol.FileMD5, 16, malware), prefix(protocol.URL, 24, malware),
+		prefix(protocol.URL, 24, several), prefix(protocol.Software, 24, malware), prefix(protocol.FileMD5, 24, nothing))
+	want := []string{fmt.Sprintf("md5/24 %x", []uint32{malware >> 8, several >> 8}), fmt.Sprintf("md5/16 %x", []uint32{malware >> 16}),
+		fmt.Sprintf("url/24 %x", []uint32{malware >> 8, several >> 8}), fmt.Sprintf("md5/24 %x", []uint32{nothing >> 8})}
+	if !slices.Equal(d.asked, want) {
+		t.Errorf("asked %q, want %q", d.asked, want)
 	}
 }
 
@@ -172,7 +174,7 @@ func TestOneReleaseForABatch(t *testing.T) {
 		}
 	}
 	w.db.visited = func() { w.db.release++ }
-	q, err := protocol.MarshalQuery([]protocol.Prefix{prefix(protocol.FileMD5, 24, malware), prefix(protocol.FileMD5, 24, several)})
+	q, err := protocol.MarshalQuery([]protocol.Prefix{prefix(protocol.FileMD5, 24, malware), prefix(protocol.FileSHA1, 24, several)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,8 +326,12 @@ func TestWithoutADatabase(t *testing.T) {
 // liar answers for another prefix than it was asked for.
 type liar struct{ *memory }
 
-func (l liar) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
-	return l.memory.WithPrefix(a, bits, value^1, visit)
+func (l liar) WithPrefixes(a dbformat.Algorithm, bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
+	values = slices.Clone(values)
+	for i := range values {
+		values[i] ^= 1
+	}
+	return l.memory.WithPrefixes(a, bits, values, visit)
 }
 
 // What a database says of other keys is not signed, and the log does not tell of which.

@@ -49,18 +49,22 @@ func newBig(n int) *big {
 	return b
 }
 
-func (b *big) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
-	first := value << (32 - bits)
-	for _, s := range b.sums[b.begin[first>>12]:] {
-		v := binary.BigEndian.Uint32(s[:])
-		if v>>(32-bits) > value || v >= first && !visit(server.Known{Sum: s, Size: 4711, Name: "Win.Trojan.Synthetic-12345"}) {
-			break
+func (b *big) WithPrefixes(a dbformat.Algorithm, bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
+	for i, value := range values {
+		first := value << (32 - bits)
+		for _, s := range b.sums[b.begin[first>>12]:] {
+			v := binary.BigEndian.Uint32(s[:])
+			if v>>(32-bits) > value || v >= first && !visit(i, server.Known{Sum: s, Size: 4711, Name: "Win.Trojan.Synthetic-12345"}) {
+				break
+			}
 		}
 	}
 	return 7, nil
 }
 
-func (b *big) WithURLPrefix(uint8, uint32, func(server.Known) bool) (uint64, error) { return 7, nil }
+func (b *big) WithURLPrefixes(uint8, []uint32, func(int, server.Known) bool) (uint64, error) {
+	return 7, nil
+}
 
 func (b *big) Counts() (server.Counts, error) {
 	return server.Counts{Release: 7, Files: uint64(len(b.sums))}, nil
@@ -171,12 +175,15 @@ func BenchmarkAnswer(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("method=none/questions=%d", n), func(b *testing.B) {
 			lists, i, found := questions(db, 64, n), 0, 0
+			var values []uint32
 			from := spent(b)
 			for b.Loop() {
+				values = values[:0]
 				for _, p := range lists[i%len(lists)] {
-					if _, err := db.WithPrefix(dbformat.SHA256, p.Bits, p.Value, func(server.Known) bool { found++; return true }); err != nil {
-						b.Fatal(err)
-					}
+					values = append(values, p.Value)
+				}
+				if _, err := db.WithPrefixes(dbformat.SHA256, 24, values, func(int, server.Known) bool { found++; return true }); err != nil {
+					b.Fatal(err)
 				}
 				i++
 			}

@@ -34,20 +34,14 @@ type Counts struct {
 
 // A Database knows files and URLs by their hashes, one release at a time. Its methods are called by many goroutines at once.
 type Database interface {
-	// WithPrefix calls visit for everything that is known of hashes with these first bits (16 to 32 of them, in the low bits of value) until it
-	// returns false, all of it from the release that it names. Names that are passed to visit stay valid. An error means that the
-	// question cannot be answered now.
-	WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(Known) bool) (release uint64, err error)
-	// WithURLPrefix does the same for URLs, which are known by the SHA-256 of their expressions.
-	WithURLPrefix(bits uint8, value uint32, visit func(Known) bool) (release uint64, err error)
+	// WithPrefixes calls visit for everything that is known of hashes with one of values as their first bits (16 to 32 of them, in the low bits of a value)
+	// until it returns false, all of it from the release that it names: for one value after the other, of which visit is told the place. Names
+	// that are passed to visit stay valid. An error means that the question cannot be answered now.
+	WithPrefixes(a dbformat.Algorithm, bits uint8, values []uint32, visit func(at int, k Known) bool) (release uint64, err error)
+	// WithURLPrefixes does the same for URLs, which are known by the SHA-256 of their expressions.
+	WithURLPrefixes(bits uint8, values []uint32, visit func(at int, k Known) bool) (release uint64, err error)
 	// Counts are those of the release that the other methods answer from; the error says why none can be used.
 	Counts() (Counts, error)
-}
-
-// An Anticipator is a Database that can be told of many questions before they are asked.
-type Anticipator interface {
-	// Anticipate gets ready what WithPrefix will need for each of values. It is a hint, which changes no answer.
-	Anticipate(a dbformat.Algorithm, bits uint8, values []uint32)
 }
 
 // Content names what a database answers from: another one for other answers. It may be a hash.
@@ -55,7 +49,7 @@ type Content [64]byte
 
 // A Teller is a Database that tells what it answers from, so that answers to batches can be kept for as long as that is the same.
 type Teller interface {
-	// Content is that of what WithPrefix and WithURLPrefix answer from now, and its release; the error says why they cannot.
+	// Content is that of what WithPrefixes and WithURLPrefixes answer from now, and its release; the error says why they cannot.
 	Content() (c Content, release uint64, err error)
 }
 

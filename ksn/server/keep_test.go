@@ -22,14 +22,14 @@ type telling struct {
 	told    func()
 }
 
-func (d *telling) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
-	d.asked++
-	return d.memory.WithPrefix(a, bits, value, visit)
+func (d *telling) WithPrefixes(a dbformat.Algorithm, bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
+	d.asked += len(values)
+	return d.memory.WithPrefixes(a, bits, values, visit)
 }
 
-func (d *telling) WithURLPrefix(bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
-	d.asked++
-	return d.memory.WithURLPrefix(bits, value, visit)
+func (d *telling) WithURLPrefixes(bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
+	d.asked += len(values)
+	return d.memory.WithURLPrefixes(bits, values, visit)
 }
 
 func (d *telling) Content() (c server.Content, release uint64, err error) {

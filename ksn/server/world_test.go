@@ -34,35 +34,36 @@ type memory struct {
 	err     error
 	rows    map[dbformat.Algorithm][]server.Known // in order
 	urls    []server.Known                        // in order
-	visited func()                                // called at the end of each WithPrefix
+	visited func()                                // called when a prefix is done
 }
 
-func (m *memory) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
-	return m.with(m.rows[a], bits, value, visit)
+func (m *memory) WithPrefixes(a dbformat.Algorithm, bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
+	return m.with(m.rows[a], bits, values, visit)
 }
 
-func (m *memory) WithURLPrefix(bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
-	return m.with(m.urls, bits, value, visit)
+func (m *memory) WithURLPrefixes(bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
+	return m.with(m.urls, bits, values, visit)
 }
 
-func (m *memory) with(rows []server.Known, bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
+func (m *memory) with(rows []server.Known, bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.err != nil {
-		return 0, m.err
-	}
-	first := value << (32 - bits)
-	at, _ := slices.BinarySearchFunc(rows, first, func(k server.Known, v uint32) int {
-		return int(int64(binary.BigEndian.Uint32(k.Sum[:])) - int64(v))
-	})
-	for ; at < len(rows) && binary.BigEndian.Uint32(rows[at].Sum[:])>>(32-bits) == value; at++ {
-		if !visit(rows[at]) {
-			break
-		}
-	}
 	release := m.release
-	if m.visited != nil {
-		m.visited()
+	for i, value := range values {
+		if m.err != nil {
+			return 0, m.err
+		}
+		at, _ := slices.BinarySearchFunc(rows, value<<(32-bits), func(k server.Known, v uint32) int {
+			return int(int64(binary.BigEndian.Uint32(k.Sum[:])) - int64(v))
+		})
+		for ; at < len(rows) && binary.BigEndian.Uint32(rows[at].Sum[:])>>(32-bits) == value; at++ {
+			if !visit(i, rows[at]) {
+				return release, nil
+			}
+		}
+		if m.visited != nil {
+			m.visited()
+		}
 	}
 	return release, nil
 }

@@ -133,12 +133,12 @@ func (s *service) proxy(t testing.TB) string {
 // A database is a matcher as package server wants one.
 type database struct{ m *matcher.Matcher }
 
-func (d database) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
-	return d.m.WithPrefix(a, bits, value, func(k matcher.Known) bool { return visit(server.Known(k)) })
+func (d database) WithPrefixes(a dbformat.Algorithm, bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
+	return d.m.WithPrefixes(a, bits, values, func(at int, k matcher.Known) bool { return visit(at, server.Known(k)) })
 }
 
-func (d database) WithURLPrefix(bits uint8, value uint32, visit func(server.Known) bool) (uint64, error) {
-	return d.m.WithURLPrefix(bits, value, func(k matcher.Known) bool { return visit(server.Known(k)) })
+func (d database) WithURLPrefixes(bits uint8, values []uint32, visit func(int, server.Known) bool) (uint64, error) {
+	return d.m.WithURLPrefixes(bits, values, func(at int, k matcher.Known) bool { return visit(at, server.Known(k)) })
 }
 
 func (d database) Counts() (server.Counts, error) {
