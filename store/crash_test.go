@@ -4,9 +4,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -226,4 +228,37 @@ func memoryDir(t testing.TB) string {
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+// parentFiles cannot make the names in one folder durable.
+type parentFiles struct {
+	osFiles
+	parent string
+	err    error
+}
+
+func (f *parentFiles) SyncDir(path string) error {
+	if path == f.parent {
+		return f.err
+	}
+	return f.osFiles.SyncDir(path)
+}
+
+// Where the parent of the state folder may not be opened, it is somebody else's, and nothing of ours is to be made durable there. One that was opened and
+// refuses the sync, with whatever error, keeps nothing of what was made in it: that is never passed over.
+func TestCreateInAParentThatCannotBeSynced(t *testing.T) {
+	for _, c := range []struct {
+		op   string
+		err  error
+		want bool
+	}{
+		{"open", fs.ErrPermission, true}, {"sync", fs.ErrPermission, false}, {"sync", syscall.EACCES, false}, {"sync", syscall.EIO, false}, {"open", syscall.EIO, false},
+	} {
+		parent := t.TempDir()
+		dir := filepath.Join(parent, "state")
+		_, err := Create(dir, Options{files: &parentFiles{parent: parent, err: errors.Join(&fs.PathError{Op: c.op, Path: parent, Err: c.err}, nil)}})
+		if (err == nil) != c.want || err != nil && !errors.Is(err, ErrStorage) {
+			t.Errorf("%s: %v: %v", c.op, c.err, err)
+		}
+	}
 }

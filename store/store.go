@@ -99,8 +99,8 @@ func Create(dir string, o Options) (*Store, error) {
 		}
 	}
 	// Also where the folder was there: a Create that died after it had made it may not have come to this. A parent that this user
-	// may not open was not made by a run of this user that died.
-	if err := s.files.SyncDir(filepath.Dir(s.dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
+	// may not open was not made by a run of this user that died; one that was opened has to take the sync, whatever the error.
+	if err := s.files.SyncDir(filepath.Dir(s.dir)); err != nil && !mayNotOpen(err) {
 		return nil, failed(filepath.Dir(s.dir), "cannot be synced", err)
 	}
 	if err := s.makeFolders(s.folders()); err != nil {
@@ -113,6 +113,12 @@ func Create(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// mayNotOpen tells whether err is that this user may not open something.
+func mayNotOpen(err error) bool {
+	e, ok := errors.AsType[*fs.PathError](err)
+	return ok && e.Op == "open" && errors.Is(e, fs.ErrPermission)
 }
 
 // MakeFolders makes the folders of the layout again that somebody removed, as [Create] made them, but for the trust folder: what
