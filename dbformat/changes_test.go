@@ -309,7 +309,7 @@ func checkChanges(t testing.TB, seed uint64) {
 }
 
 func TestChangesAreThoseOfASetDifference(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(pairs) {
 		checkChanges(t, seed)
 	}
 }

@@ -180,7 +180,7 @@ func FuzzApplyDelta(f *testing.F) {
 
 // Whatever happened between two releases, applying the delta gives what building afresh gives.
 func FuzzDeltaOfHistories(f *testing.F) {
-	for seed := range uint64(56) {
+	for seed := range uint64(starts) {
 		f.Add(seed, uint8(seed))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, steps uint8) {
@@ -205,7 +205,7 @@ func twoReleases(t *testing.T, seed uint64, steps uint8) (from, to release) {
 
 // Whatever byte of a bundle or a delta is changed, and to whatever, the layer that it led to does not come of it.
 func FuzzChangedByte(f *testing.F) {
-	for seed := range uint64(56) {
+	for seed := range uint64(starts) {
 		f.Add(seed, uint8(seed), uint32(seed*104729), byte(1)<<(seed%8))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, steps uint8, at uint32, by byte) {

@@ -7,7 +7,9 @@ const (
 	flipStep  = 29 // distance of bits that are flipped; no factor of 8, so that every position of a byte has its turn
 	valueStep = 29 // distance of the values that a byte is changed to
 	cutStep   = 7  // distance of places where input is cut
-	histories = 9  // random histories
-	damages   = 150
-	dense     = 4 // of so many reads and writes each one fails, of later ones ever fewer
+	histories = 4  // random histories
+	pairs     = 20 // random pairs of releases that are compared
+	starts    = 12 // of fuzz targets that make releases of a number
+	damages   = 60
+	dense     = 2 // of so many reads and writes each one fails, of later ones ever fewer
 )

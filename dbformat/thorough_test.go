@@ -8,6 +8,8 @@ const (
 	valueStep = 1
 	cutStep   = 1
 	histories = 15
+	pairs     = 100
+	starts    = 56
 	damages   = 500
 	dense     = 1 << 30
 )

@@ -59,11 +59,7 @@ func sortHits(h []Hit) {
 
 func mustOpen(t testing.TB, literals []Literal, o Options) *Set {
 	t.Helper()
-	b, err := Build(literals, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := Open(b)
+	s, err := Open(mustBuild(t, literals, o))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +150,7 @@ func TestHitsOfALiteralAscend(t *testing.T) {
 		for i := range literals {
 			literals[i].ID = uint32(i)
 		}
-		b, err := Build(literals, Options{})
+		b, err := Build(literals, Options{Model: oneModel()})
 		if err != nil {
 			t.Fatal(err)
 		}

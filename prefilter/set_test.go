@@ -9,11 +9,18 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
+// oneModel is [DefaultModel], made once: with the race detector that takes longer than most sets.
+var oneModel = sync.OnceValue(DefaultModel)
+
 func mustBuild(t testing.TB, literals []Literal, o Options) []byte {
 	t.Helper()
+	if o.Model == nil {
+		o.Model = oneModel()
+	}
 	b, err := Build(literals, o)
 	if err != nil {
 		t.Fatal(err)

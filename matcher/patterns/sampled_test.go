@@ -3,4 +3,4 @@
 package patterns
 
 // rounds is how many sets are made up; the build tag check makes more.
-const rounds = 150
+const rounds = 60

@@ -14,25 +14,17 @@ import (
 
 func mustBuild(t testing.TB, all []pattern.Record) *Set {
 	t.Helper()
-	s, err := Build(encode(t, all), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return mustOpen(t, mustCompile(t, encode(t, all), Options{}))
 }
 
 // buildWith is mustBuild with so many offsets that are tested whatever stands there: a few signatures do not have as many as a set may.
 func buildWith(t testing.TB, all []pattern.Record, offsets int) *Set {
 	t.Helper()
-	b, err := compile(encode(t, all), Options{}, offsets)
+	b, err := compile(encode(t, all), Options{Model: oneModel()}, offsets)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return mustOpen(t, b)
 }
 
 // scan scans an object in blocks of the sizes that size gives.
