@@ -97,7 +97,7 @@ var shapes = []shape{
 	{"device/db/(CURRENT|restrictions\\.json)", ""},
 	{"device/db/layers/" + digest + "\\.db", ""},
 	{"device/db/index/cl[0-9]+-[0-9]+-" + digest + "\\.idx", ""},
-	{"device/db/index/gen-[0-9]+-" + digest + "(-" + digest + ")?\\.idx", ""},
+	{"device/db/index/gen-[0-9]+-[0-9.]+-" + digest + "(-" + digest + ")?\\.idx", ""},
 	{"device/(settings\\.json|db/CURRENT|db/restrictions\\.json|db/index/.*\\.idx|db/layers/(light|rest))\\.[0-9a-f]{16}\\.tmp", ""},
 	{"device/trust/(floors|verified)\\.json", ""},
 	{"device/trust/roots/" + number + "\\.root\\.json", "device/trust/roots/" + maximum + ".root.json"},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"iter"
 
 	"example.org/avdb/dbformat"
@@ -19,9 +20,10 @@ const (
 	genSet     = 2 // the piece of the pattern set
 )
 
-// generationKey names the index of a generation in the store.
+// generationKey names the index of a generation in the store. Engines of two versions on one state, for example while a product is replaced, have one each
+// where they compile patterns differently, and do not take it from each other.
 func generationKey(g *store.Generation) string {
-	key := "gen-1-" + g.Light.Digest.String()
+	key := fmt.Sprintf("gen-%d-%s-%s", genVersion, patterns.Version(), g.Light.Digest)
 	if g.Rest != nil {
 		key += "-" + g.Rest.Digest.String()
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"example.org/avdb/dbformat"
+	"example.org/avdb/matcher/patterns"
 	"example.org/avdb/prefilter"
 	"example.org/avdb/store"
 )
@@ -275,6 +276,34 @@ func TestDamagedGenerationIndexHeals(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Engines of two versions on one state do not take the index from each other: each finds its own again, and cleaning up leaves both.
+func TestIndexesOfTwoVersionsStandSideBySide(t *testing.T) {
+	d := newDevice(t)
+	light, rest := indexed("one").build(t)
+	g := d.install(t, 1, light, rest)
+	if err := prepareIndex(d, g); err != nil {
+		t.Fatal(err)
+	}
+	other := strings.Replace(generationKey(&g), patterns.Version(), "9.9.999", 1)
+	if other == generationKey(&g) {
+		t.Fatalf("the key %s does not name the version %s", other, patterns.Version())
+	}
+	if err := d.PutIndex(other, slices.Values([][]byte{[]byte("of another engine")})); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Clean(g.Light.Digest, g.Rest.Digest); err != nil {
+		t.Fatal(err)
+	}
+	openMatcher(t, d, Options{}, time.Hour)
+	for _, key := range []string{other, generationKey(&g)} {
+		f, err := d.OpenIndex(key)
+		if err != nil {
+			t.Fatalf("%s: %v", key, err)
+		}
+		f.Close()
 	}
 }
 

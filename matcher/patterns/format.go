@@ -45,6 +45,9 @@ const (
 // another one is not used, nor is anything copied from it. A set of another [pattern.Level] has left out other records.
 const planVersion = 1
 
+// Version names what this package makes of records, in digits, letters and points: a set of another version is not used.
+func Version() string { return fmt.Sprintf("%d.%d.%d", version, planVersion, pattern.Level) }
+
 // Sections of a group, in their order. All but the last three are tables of rows.
 const (
 	sectionSignatures = iota
