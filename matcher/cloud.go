@@ -67,6 +67,7 @@ type part struct {
 	hits   int // how many of the suspicion's are its own, behind those of the parts before
 	tally  tally
 	member string // its path in the file, "" for the file itself
+	sha256 string // of the member, in hex
 }
 
 // suspect keeps what a cloud can settle of a file that is suspected.
@@ -90,6 +91,9 @@ func (s *suspicion) add(l *look, o *object, t *tally, path, member string) {
 	}
 	s.full = len(s.hits) > maxHits-len(dbformat.Algorithms())
 	p := part{tally: *t, member: member}
+	if member != "" {
+		p.sha256 = o.sha256()
+	}
 	for a := dbformat.SHA256; a >= dbformat.MD5 && !s.full; a-- {
 		if t.found[a].verdict != Suspected || t.cancels(a) {
 			continue
@@ -106,9 +110,9 @@ func (s *suspicion) add(l *look, o *object, t *tally, path, member string) {
 // ones of its members if that is a stronger finding.
 func (s *suspicion) settle(r *Result, answers []Settled) {
 	var (
-		best   finding
-		by     *Settled // what best rests on
-		member string
+		best finding
+		by   *Settled // what best rests on
+		at   *part    // where it is
 	)
 	oldest := &answers[0]
 	for i := range answers {
@@ -122,10 +126,10 @@ func (s *suspicion) settle(r *Result, answers []Settled) {
 		f, a := s.decide(p, hits[:p.hits], answers[:p.hits])
 		hits, answers = hits[p.hits:], answers[p.hits:]
 		if i == 0 || outdoes(f.verdict, best.verdict) {
-			best, by, member = f, a, p.member
+			best, by, at = f, a, p
 		}
 	}
-	r.Verdict, r.Name, r.Signature, r.Member = best.verdict, best.name, "", member
+	r.Verdict, r.Name, r.Signature, r.Member, r.MemberSHA256 = best.verdict, best.name, "", at.member, at.sha256
 	if best.verdict.Finding() {
 		r.Signature = signatureOf(best.section)
 	}

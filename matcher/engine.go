@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"example.org/avdb/dbformat"
 	"example.org/avdb/matcher/patterns"
@@ -29,6 +30,9 @@ type Options struct {
 	// made for it comes near. Who has less time gives a context that ends: that is noticed within milliseconds.
 	// What is inside one file may cost eight times as much in all, and one step more for each 8 bytes.
 	MaxSteps uint64
+	// MaxTime is how long one object may take with all that is inside it, waiting for a disk or a reader included; 0 stands for no limit. What takes longer
+	// is given up: the error of its result matches [ErrTime], and what was found until then holds. A read that does not return is not ended by it.
+	MaxTime time.Duration
 	// Archives says whether containers are looked into, and how far; the zero value does, as clamscan.
 	Archives Archives
 	// Cloud settles what the light layer alone only suspects; nil for none. It is asked by ScanFile and ScanReader

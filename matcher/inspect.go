@@ -27,6 +27,9 @@ const (
 	spareSections = 64 << 20
 )
 
+// ErrTime is matched by the error of an object that took longer than Options.MaxTime: what was found in it holds, and of everything else in it nothing is known.
+var ErrTime = errors.New("took too long to match")
+
 // An allowance is what matching the members of one top-level object may still cost together: what each of them may take would be without an end where there
 // are ten thousand.
 type allowance struct {

@@ -376,6 +376,6 @@ func (m *Matcher) file(ctx context.Context, x entry, o ScanOptions) (Result, *su
 	defer m.scanners.put(h)
 	l := o.look(g.engine, h)
 	l.release = g.version()
-	r := l.file(ctx, x.path, x.follow)
+	r := l.within(ctx, func(ctx context.Context) Result { return l.file(ctx, x.path, x.follow) })
 	return r, l.open
 }

@@ -630,6 +630,7 @@ func TestCloudsSettleMembers(t *testing.T) {
 		e := light(t, Options{Cloud: cloud}, all)
 		got := e.ScanBytes(t.Context(), []byte(object))
 		tc.want.SHA256, tc.want.Size = hexSHA256(object), int64(len(object))
+		tc.want.MemberSHA256 = map[string]string{"a": hexSHA256(first), "t//b": hexSHA256(second), "x": hexSHA256("harmless")}[tc.want.Member]
 		if tc.want.Verdict == Suspected {
 			tc.want.Name = got.Name
 		}

@@ -68,7 +68,28 @@ type hasher struct {
 	content content
 	again   stoppable
 	bytes   bytes.Reader
+	inflow  inflow
 	members members
+	proof   proof
+}
+
+// An inflow is a reader that is read no more once its context has ended: one that gives a byte now and then would else fill a buffer for hours.
+type inflow struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (f *inflow) Read(b []byte) (int, error) {
+	if err := f.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return f.r.Read(b)
+}
+
+// A proof is the member that the verdict of an object may rest on: its SHA-256, which is computed of findings alone.
+type proof struct {
+	verdict Verdict // "" for no member
+	sha256  string
 }
 
 func newHasher() *hasher {

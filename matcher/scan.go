@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"example.org/avdb/archive"
 	"example.org/avdb/dbformat"
@@ -57,10 +58,12 @@ type look struct {
 	e       *Engine
 	h       *hasher
 	pua     bool
-	max     int64      // 0: no limit
-	cloud   Cloud      // nil: none
-	release uint64     // of the generation, 0 if unknown
-	open    *suspicion // what is left to the cloud once the result is there, nil for nothing
+	max     int64           // 0: no limit
+	time    time.Duration   // that an object may take; 0: no limit
+	ctx     context.Context // of this object, which it does not outlive
+	cloud   Cloud           // nil: none
+	release uint64          // of the generation, 0 if unknown
+	open    *suspicion      // what is left to the cloud once the result is there, nil for nothing
 
 	archives Archives
 	in       []pattern.FileType // the containers that the object is in, the nearest first
@@ -107,7 +110,7 @@ func (e *Engine) file(ctx context.Context, x entry, o ScanOptions) (Result, *sus
 	h := e.scanners.get()
 	defer e.scanners.put(h)
 	l := o.look(e, h)
-	r := l.file(ctx, x.path, x.follow)
+	r := l.within(ctx, func(ctx context.Context) Result { return l.file(ctx, x.path, x.follow) })
 	return r, l.open
 }
 
@@ -117,7 +120,7 @@ func (e *Engine) reader(ctx context.Context, r io.Reader, release uint64) (Resul
 	defer e.scanners.put(h)
 	l := ScanOptions{}.look(e, h)
 	l.release = release
-	got := l.reader(ctx, r)
+	got := l.within(ctx, func(ctx context.Context) Result { return l.reader(ctx, r) })
 	return got, l.open
 }
 
@@ -127,15 +130,50 @@ func (e *Engine) bytes(ctx context.Context, b []byte, release uint64) (Result, *
 	defer e.scanners.put(h)
 	l := ScanOptions{}.look(e, h)
 	l.release = release
-	got := l.bytes(ctx, b)
+	got := l.within(ctx, func(ctx context.Context) Result { return l.bytes(ctx, b) })
 	return got, l.open
+}
+
+// within is what one gives of an object in the time that it may take.
+func (l *look) within(ctx context.Context, one func(context.Context) Result) Result {
+	if l.time <= 0 {
+		return one(ctx)
+	}
+	own, cancel := context.WithTimeout(ctx, l.time)
+	defer cancel()
+	r := one(own)
+	if errors.Is(r.Err, context.DeadlineExceeded) && ctx.Err() == nil {
+		r.Err = fmt.Errorf("%w: it was given up after %s", ErrTime, l.time)
+		r.Error = r.Err.Error()
+	}
+	return r
 }
 
 // verdict is the engine's.
 func (l *look) verdict(o *object, t *tally, r *Result) {
 	l.e.judge(o, l.pua, t, r)
+	if l.shared != nil {
+		l.prove(o, r)
+	}
 	if l.trouble != nil && r.Source != SourceOverride {
 		r.fail(l.trouble)
+	}
+}
+
+// prove sees that the member o, with this verdict, has its SHA-256 if it is the strongest finding so far, or may be once a cloud was asked. Of the strongest it is kept.
+func (l *look) prove(o *object, r *Result) {
+	p := &l.h.proof
+	strongest := outdoes(r.Verdict, p.verdict)
+	if !strongest && !(r.Verdict == Suspected && l.asks()) {
+		return
+	}
+	if !o.have.has(dbformat.SHA256) {
+		if err := l.h.whole(l.ctx, &l.h.content, algSet(0).with(dbformat.SHA256), o); err != nil {
+			r.fail(err)
+		}
+	}
+	if strongest {
+		*p = proof{r.Verdict, o.sha256()}
 	}
 }
 
@@ -189,8 +227,12 @@ func (l *look) content(ctx context.Context, is content, path string, more algSet
 	l.suspect(&o, &t, &r)
 	r.SHA256 = o.sha256()
 	if err == nil && l.opens(&t, &r) {
+		l.ctx, l.h.proof = ctx, proof{}
 		l.unpack(ctx, &is, &t, &r)
 		*c = is
+		if r.Member != "" {
+			r.MemberSHA256 = l.h.proof.sha256
+		}
 		if changed != nil {
 			err = changed()
 		}
@@ -225,14 +267,17 @@ func (l *look) bytes(ctx context.Context, b []byte) Result {
 // reader looks at what r holds.
 func (l *look) reader(ctx context.Context, rd io.Reader) Result {
 	inside := l.e.inside(l.pua)
+	l.h.inflow = inflow{ctx, rd}
+	defer func() { l.h.inflow = inflow{} }()
 	if !inside && l.archives.Off {
-		return l.stream(ctx, nil, rd)
+		return l.stream(ctx, nil, &l.h.inflow)
 	}
 	at, size, ok, err := seekable(rd)
 	if err != nil {
 		return failed("", err)
 	}
 	if !ok {
+		rd = &l.h.inflow
 		if !inside {
 			// Its first bytes tell whether it has to be read by position.
 			n, err := io.ReadFull(rd, l.h.buf)
@@ -409,7 +454,7 @@ func (e *Engine) Scan(ctx context.Context, roots iter.Seq[string], o ScanOptions
 }
 
 func (o ScanOptions) look(e *Engine, h *hasher) look {
-	l := look{e: e, h: h, pua: e.o.PUA || o.PUA, max: e.o.MaxSize, cloud: o.cloud(e.o), archives: e.o.Archives}
+	l := look{e: e, h: h, pua: e.o.PUA || o.PUA, max: e.o.MaxSize, time: e.o.MaxTime, cloud: o.cloud(e.o), archives: e.o.Archives}
 	if o.Archives != nil {
 		l.archives = *o.Archives
 	}

@@ -68,6 +68,10 @@ type Result struct {
 	// those of the object always.
 	Member string `json:"member,omitempty"`
 
+	// MemberSHA256 is that of the content of the member, in lower-case hex; "" without one, and where it could not be read again. Of a member that could not be
+	// unpacked whole it is that of what was matched.
+	MemberSHA256 string `json:"member_sha256,omitempty"`
+
 	// Limits says which of the limits of unpacking ended the way into a container before its end, and Unread what of one could not be unpacked: is damaged, encrypted
 	// or packed by a method that is not known. Neither is an error: what there was was matched, and the verdict is about that. Of several the first is named.
 	Limits string `json:"limits,omitempty"`
