@@ -21,6 +21,7 @@ func FuzzWalk(f *testing.F) {
 		tarOf(f, file{"x.zip", string(inner)}, file{"y.gz", string(gzipOf(f, "y", string(inner)))}), rawZip(3, deflated(f, "alpha"), 8, 5),
 		storedZip(f, file{"z.zst", string(zstdOf(f, string(tarOf(f, files...))))}), inner[:len(inner)-30], rawZip(2, string(zstdOf(f, "alpha")), 93, 5),
 		partsZip(zipPart{name: "d/", packed: "alpha", descriptor: descriptor("alpha", 5), flags: 8}, zipPart{name: "e/", method: 8, packed: deflated(f, "alpha")}),
+		[]byte(plainTars()["records, less"].object), []byte(plainTars()["size, junk"].object), []byte(plainTars()["a sparse file"].object),
 	} {
 		f.Add(seed)
 	}

@@ -60,7 +60,7 @@ type Member struct {
 	Size      int64  // as the container claims, -1 for unknown: how much there is, only reading tells
 	Encrypted bool   // its content cannot be read
 	Method    string // of packing, when it is not known here; its content cannot be read
-	Hidden    bool   // of a zip: only a local header says so
+	Hidden    bool   // of a zip: only a local header says so; of a tar: only a plain header
 
 	b     *Budget
 	in    *input

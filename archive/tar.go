@@ -2,23 +2,24 @@ package archive
 
 import (
 	"archive/tar"
-	"bytes"
 	"errors"
 	"io"
-	"strconv"
 )
 
 // tarBlock is what everything in a tar file is a multiple of.
 const tarBlock = 512
 
 func (v *visit) tar() {
+	var read []span
 	for at := int64(0); at >= 0 && !v.done; {
-		at = v.tarFrom(at)
+		at = v.tarFrom(at, &read)
 	}
+	v.tarPlain(read)
 }
 
-// tarFrom visits members from a header on. Behind a broken one, and behind the end of an archive, it gives the position of the next; -1 for none.
-func (v *visit) tarFrom(begin int64) int64 {
+// tarFrom visits members from a header on, and adds to read where their content is. Behind a broken header, and behind the end of an archive, it gives the position of
+// the next; -1 for none.
+func (v *visit) tarFrom(begin int64, read *[]span) int64 {
 	src := v.in.from(begin)
 	at := func() int64 {
 		n, _ := src.Seek(0, io.SeekCurrent) // cannot fail
@@ -32,7 +33,7 @@ func (v *visit) tarFrom(begin int64) int64 {
 			v.fail(v.b.check())
 			return -1
 		case err == io.EOF: // two blocks of zeros, or the end of the file
-			return v.nextHeader(at())
+			return v.nextHeader(at(), new([tarBlock]byte))
 		case errors.Is(err, tar.ErrInsecurePath) && h != nil: // by a setting of the process: a path is nothing but a name here
 		case err != nil:
 			end := at()
@@ -42,7 +43,12 @@ func (v *visit) tarFrom(begin int64) int64 {
 			if v.zeros(end - 2*tarBlock) {
 				end -= tarBlock // what a lone block of zeros stands before
 			}
-			return v.nextHeader(max(end, begin+tarBlock))
+			end = max(end, begin+tarBlock)
+			var b [tarBlock]byte
+			if n, _ := v.in.ReadAt(b[:], end-tarBlock); n == tarBlock && isHeader(&b) { // what it was about, which tarPlain visits
+				end = plainContent(&b, end, v.in.size).to
+			}
+			return v.nextHeader(end, &b)
 		}
 		name := cleanName([]byte(h.Name))
 		if err := v.b.entry(name); err != nil {
@@ -57,6 +63,7 @@ func (v *visit) tarFrom(begin int64) int64 {
 				continue
 			}
 		}
+		*read = append(*read, span{at(), at() + h.Size})
 		m := &Member{Name: name, Size: h.Size}
 		m.start = func() (io.Reader, error) { return r, nil }
 		if !v.member(m) {
@@ -72,9 +79,9 @@ func (v *visit) zeros(at int64) bool {
 	return n == tarBlock && b == [tarBlock]byte{}
 }
 
-// nextHeader looks for a block that could be a header, from a position on; -1 when there is none. It reads ever more at once, so that a
+// nextHeader looks for a block that could be a header, from a position on, and keeps it in b; -1 when there is none. It reads ever more at once, so that a
 // file of many ends is not read many times.
-func (v *visit) nextHeader(from int64) int64 {
+func (v *visit) nextHeader(from int64, b *[tarBlock]byte) int64 {
 	buf := v.b.u.chunk()
 	defer func() { v.b.u.free = append(v.b.u.free, buf) }()
 	at := (from + tarBlock - 1) / tarBlock * tarBlock
@@ -82,6 +89,7 @@ func (v *visit) nextHeader(from int64) int64 {
 		n, _ := v.in.ReadAt(buf[:want], at)
 		for i := 0; i+tarBlock <= n; i += tarBlock {
 			if isHeader((*[tarBlock]byte)(buf[i:])) {
+				copy(b[:], buf[i:])
 				return at + int64(i)
 			}
 		}
@@ -96,25 +104,4 @@ func (v *visit) nextHeader(from int64) int64 {
 		}
 		at += int64(want)
 	}
-}
-
-// isHeader tells whether a block has the checksum of a header: the sum of its bytes, those of the checksum itself taken for spaces.
-func isHeader(b *[tarBlock]byte) bool {
-	const begin, end = 148, 156
-	digits := bytes.Trim(b[begin:end], " \x00")
-	if len(digits) == 0 { // most of what is looked at are zeros
-		return false
-	}
-	want, err := strconv.ParseInt(string(digits), 8, 64)
-	if err != nil {
-		return false
-	}
-	unsigned, signed := int64((end-begin)*' '), int64((end-begin)*' ')
-	for i, c := range b {
-		if i < begin || i >= end {
-			unsigned += int64(c)
-			signed += int64(int8(c))
-		}
-	}
-	return want == unsigned || want == signed
 }
