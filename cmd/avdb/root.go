@@ -143,10 +143,14 @@ func flagText(err error) string {
 	switch f.Value.Type() {
 	case "int":
 		want = "a whole number"
-	case "uint64":
+	case "uint32", "uint64":
 		want = "a whole number, 0 or more"
 	case "bool":
 		want = "true or false"
+	case "duration":
+		want = "a duration such as 90s or 2h"
+	case "age":
+		want = "an age such as 7d or 36h"
 	default:
 		return err.Error()
 	}

@@ -35,7 +35,7 @@ type scanTally struct {
 
 func (t *scanTally) add(r matcher.Result) {
 	t.Scanned++
-	if r.Size > 0 && r.Skipped == "" {
+	if r.Size > 0 && r.Skipped == "" && !errors.Is(r.Err, matcher.ErrTime) {
 		t.Bytes += r.Size
 	}
 	if r.Skipped != "" {
@@ -69,25 +69,6 @@ func (t *scanTally) ended(err error) error {
 		t.Ended = "interrupted"
 	}
 	return err
-}
-
-// notUnpacked is what the matcher says was not looked at of an archive, "" for nothing.
-func notUnpacked(r matcher.Result) string {
-	switch {
-	case r.Limits == "":
-		return r.Unread
-	case r.Unread == "":
-		return r.Limits
-	}
-	return r.Limits + "; " + r.Unread
-}
-
-// failureText is what went wrong with a file, with its path where that does not stand in it: an error of a member names the member.
-func failureText(r matcher.Result) string {
-	if strings.Contains(r.Error, r.Path) {
-		return r.Error
-	}
-	return pathText(r.Path) + ": " + r.Error
 }
 
 // err is the scan's result as an exit code: a finding wins over what could not be read.
@@ -151,8 +132,8 @@ type textScan struct {
 }
 
 func (t *textScan) result(r matcher.Result) error {
-	path := pathText(r.Path)
-	switch {
+	path := scanName(r.Path)
+	switch note := notUnpacked(r); {
 	case r.Verdict == matcher.Malicious:
 		fmt.Fprintf(t.w, "%s: %s FOUND\n", path, escape(r.Name))
 	case r.Verdict == matcher.Suspected:
@@ -163,6 +144,8 @@ func (t *textScan) result(r matcher.Result) error {
 		fmt.Fprintf(t.w, "%s: %s ALLOWED\n", path, escape(r.Name))
 	case r.Skipped != "":
 		fmt.Fprintf(t.w, "%s: SKIPPED, %s\n", path, escape(r.Skipped))
+	case r.Verdict == matcher.Clean && note != "":
+		fmt.Fprintf(t.w, "%s: PARTLY OK, %s\n", path, escape(note))
 	case r.Verdict == matcher.Clean:
 		fmt.Fprintf(t.w, "%s: OK\n", path)
 	}
@@ -343,10 +326,14 @@ func (s *sarifScan) note(level, text, path string) {
 
 // sarifMessage is a finding in words.
 func sarifMessage(r matcher.Result) string {
-	if r.Member == "" {
-		return fmt.Sprintf("%s is %s: %s", r.Path, r.Verdict, r.Name)
+	path := r.Path
+	if path == stdinPath {
+		path = scanName(path)
 	}
-	return fmt.Sprintf("%s is %s: %s in %s", r.Path, r.Verdict, r.Name, r.Member)
+	if r.Member == "" {
+		return fmt.Sprintf("%s is %s: %s", path, r.Verdict, r.Name)
+	}
+	return fmt.Sprintf("%s is %s: %s in %s", path, r.Verdict, r.Name, r.Member)
 }
 
 func (s *sarifScan) result(r matcher.Result) error {
@@ -381,6 +368,9 @@ func (s *sarifScan) result(r matcher.Result) error {
 		Properties: map[string]string{"verdict": string(r.Verdict), "signature": r.Signature, "source": r.Source}}
 	if r.Member != "" {
 		res.Properties["member"] = r.Member
+	}
+	if r.MemberSHA256 != "" {
+		res.Properties["member_sha256"] = r.MemberSHA256
 	}
 	if r.SHA256 != "" {
 		res.Fingerprints = map[string]string{"sha256/v1": r.SHA256}

@@ -18,6 +18,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"example.org/avdb/archive"
 	"example.org/avdb/matcher"
 	"example.org/avdb/store"
 )
@@ -40,7 +41,7 @@ func results() []matcher.Result {
 		found("[here](https://example.org) {0}", "Test.Two", matcher.Malicious),
 		found("allowed.com", "Test.Three", matcher.Allowed),
 		{Path: "large.iso", Verdict: matcher.Clean, Source: "local", Size: 1 << 40, Skipped: "larger than the limit of 10 bytes"},
-		{Path: "a.zip", Verdict: matcher.Malicious, Name: "Test.One", Signature: "pattern", Source: "local", SHA256: sum, Size: 20, Member: "b.tar//c"},
+		{Path: "a.zip", Verdict: matcher.Malicious, Name: "Test.One", Signature: "pattern", Source: "local", SHA256: sum, Size: 20, Member: "b.tar//c", MemberSHA256: strings.Repeat("cd", 32)},
 		{Path: "bomb.gz", Verdict: matcher.Clean, Source: "local", Size: 30, Limits: "container: not unpacked further: over the limit of depth (17)", Unread: "zip: damaged"},
 		{Path: "gone", Verdict: matcher.Failed, Source: "local", Size: -1, Err: failed, Error: failed.Error()},
 	}
@@ -310,6 +311,7 @@ func TestHowAScanEnds(t *testing.T) {
 		{scanTally{}, late, "timeout"},
 		{scanTally{Malicious: 1}, fmt.Errorf("scan: %w", late), "timeout"},
 		{scanTally{}, errors.New("closed"), "interrupted"},
+		{scanTally{}, &interruptedError{3}, "interrupted"},
 	} {
 		if got := c.tally.ended(c.err); got != c.err || c.tally.Ended != c.want {
 			t.Errorf("%v: %q, want %q", c.err, c.tally.Ended, c.want)
@@ -317,6 +319,39 @@ func TestHowAScanEnds(t *testing.T) {
 	}
 	if exitCode(late) != exitError {
 		t.Errorf("exit code %d", exitCode(late))
+	}
+}
+
+// What the library says of a limit names flags of the program, and what has none is not to be raised. No name of a member makes up a limit.
+func TestAdviceAboutLimits(t *testing.T) {
+	for _, c := range []struct {
+		limit archive.Limit
+		want  string
+	}{
+		{archive.LimitDepth, "--max-depth"}, {archive.LimitMembers, "--max-members"}, {archive.LimitMemberBytes, "--max-unpacked"},
+		{archive.LimitTotalBytes, "--max-unpacked"}, {archive.LimitRead, "--max-unpacked"}, {archive.LimitRatio, "no flag"}, {archive.LimitWindow, "no flag"},
+		{archive.LimitMemory, "temporary files"},
+	} {
+		for _, name := range []string{"", "x", "over the limit of depth (1); raise it or scan the content by itself"} {
+			for _, more := range []string{"", "; and 3 more"} {
+				r := matcher.Result{Limits: "a: " + (&archive.LimitError{Limit: c.limit, Max: 5, Member: name}).Error() + more}
+				advise(&r)
+				if i := strings.LastIndex(r.Limits, "over the limit of "+string(c.limit)+" (5); "); i < 0 || !strings.Contains(r.Limits[i:], c.want) || strings.Contains(r.Limits[i:], "raise it") ||
+					!strings.HasSuffix(r.Limits, more) {
+					t.Errorf("%s, member %q: %q, want %s", c.limit, name, r.Limits, c.want)
+				}
+			}
+		}
+	}
+	r := matcher.Result{Limits: "too deep"}
+	if advise(&r); r.Limits != "too deep" || r.Error != "" {
+		t.Errorf("%+v", r)
+	}
+	for err, want := range map[error]string{matcher.ErrTime: "--max-time", matcher.ErrLimit: "by hand", errors.New("gone"): ""} {
+		r := matcher.Result{Err: err, Error: "x"}
+		if advise(&r); !strings.HasPrefix(r.Error, "x") || !strings.Contains(r.Error, want) || want == "" && r.Error != "x" {
+			t.Errorf("%v: %q", err, r.Error)
+		}
 	}
 }
 
