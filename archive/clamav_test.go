@@ -60,6 +60,9 @@ func TestSeesWhatClamAVSees(t *testing.T) {
 	for name, c := range plainTars() {
 		objects["tar "+name] = []byte(c.object)
 	}
+	for name, object := range hidingZips(t) {
+		objects["zip "+name] = object
+	}
 	dir, base := t.TempDir(), filepath.Join(t.TempDir(), "probe.hdb")
 	if err := os.WriteFile(base, fmt.Appendf(nil, "%x:%d:Marker\n", md5.Sum([]byte(marker)), len(marker)), 0o600); err != nil {
 		t.Fatal(err)

@@ -17,8 +17,10 @@
 //
 //   - zip. The central directory is what most unpackers follow, local headers are what those follow that read a stream. Members are what the directory
 //     lists; where a member's local header says something else about how to read its content, the member comes a second time as the local header has
-//     it; and local headers that no entry points at come last. These two sorts are marked Hidden. So a zip whose end is lost or whose directory is
-//     broken is read as far as it goes, and what was put before it or between its files is seen; clamscan 1.4.6 looks at entries only. Deflated content ends where its own end mark is, whatever sizes the headers claim. Where a
+//     it; then what another directory lists otherwise, if the end points at one and another is in front of it; and local headers that no entry points at, and entries
+//     of no directory that lead to something else, come last. All but the first are marked Hidden. They are looked for in all of the file but what was given out as content:
+//     an entry that claims more than it gives hides nothing. So a zip whose end is lost or whose directory is broken is read as far as it goes, and what was put before it or
+//     between its files is seen; clamscan 1.4.6 looks at entries only. Deflated content ends where its own end mark is, whatever sizes the headers claim. Where a
 //     local header says that a descriptor follows, stored content goes as far as the descriptor for those who read a stream, and other content as far
 //     as it says itself: if that is not what the directory has, the member comes a second time. Methods are stored, deflate, bzip2 and Zstandard.
 //     Folders only count, which are entries whose name ends in "/" and from which no reader gets a byte.

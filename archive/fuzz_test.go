@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +23,7 @@ func FuzzWalk(f *testing.F) {
 		storedZip(f, file{"z.zst", string(zstdOf(f, string(tarOf(f, files...))))}), inner[:len(inner)-30], rawZip(2, string(zstdOf(f, "alpha")), 93, 5),
 		partsZip(zipPart{name: "d/", packed: "alpha", descriptor: descriptor("alpha", 5), flags: 8}, zipPart{name: "e/", method: 8, packed: deflated(f, "alpha")}),
 		[]byte(plainTars()["records, less"].object), []byte(plainTars()["size, junk"].object), []byte(plainTars()["a sparse file"].object),
+		hidingZips(f)["where the end points alone"], hidingZips(f)["in a directory without an end"], hidingZips(f)["behind the end of deflate"],
 	} {
 		f.Add(seed)
 	}
@@ -55,4 +57,14 @@ func FuzzWalk(f *testing.F) {
 			}
 		}
 	})
+}
+
+// bzip2Of is a stream of testdata.
+func bzip2Of(t testing.TB, name string) string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + name + ".bz2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

@@ -71,6 +71,7 @@ type Member struct {
 	sum   uint32    // CRC-32 so far
 	want  uint32    // as it should be
 	check bool      // want and Size are to hold at the end
+	quiet bool      // nobody is told what is broken: it may be no member at all
 	n     int64     // bytes given out
 	err   error
 }
@@ -80,6 +81,17 @@ type Member struct {
 // come; a [LimitError] or the error of r, after which none does. When a limit has ended the whole object, the iterations around end without
 // saying it again. A kind that is no container has no members.
 func (b *Budget) Members(k filetype.Kind, r io.ReaderAt, size int64) iter.Seq2[*Member, error] {
+	return b.members(k, r, size, -1)
+}
+
+// Embedded gives the members of zips in an object of another kind, such as a program that unpacks itself, from a position on, where the first local
+// header may be ([FindEmbedded]). They are read like those of a zip; but where there is nothing but local headers, what is broken is not said: four bytes that look like one are no damage.
+func (b *Budget) Embedded(r io.ReaderAt, size, from int64) iter.Seq2[*Member, error] {
+	return b.members(filetype.Zip, r, size, max(from, 0))
+}
+
+// members is both; embedded is where embedded zips begin, -1 for none.
+func (b *Budget) members(k filetype.Kind, r io.ReaderAt, size, embedded int64) iter.Seq2[*Member, error] {
 	return func(yield func(*Member, error) bool) {
 		if !Unpacks(k) {
 			return
@@ -98,10 +110,10 @@ func (b *Budget) Members(k filetype.Kind, r io.ReaderAt, size int64) iter.Seq2[*
 		b.open++
 		defer func() { b.open-- }()
 		b.spent.Depth = max(b.spent.Depth, b.open+1)
-		v := &visit{b: b, kind: k, in: &input{r: r, size: max(size, 0), b: b}, yield: yield}
+		v := &visit{b: b, kind: k, in: &input{r: r, size: max(size, 0), b: b}, yield: yield, embedded: embedded >= 0}
 		switch k {
 		case filetype.Zip:
-			v.zip()
+			v.zip(max(embedded, 0))
 		case filetype.Gzip:
 			v.gzip()
 		case filetype.Zstd:
@@ -122,6 +134,8 @@ type visit struct {
 	in    *input
 	yield func(*Member, error) bool
 	done  bool // the caller wants no more, or there is no more
+
+	embedded bool // a zip in something else
 }
 
 // fail gives an error of the container; it says whether to go on.
@@ -287,6 +301,8 @@ func (m *Member) explain(err error) error {
 	case isLimit:
 		limit.Member = m.Name
 		return limit
+	case m.quiet:
+		return io.EOF
 	case errors.Is(err, ErrUnsupported):
 		return fmt.Errorf("%s, member %q: %w", m.kind, m.Name, err)
 	case err != io.EOF:

@@ -15,14 +15,16 @@ import (
 	"example.org/avdb/filetype"
 )
 
-// A panicking reader gives what is before a place, and the directory at the end of a zip, and panics elsewhere: in the middle of the decoder that asks.
+// A panicking reader gives what is before a place, and the directory at the end of a zip, and panics elsewhere, once: in the middle of the decoder that asks.
 type panicking struct {
 	object []byte
 	at     int64
+	done   bool
 }
 
-func (p panicking) ReadAt(b []byte, off int64) (int, error) {
-	if end := int64(len(p.object)); off+int64(len(b)) > p.at && off < end-2000 {
+func (p *panicking) ReadAt(b []byte, off int64) (int, error) {
+	if end := int64(len(p.object)); !p.done && off+int64(len(b)) > p.at && off < end-2000 {
+		p.done = true
 		panic("on purpose")
 	}
 	return bytes.NewReader(p.object).ReadAt(b, off)
@@ -81,20 +83,20 @@ func TestADecoderThatPanickedIsNotUsedAgain(t *testing.T) {
 			}
 		}
 		u := New(Limits{}, nil)
-		n, err := read(u, panicking{c.object, 150_000})
+		n, err := read(u, &panicking{object: c.object, at: 150_000})
 		if n == 0 || n >= int64(len(content)) || err == nil || !strings.Contains(err.Error(), "on purpose") {
 			t.Fatalf("%s: %d bytes, %v", c.kind, n, err)
 		}
 		sound(u, "in the middle")
 		u = New(Limits{MemberBytes: n}, nil)
-		if again, err := read(u, panicking{c.object, 150_000}); again != n || err == nil || !strings.Contains(err.Error(), "on purpose") {
+		if again, err := read(u, &panicking{object: c.object, at: 150_000}); again != n || err == nil || !strings.Contains(err.Error(), "on purpose") {
 			t.Fatalf("%s: %d bytes, %v", c.kind, again, err)
 		}
 		u.limits.MemberBytes = 1 << 30
 		sound(u, "at a limit")
 		if c.head {
 			u = New(Limits{}, nil)
-			if n, err := read(u, panicking{c.object, 5}); n != 0 || err == nil || !strings.Contains(err.Error(), "on purpose") {
+			if n, err := read(u, &panicking{object: c.object, at: 5}); n != 0 || err == nil || !strings.Contains(err.Error(), "on purpose") {
 				t.Fatalf("%s: %d bytes, %v", c.kind, n, err)
 			}
 			sound(u, "in its header")

@@ -18,6 +18,9 @@ const (
 	tarSpaces           = " \t\n\v\f\r"
 )
 
+// A span is a part of a tar file that is the content of a member.
+type span struct{ from, to int64 }
+
 // tarPlain visits the members of a tar file once more, as those take it who look at the name, size and type of a header and at nothing else, as clamscan does: no
 // field that is no number spoils the others, and no extended header changes a size. Members that were read, in ascending order, do not come again.
 func (v *visit) tarPlain(read []span) {

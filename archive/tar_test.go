@@ -159,7 +159,7 @@ func plainTars() map[string]plainTar {
 		}
 		add("size, "+name, true, of(tarField{atSize, (size + strings.Repeat("\x00", 12))[:12]}))
 	}
-	for name, size := range map[string]string{"letters": "letters", "negative": "-0000000045", "31 bits": "20000000000"} { // none, so that the next header is looked for at once; clamscan ends there // none, so that the next header comes at once
+	for name, size := range map[string]string{"letters": "letters", "negative": "-0000000045", "31 bits": "20000000000"} { // none, so that the next header is looked for at once; clamscan ends there
 		add("size, "+name, true, tarHeader(0, tarField{atSize, (size + strings.Repeat("\x00", 12))[:12]})+of())
 	}
 	for name, sum := range map[string]string{"junk": "D junk..", "no octal": "D9\x00", "spaces": "  D\x00", "a plus": "+D\x00"} {

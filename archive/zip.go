@@ -25,113 +25,118 @@ func (f zipFile) follows() bool { return f.flags&(1<<3) != 0 }
 // selfEnding tells whether the content says itself where it ends.
 func (f zipFile) selfEnding() bool { return f.method == zipDeflate }
 
-// A span is a part of the file that an entry accounts for.
-type span struct{ from, to int64 }
+// A zipSpan is a part of the file that was read as something, and is looked through no more. That of an entry is its own alone.
+type zipSpan struct {
+	from, to int64
+	entry    bool
+}
 
-func (v *visit) zip() {
-	var spans []span
+// A zipReading is what makes the content of a file, and no name.
+type zipReading struct {
+	data, packed int64
+	method       uint16
+	encrypted    bool
+}
+
+func (f zipFile) reading() zipReading {
+	r := zipReading{f.data, f.packed, f.method, f.encrypted()}
+	if f.selfEnding() {
+		r.packed = -1
+	}
+	return r
+}
+
+// A zipVisit is the visit of a zip, with what was read.
+type zipVisit struct {
+	*visit
+	base  int64 // what positions in the directory are relative to
+	spans []zipSpan
+	read  []zipReading
+	set   map[zipReading]struct{} // the same, once somebody asks for it
+}
+
+// zip visits a zip that begins at from; what is before that is other than a zip.
+func (v *visit) zip(from int64) {
+	z := zipVisit{visit: v}
 	dir, err := findDirectory(v.in)
 	switch {
 	case v.b.stop != nil:
 		v.fail(v.b.check())
 	case v.in.err != nil:
 		v.fail(v.in.err)
+	case v.embedded && (err != nil || !dir.leads(v.in)): // most files that have the four bytes somewhere hold no zip
 	case err != nil:
 		v.damage(err.Offset, err.Reason)
 	default:
-		spans = v.zipEntries(dir)
-		spans = append(spans, span{dir.from, dir.to + dir.tail})
+		z.base = dir.base
+		z.entries(dir)
+		z.spans = append(z.spans, zipSpan{from: dir.from, to: dir.to + dir.tail})
+		z.second(dir)
 	}
-	if v.done {
-		return
+	if !v.done {
+		z.gaps(from, dir.from)
 	}
-	slices.SortFunc(spans, func(a, b span) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) })
-	at, overlaps := int64(0), 0
-	for _, s := range spans {
-		if s.from < at {
+}
+
+// gaps visits what no entry accounts for.
+func (z *zipVisit) gaps(at, dir int64) {
+	slices.SortFunc(z.spans, func(a, b zipSpan) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) })
+	last, overlaps := int64(0), 0 // of entries
+	for _, s := range z.spans {   // what comes in a gap is of no interest to the others
+		if s.entry && s.from < last {
 			overlaps++
-		} else if !v.zipGap(at, s.from) {
+		}
+		if s.entry {
+			last = max(last, s.to)
+		}
+		if s.from > at && !z.gap(at, s.from) {
 			return
 		}
 		at = max(at, s.to)
 	}
-	if !v.zipGap(at, v.in.size) {
+	if !z.gap(at, z.in.size) {
 		return
 	}
 	if overlaps > 0 {
-		v.damage(dir.from, fmt.Sprintf("%d entries share bytes with others", overlaps))
+		z.damage(dir, fmt.Sprintf("%d entries share bytes with others", overlaps))
 	}
 }
 
-// zipEntries visits what the central directory lists and tells which parts of the file that accounts for.
-func (v *visit) zipEntries(d zipDirectory) (spans []span) {
-	r, done := v.b.u.decoder.buffered(io.NewSectionReader(v.in, d.from, d.to-d.from))
-	defer done()
-	var seen uint64
-	var text []byte
-	at := d.from
-	for v.in.size > 0 && at < d.to {
-		e, n, err := readEntry(r, &text)
-		switch {
-		case v.b.stop != nil:
-			v.fail(v.b.check())
-			return nil
-		case v.in.err != nil:
-			v.fail(v.in.err)
-			return nil
-		case err != nil:
-			v.damage(at, err.Error())
-			return spans
-		}
-		seen++
-		name := cleanName(e.name)
-		folder := isFolder(e.name)
-		if err := v.b.entry(name); err != nil {
-			v.fail(err)
-			return nil
-		}
-		local, first, ok := readLocal(v.in, d.base, e.offset)
-		switch {
-		case v.b.stop != nil || v.in.err != nil:
-		case !ok:
-			if !v.damage(at, fmt.Sprintf("entry %q points at byte %d, where no local header is", name, e.offset)) {
-				return nil
-			}
-		default:
-			e.data = local.data
-			spans = append(spans, span{first, e.data + min(e.packed, v.in.size-e.data)})
-			local = v.asStream(local, e.zipFile)
-			if folder && !v.yields(e.zipFile) && !v.yields(local) {
-				break
-			}
-			if !v.zipMember(name, e.zipFile, false) {
-				return nil
-			}
-			if !differs(e.zipFile, local) {
-				break
-			}
-			if err := v.b.entry(name); err != nil {
-				v.fail(err)
-				return nil
-			}
-			if !v.zipMember(name, local, true) {
-				return nil
-			}
-		}
-		switch {
-		case v.b.stop != nil:
-			v.fail(v.b.check())
-			return nil
-		case v.in.err != nil:
-			v.fail(v.in.err)
-			return nil
-		}
-		at += n
+// member visits a file, counted already, of which the local header is at a position. It is not visited again in this way of reading it, and looked through for no
+// headers as far as somebody was given it: what is packed goes as far as it goes, whatever the headers say of that. end is where that is.
+func (z *zipVisit) member(name string, f zipFile, local int64, hidden bool) (end int64, ok bool) {
+	m, ended := z.newZipMember(name, f, hidden)
+	m.quiet = z.embedded && hidden
+	if z.set != nil {
+		z.set[f.reading()] = struct{}{}
+	} else {
+		z.read = append(z.read, f.reading())
 	}
-	if uint16(seen) != uint16(d.count) {
-		v.damage(d.to, fmt.Sprintf("the central directory has %d entries and claims %d", seen, d.count))
+	if m.quiet && (m.Encrypted || m.Method != "") {
+		return f.data, true
 	}
-	return spans
+	ok = z.visit.member(m)
+	if end = ended(); end < 0 {
+		end = f.data
+		if f.packed > 0 && !f.encrypted() && (f.method == zipStored || m.err == io.EOF) {
+			end += min(f.packed, max(0, z.in.size-f.data))
+		}
+	}
+	z.spans = append(z.spans, zipSpan{local, end, !hidden})
+	return end, ok
+}
+
+// known tells whether a file was read in that way before.
+func (z *zipVisit) known(f zipFile) bool {
+	if z.set == nil {
+		z.set = make(map[zipReading]struct{}, len(z.read))
+		for _, r := range z.read {
+			z.set[r] = struct{}{}
+		}
+		z.read = nil
+	}
+	_, ok := z.set[f.reading()]
+	return ok
 }
 
 // differs tells whether a local header leads to other content than the entry that points at it.

@@ -16,12 +16,6 @@ const (
 	zipAES     = 99 // WinZip's encryption; the method is elsewhere
 )
 
-// zipMember visits one file, counted already.
-func (v *visit) zipMember(name string, f zipFile, hidden bool) bool {
-	m, _ := v.newZipMember(name, f, hidden)
-	return v.member(m)
-}
-
 // newZipMember makes a member; ended is where its content ended once it was read to its end, -1 before.
 func (v *visit) newZipMember(name string, f zipFile, hidden bool) (m *Member, ended func() int64) {
 	m = &Member{Name: name, Size: f.size, Hidden: hidden, Encrypted: f.encrypted()}

@@ -2,67 +2,97 @@ package archive
 
 import (
 	"bytes"
-	"encoding/binary"
 	"io"
 )
 
-// zipGap visits the local headers in a part of the file that no entry accounts for.
-func (v *visit) zipGap(from, to int64) bool {
+// gap visits the local headers in a part of the file that nothing accounts for, and entries that lead to anything that was not read.
+func (z *zipVisit) gap(from, to int64) bool {
 	if to-from < lenLocal+1 {
-		return !v.done
+		return !z.done
 	}
-	w := window{in: v.in, to: to, buf: v.b.u.chunk()}
-	defer func() { v.b.u.free = append(v.b.u.free, w.buf) }()
+	w := window{in: z.in, to: to, buf: z.b.u.chunk()}
+	defer func() { z.b.u.free = append(z.b.u.free, w.buf) }()
 	for at := from; ; {
-		at = w.find(sigLocal, at)
-		switch {
-		case v.b.stop != nil:
-			return v.fail(v.b.check())
-		case v.in.err != nil:
-			return v.fail(v.in.err)
-		case at < 0:
+		at = w.find(sig, at)
+		if z.failed() {
+			return false
+		}
+		if at < 0 {
 			return true
 		}
-		head := w.at(at, lenLocal)
-		if head == nil {
-			return true
+		var ok bool
+		switch head := w.at(at, len(sigLocal)); string(head) {
+		case sigLocal:
+			at, ok = z.gapLocal(&w, at)
+		case sigEntry:
+			at, ok = z.gapEntry(&w, at)
+		default:
+			at, ok = at+int64(len(sig)), true
 		}
-		f, extra := parseLocal(head, at)
-		nameLen := f.data - extra - at - lenLocal
-		if !plausible(head, nameLen) || f.data > v.in.size {
-			at += int64(len(sigLocal))
-			continue
-		}
-		name := make([]byte, nameLen)
-		n, _ := v.in.ReadAt(name, at+lenLocal)
-		clean := cleanName(name[:n])
-		if err := v.b.entry(clean); err != nil {
-			return v.fail(err)
-		}
-		if f, _, ok := readLocal(v.in, 0, uint64(at)); ok { // with the extra fields
-			f = v.asStream(f, f)
-			m, ended := v.newZipMember(clean, f, true)
-			if bare := isFolder(name[:n]) && !v.yields(f); !bare && !v.member(m) {
-				return false
-			}
-			at = f.data
-			if end := ended(); end >= 0 {
-				at = end
-			} else if f.packed > 0 && f.packed <= to-f.data {
-				at += f.packed
-			}
-		} else {
-			at += int64(len(sigLocal))
+		if !ok {
+			return false
 		}
 	}
 }
 
-// plausible tells a local header from four bytes that look like one.
-func plausible(head []byte, nameLen int64) bool {
-	le := binary.LittleEndian
-	version, method := head[4], le.Uint16(head[8:])
+// gapEntry visits what may be an entry; next is where to go on.
+func (z *zipVisit) gapEntry(w *window, at int64) (next int64, ok bool) {
+	next = at + int64(len(sigEntry))
+	head := w.at(at, lenEntry)
+	if head == nil {
+		return next, true
+	}
+	e, textLen, _ := parseEntry(head)
+	text := w.at(at+lenEntry, textLen)
+	if text == nil {
+		return next, true
+	}
+	e.setText(text)
+	return next, z.unlisted(e)
+}
+
+// gapLocal visits what may be a local header; next is where to go on.
+func (z *zipVisit) gapLocal(w *window, at int64) (next int64, ok bool) {
+	next = at + int64(len(sigLocal))
+	head := w.at(at, lenLocal)
+	if head == nil {
+		return next, true
+	}
+	f, extra := parseLocal(head, at)
+	nameLen := f.data - extra - at - lenLocal
+	if f.data > z.in.size || !z.plausible(head, f, nameLen) {
+		return next, true
+	}
+	name := make([]byte, nameLen)
+	n, _ := z.in.ReadAt(name, at+lenLocal)
+	clean := cleanName(name[:n])
+	if err := z.b.entry(clean); err != nil {
+		return next, z.fail(err)
+	}
+	f, _, ok = readLocal(z.in, 0, uint64(at)) // with the extra fields
+	if z.failed() || !ok {
+		return next, !z.done
+	}
+	f = z.asStream(f, f)
+	if z.known(f) || isFolder(name[:n]) && !z.yields(f) {
+		return next, !z.failed()
+	}
+	end, ok := z.member(clean, f, at, true)
+	if end > f.data {
+		next = end
+	}
+	return next, ok
+}
+
+// plausible tells a local header from four bytes that look like one. Embedded ones are what clamscan 1.4.6 takes for one, whatever their names are, if there is
+// something to read.
+func (z *zipVisit) plausible(head []byte, f zipFile, nameLen int64) bool {
+	if z.embedded {
+		return !f.encrypted() && (f.follows() || f.selfEnding() || f.packed > 0 && f.packed <= z.in.size-f.data)
+	}
+	version := head[4]
 	const newest = 63 // of the format that APPNOTE describes
-	return version <= newest && nameLen > 0 && nameLen <= 4<<10 && (method <= 20 || method >= 90 && method <= zipAES)
+	return version <= newest && nameLen > 0 && nameLen <= 4<<10 && (f.method <= 20 || f.method >= 90 && f.method <= zipAES)
 }
 
 // A window is a part of a file that moves forward.

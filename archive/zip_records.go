@@ -11,6 +11,7 @@ import (
 
 // The parts of a zip file, by their signatures, with the bytes that each has at least.
 const (
+	sig      = "PK" // that all begin with
 	sigLocal = "PK\x03\x04"
 	sigEntry = "PK\x01\x02"
 	sigEnd   = "PK\x05\x06"
@@ -32,6 +33,18 @@ type zipDirectory struct {
 	base     int64  // what positions in it are relative to
 	count    uint64 // entries, as it claims
 	tail     int64  // bytes of the records that end the file
+	other    int64  // where it says that it is, if that is something else than from
+}
+
+// leads tells whether the first entry leads to a local header.
+func (d *zipDirectory) leads(in *input) bool {
+	var b [lenEntry]byte
+	if !in.record(b[:], d.from, sigEntry) {
+		return false
+	}
+	e, _, _ := parseEntry(b[:])
+	_, _, ok := readLocal(in, d.base, e.offset)
+	return ok
 }
 
 // findDirectory finds the last end of a central directory whose comment may be cut or followed by other bytes.
@@ -58,7 +71,7 @@ func findDirectory(in *input) (zipDirectory, *DamageError) {
 	if size > uint64(d.to) || off > uint64(d.to)-size {
 		return bad(at, "the central directory of %d bytes at %d is not in front of its end; local headers are read instead", size, off)
 	}
-	d.from = d.to - int64(size)
+	d.from, d.other = d.to-int64(size), int64(off)
 	d.base = d.from - int64(off)
 	if d.base > 0 && size > 0 && in.begins(int64(off), sigEntry) && !in.begins(d.from, sigEntry) {
 		d.base, d.from = 0, int64(off)
@@ -119,8 +132,9 @@ func (in *input) begins(at int64, sig string) bool {
 // A zipEntry is an entry of the central directory.
 type zipEntry struct {
 	zipFile
-	name   []byte // valid until the next one is read
-	offset uint64 // of the local header
+	name    []byte // valid until the next one is read
+	nameLen int
+	offset  uint64 // of the local header
 }
 
 // readEntry reads an entry of n bytes. Text is used again for name and extra fields.
@@ -132,21 +146,33 @@ func readEntry(r *bufio.Reader, text *[]byte) (e zipEntry, n int64, err error) {
 	if string(b[:4]) != sigEntry {
 		return e, 0, fmt.Errorf("no entry of a central directory where one should be")
 	}
-	le := binary.LittleEndian
-	e.flags, e.method, e.sum = le.Uint16(b[8:]), le.Uint16(b[10:]), le.Uint32(b[16:])
-	nameLen, extraLen, commentLen := int(le.Uint16(b[28:])), int(le.Uint16(b[30:])), int(le.Uint16(b[32:]))
-	*text = slices.Grow((*text)[:0], nameLen+extraLen)[:nameLen+extraLen]
+	e, textLen, commentLen := parseEntry(b[:])
+	*text = slices.Grow((*text)[:0], textLen)[:textLen]
 	if _, err := io.ReadFull(r, *text); err != nil {
 		return e, 0, fmt.Errorf("the central directory ends in a name: %w", noEOF(err))
 	}
 	if _, err := r.Discard(commentLen); err != nil {
 		return e, 0, fmt.Errorf("the central directory ends in a comment: %w", noEOF(err))
 	}
-	e.name = (*text)[:nameLen]
-	packed, size, offset := uint64(le.Uint32(b[20:])), uint64(le.Uint32(b[24:])), uint64(le.Uint32(b[42:]))
-	zip64((*text)[nameLen:], &size, &packed, &offset)
-	e.packed, e.size, e.offset = clamp(packed), clamp(size), offset
-	return e, int64(lenEntry + nameLen + extraLen + commentLen), nil
+	e.setText(*text)
+	return e, int64(lenEntry + textLen + commentLen), nil
+}
+
+// parseEntry takes an entry apart but for its text, which is name and extra fields and follows, as does a comment.
+func parseEntry(b []byte) (e zipEntry, textLen, commentLen int) {
+	le := binary.LittleEndian
+	e.flags, e.method, e.sum = le.Uint16(b[8:]), le.Uint16(b[10:]), le.Uint32(b[16:])
+	e.nameLen = int(le.Uint16(b[28:]))
+	e.packed, e.size, e.offset = int64(le.Uint32(b[20:])), int64(le.Uint32(b[24:])), uint64(le.Uint32(b[42:]))
+	return e, e.nameLen + int(le.Uint16(b[30:])), int(le.Uint16(b[32:]))
+}
+
+// setText adds name and extra fields.
+func (e *zipEntry) setText(text []byte) {
+	e.name = text[:e.nameLen]
+	packed, size := uint64(e.packed), uint64(e.size)
+	zip64(text[e.nameLen:], &size, &packed, &e.offset)
+	e.packed, e.size = clamp(packed), clamp(size)
 }
 
 // readLocal reads the local header at an offset from base, and tells where it is.

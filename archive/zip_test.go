@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+
 	"example.org/avdb/archive"
 )
 
@@ -145,5 +147,83 @@ func TestLookingForDescriptorsIsBounded(t *testing.T) {
 	last := w.lines[len(w.lines)-1]
 	if e, ok := errors.AsType[*archive.LimitError](last.err); !ok || e.Limit != archive.LimitRead || w.b.Spent().Read > 2*(int64(len(object))+1<<20)+1<<20 {
 		t.Errorf("%d bytes were read, the last line is %s", w.b.Spent().Read, last)
+	}
+}
+
+// hidingZips are zips in which something is to hide the member m from those who go by one list of what there is; in some of them clamscan finds it.
+func hidingZips(t testing.TB) map[string][]byte {
+	le := binary.LittleEndian
+	n := func(s string) uint32 { return uint32(len(s)) }
+	alpha, packed := deflated(t, "alpha"), deflated(t, marker)
+	a := zipPart{name: "a", method: 8, packed: alpha, local: n(alpha), listed: n(alpha), size: 5, sum: checksum("alpha")}
+	m := zipPart{name: "m", method: 8, packed: packed, local: n(packed), listed: n(packed), size: n(marker), sum: checksum(marker)}
+	hidden, lying := m, m
+	hidden.unlisted = true
+	lying.method, lying.local, lying.sum = 0, 0, 0 // in both lists
+	end := func(object []byte) int { return bytes.LastIndex(object, []byte("PK\x05\x06")) }
+	dir := func(object []byte) []byte { return object[le.Uint32(object[end(object)+16:]):end(object)] }
+	body := func(object []byte) []byte { return object[:le.Uint32(object[end(object)+16:])] }
+	covered := func(method, flags uint16, packed string) []byte {
+		a := zipPart{name: "a", method: method, flags: flags, packed: packed, local: n(packed), size: 5, sum: checksum("alpha")}
+		inner := string(body(partsZip(a, m)))
+		a.listed = n(inner) - 31 // with m's header and content
+		return partsZip(a, hidden)
+	}
+	objects := map[string][]byte{
+		"behind the end of deflate": covered(8, 0, alpha), "in what is encrypted": covered(8, 1, alpha), "behind the end of Zstandard": covered(93, 0, string(zstdOf(t, "alpha"))),
+		"behind the end of bzip2": covered(12, 0, bzip2Of(t, "small")), "in what cannot be unpacked": covered(98, 0, "alpha"),
+	}
+	both, one := partsZip(a, m), partsZip(a, hidden)
+	// Two directories: the first lists what the last does not, which takes all for its own.
+	long := bytes.Clone(dir(one))
+	le.PutUint32(long[20:], n(string(body(both)))-31)
+	last := func(at, size uint32) []byte {
+		b := bytes.Clone(both[end(both):])
+		le.PutUint16(b[10:], 1)
+		le.PutUint32(b[12:], size)
+		le.PutUint32(b[16:], at)
+		return b
+	}
+	objects["in another directory"] = slices.Concat(both, long, last(n(string(both)), n(string(long))))
+	objects["where the end points"] = slices.Concat(body(both), dir(both), long, last(n(string(body(both))), n(string(long))))
+	// The same, and the local header says that there is nothing.
+	trueEntry := dir(both)
+	liar := body(partsZip(a, lying))
+	objects["in another directory alone"] = slices.Concat(liar, trueEntry, both[end(both):], long, last(n(string(both)), n(string(long))))
+	objects["where the end points alone"] = slices.Concat(liar, trueEntry, long, last(n(string(liar)), n(string(long))))
+	objects["in a directory without an end"] = slices.Concat(liar, trueEntry)
+	objects["behind a name that is too long"] = slices.Concat([]byte("PK\x03\x04\x14\x00\x00\x00\x00\x00"), make([]byte, 16), []byte("\x00\x0f\x00\x00"), both, make([]byte, 4000))
+	return objects
+}
+
+func TestNoListOfAZipHidesAMember(t *testing.T) {
+	for name, object := range hidingZips(t) {
+		t.Run(name, func(t *testing.T) {
+			lines := walk(t, object, archive.Limits{})
+			found := 0
+			for _, l := range lines {
+				if l.content == marker && l.path == "!m" {
+					found++
+				}
+			}
+			if found != 1 {
+				t.Errorf("found %d times: %v", found, lines)
+			}
+		})
+	}
+	// What was given to somebody is not looked through: a zip in a zip comes once.
+	inner := string(zipOf(t, file{"m", marker}))
+	for name, object := range map[string][]byte{"stored": storedZip(t, file{"z", inner}), "deflated": zipOf(t, file{"z", inner}),
+		"zstd": rawZip(1, string(zstdOf(t, inner, zstd.WithEncoderLevel(zstd.SpeedFastest))), 93, uint32(len(inner)))} {
+		binary.LittleEndian.PutUint32(object[14:], checksum(inner))
+		found := 0
+		for _, l := range walk(t, object, archive.Limits{}) {
+			if l.content == marker {
+				found++
+			}
+		}
+		if found != 1 {
+			t.Errorf("%s: found %d times", name, found)
+		}
 	}
 }
