@@ -24,6 +24,7 @@
 //     local header says that a descriptor follows, stored content goes as far as the descriptor for those who read a stream, and other content as far
 //     as it says itself: if that is not what the directory has, the member comes a second time. Methods are stored, deflate, bzip2 and Zstandard.
 //     Folders only count, which are entries whose name ends in "/" and from which no reader gets a byte.
+//     A zip behind other bytes, as programs have it that unpack themselves, is found in any object that is no other container of these ([Budget.Embedded]), as clamscan has it.
 //   - gzip. One member: all streams one after the other, up to padding with zeros or other bytes that are none.
 //   - Zstandard. One member: all frames one after the other. A window of more than [Limits].Window is a limit: see there.
 //   - tar, in all dialects that archive/tar knows. Holes of sparse files are zeros, which count like other bytes. Links, devices and folders only count.

@@ -24,6 +24,7 @@ func FuzzWalk(f *testing.F) {
 		partsZip(zipPart{name: "d/", packed: "alpha", descriptor: descriptor("alpha", 5), flags: 8}, zipPart{name: "e/", method: 8, packed: deflated(f, "alpha")}),
 		[]byte(plainTars()["records, less"].object), []byte(plainTars()["size, junk"].object), []byte(plainTars()["a sparse file"].object),
 		hidingZips(f)["where the end points alone"], hidingZips(f)["in a directory without an end"], hidingZips(f)["behind the end of deflate"],
+		embeddedZips(f)["data"], embeddedZips(f)["a script, no directory"], embeddedZips(f)["no name"],
 	} {
 		f.Add(seed)
 	}

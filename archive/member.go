@@ -33,6 +33,12 @@ func Unpacks(k filetype.Kind) bool {
 	return k == filetype.Zip || k == filetype.Gzip || k == filetype.Zstd || k == filetype.Tar
 }
 
+// Embeds tells whether zips may be in an object of this kind that no member of it shows: those that [Budget.Embedded] finds. A zip's own headers are looked for
+// anyway, and what gzip and tar hold comes as members.
+func Embeds(k filetype.Kind) bool {
+	return k != filetype.Unknown && k != filetype.Zip && k != filetype.Gzip && k != filetype.Tar
+}
+
 // Budget begins a top-level object of size bytes. When ctx is done, reading ends with its error.
 func (u *Unpacker) Budget(ctx context.Context, size int64) *Budget {
 	l := u.limits

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"slices"
 	"strings"
@@ -103,7 +104,22 @@ func (w *walker) container(path string, r io.ReaderAt, size int64) {
 	if _, err := r.ReadAt(head, 0); err != nil && err != io.EOF {
 		w.t.Fatal(err)
 	}
-	for m, err := range w.b.Members(filetype.Detect(head, size), r, size) {
+	kind := filetype.Detect(head, size)
+	w.members(path, w.b.Members(kind, r, size))
+	if !archive.Embeds(kind) {
+		return
+	}
+	whole := make([]byte, size)
+	if _, err := r.ReadAt(whole, 0); err != nil && err != io.EOF {
+		w.t.Fatal(err)
+	}
+	if from := archive.FindEmbedded(whole); from >= 0 {
+		w.members(path, w.b.Embedded(r, size, int64(from)))
+	}
+}
+
+func (w *walker) members(path string, members iter.Seq2[*archive.Member, error]) {
+	for m, err := range members {
 		if m == nil {
 			w.add(line{path: path, err: err})
 			continue

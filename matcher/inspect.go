@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"example.org/avdb/archive"
 	"example.org/avdb/filetype"
 	"example.org/avdb/matcher/patterns"
 	"example.org/avdb/pattern"
@@ -140,7 +141,9 @@ func (l *look) inspect(ctx context.Context, c *content, algs algSet, o *object, 
 				return err
 			}
 			l.kind, l.tar = x.kind, x.kind != filetype.Tar && filetype.IsTar(b)
+			l.zip = embeddedZip{on: !l.archives.Off && !l.tar && archive.Embeds(x.kind)}
 		}
+		l.zip.write(b)
 		h.write(algs, b)
 		x.write(b)
 		if off += int64(len(b)); off == c.size {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 
@@ -76,7 +77,7 @@ func (n *note) String() string {
 // opens tells whether an object that was looked at is a container whose members may still change its verdict. An override is the last word about an object with all that
 // is in it, and so is an allow record that cancels every kind of detection.
 func (l *look) opens(t *tally, r *Result) bool {
-	return !l.archives.Off && (l.tar || archive.Unpacks(l.kind)) && r.Verdict != Malicious && r.Source != SourceOverride && !t.cancels(dbformat.SHA256)
+	return !l.archives.Off && (l.tar || archive.Unpacks(l.kind) || l.zip.found) && r.Verdict != Malicious && r.Source != SourceOverride && !t.cancels(dbformat.SHA256)
 }
 
 // unpack looks at the members of a top-level object with this verdict, and changes that if one of them is a finding, and the note of what is left to a cloud.
@@ -86,7 +87,7 @@ func (l *look) unpack(ctx context.Context, c *content, t *tally, r *Result) {
 	w.look, w.outer, w.path, w.open, w.budget = *l, *t, r.Path, l.open, u.Budget(ctx, c.size)
 	w.shared = l.e.allow()
 	w.look.shared = &w.shared
-	w.enter(ctx, l.kind, l.tar, c.r, c.size, t.allow)
+	w.enter(ctx, l, c.r, c.size, t.allow)
 	if l.open = w.open; w.found.Verdict == Malicious {
 		l.open = nil
 	}
@@ -101,30 +102,41 @@ func (l *look) unpack(ctx context.Context, c *content, t *tally, r *Result) {
 	*w = members{in: w.in[:0], names: w.names[:0]}
 }
 
-// enter looks at the members of an object of a kind, of one that is a tar as well at those of both.
-func (w *members) enter(ctx context.Context, k filetype.Kind, tar bool, r io.ReaderAt, size int64, allow finding) {
-	if archive.Unpacks(k) {
-		w.walk(ctx, k, r, size, allow)
+// enter looks at the members of an object, as what it was taken for: of one that is a tar as well at those of both, and at those of zips in what is no container.
+func (w *members) enter(ctx context.Context, l *look, r io.ReaderAt, size int64, allow finding) {
+	kind, tar, zip := l.kind, l.tar, l.zip // the look is at the members then
+	outer := len(w.in)
+	walk := func(members iter.Seq2[*archive.Member, error], around ...pattern.FileType) {
+		if w.found.Verdict == Malicious { // nothing that comes can be more
+			return
+		}
+		w.in = slices.Insert(w.in, 0, around...)
+		w.walk(ctx, members, allow)
+		w.in = slices.Delete(w.in, 0, len(w.in)-outer)
 	}
-	if tar && w.found.Verdict != Malicious {
-		w.walk(ctx, filetype.Tar, r, size, allow)
+	if archive.Unpacks(kind) {
+		walk(w.budget.Members(kind, r, size), containerType(kind, r))
+	}
+	if tar {
+		walk(w.budget.Members(filetype.Tar, r, size), containerType(filetype.Tar, r))
+	}
+	if zip.found { // to clamscan it is a container of its own
+		walk(w.budget.Embedded(r, size, zip.at), containerType(filetype.Zip, r), containerType(kind, r))
 	}
 }
 
 // walk looks at the members of a container. allow is the strongest allow record of the containers around them.
-func (w *members) walk(ctx context.Context, k filetype.Kind, r io.ReaderAt, size int64, allow finding) {
-	w.in = slices.Insert(w.in, 0, containerType(k, r))
-	for m, err := range w.budget.Members(k, r, size) {
+func (w *members) walk(ctx context.Context, all iter.Seq2[*archive.Member, error], allow finding) {
+	for m, err := range all {
 		if err != nil {
 			w.miss(err)
 			continue
 		}
 		w.member(ctx, m, allow)
-		if w.found.Verdict == Malicious { // nothing that comes can be more
+		if w.found.Verdict == Malicious {
 			break
 		}
 	}
-	w.in = slices.Delete(w.in, 0, 1)
 }
 
 // member looks at one member and at what is in it. Of one that is not whole it looks at what there is.
@@ -154,7 +166,7 @@ func (w *members) member(ctx context.Context, m *archive.Member, allow finding) 
 	l.verdict(&o, &t, &r)
 	w.take(&l, &o, &t, &r)
 	if err == nil && l.opens(&t, &r) {
-		w.enter(ctx, l.kind, l.tar, s, s.Size(), t.allow)
+		w.enter(ctx, &l, s, s.Size(), t.allow)
 	}
 }
 
@@ -227,20 +239,31 @@ func nameOfMember(m *archive.Member) string {
 	return m.Name
 }
 
-// containerType is what signatures call a container, TypeNone where ClamAV has no name for it.
-func containerType(k filetype.Kind, r io.ReaderAt) (t pattern.FileType) {
+// containerType is what signatures call an object that holds others, TypeNone where that is more than one name or none.
+func containerType(k filetype.Kind, r io.ReaderAt) pattern.FileType {
+	name := ""
 	switch k {
 	case filetype.Zip:
-		t, _ = pattern.FileTypeOf("CL_TYPE_ZIP")
+		name = "CL_TYPE_ZIP"
 	case filetype.Gzip:
-		t, _ = pattern.FileTypeOf("CL_TYPE_GZ")
+		name = "CL_TYPE_GZ"
 	case filetype.Tar:
 		const magic, at = "ustar", 257
-		name, b := "CL_TYPE_OLD_TAR", make([]byte, len(magic))
+		b := make([]byte, len(magic))
 		if n, _ := r.ReadAt(b, at); string(b[:n]) == magic {
 			name = "CL_TYPE_POSIX_TAR"
+		} else {
+			name = "CL_TYPE_OLD_TAR"
 		}
-		t, _ = pattern.FileTypeOf(name)
+	case filetype.PE:
+		name = "CL_TYPE_MSEXE"
+	case filetype.ELF:
+		name = "CL_TYPE_ELF"
+	case filetype.PDF:
+		name = "CL_TYPE_PDF"
+	case filetype.Data:
+		name = "CL_TYPE_BINARY_DATA"
 	}
+	t, _ := pattern.FileTypeOf(name)
 	return t
 }

@@ -314,11 +314,11 @@ func TestContainersOfSignatures(t *testing.T) {
 	}()))
 	objects := map[string]string{
 		"file": "marked", "zip": packed(t, "zip", "m", "marked"), "gz": packed(t, "gz", "m", "marked"), "tar": packed(t, "tar", "m", "marked"), "old tar": string(old),
-		"zst": packed(t, "zst", "m", "marked"), "zip in tar": packed(t, "tar", "z", packed(t, "zip", "m", "marked")),
+		"zst": packed(t, "zst", "m", "marked"), "program": peFile(false, sector("one")) + packed(t, "zip", "m", "marked"), "data": "\xff\x00" + packed(t, "zip", "m", "marked"), "zip in tar": packed(t, "tar", "z", packed(t, "zip", "m", "marked")),
 		"tar in gz": packed(t, "gz", "z", packed(t, "tar", "m", "marked")),
 	}
 	for asked, want := range map[string]string{
-		"Container:CL_TYPE_ZIP": "zip,zip in tar", "Container:CL_TYPE_GZ": "gz", "Container:CL_TYPE_POSIX_TAR": "tar,tar in gz", "Container:CL_TYPE_OLD_TAR": "old tar",
+		"Container:CL_TYPE_ZIP": "data,program,zip,zip in tar", "Intermediates:CL_TYPE_MSEXE>CL_TYPE_ZIP": "program", "Intermediates:CL_TYPE_BINARY_DATA>CL_TYPE_ZIP": "data", "Container:CL_TYPE_GZ": "gz", "Container:CL_TYPE_POSIX_TAR": "tar,tar in gz", "Container:CL_TYPE_OLD_TAR": "old tar",
 		"Container:CL_TYPE_ANY": "file", "Intermediates:CL_TYPE_POSIX_TAR>CL_TYPE_ZIP": "zip in tar", "Intermediates:CL_TYPE_GZ>CL_TYPE_POSIX_TAR": "tar in gz",
 		"Container:CL_TYPE_PDF": "",
 	} {
@@ -419,6 +419,61 @@ func TestTheNameOfATarIsNotItsKind(t *testing.T) {
 			if r := eachWay(t, e, what, object); r.Verdict != Malicious || r.Name != "Listed" {
 				t.Errorf("%s with %q: %+v", what, name, r)
 			}
+		}
+	}
+}
+
+// A zip may begin anywhere in a file or a member that is no container, and what is in it is found, by whatever way the object comes and wherever its first bytes are cut.
+func TestZipsBehindOtherBytes(t *testing.T) {
+	const listedAlone = "listed, and in nothing else"
+	rows := sections{"hash/sha256": {listed(dbformat.SHA256, listedAlone, true, "Listed")}}
+	_, e := database{lines: map[string][]string{"patterns": {"A:0:EOF-6:6d61726b6564"}}, rows: rows}.engines(t, Options{})
+	hashes := full(t, Options{}, rows)
+	inner := packedAll(t, "zip", "a", "first", "b", listedAlone)
+	for _, before := range []string{"\xff\x80 other", "#!/bin/sh\nexec unzip\n", peFile(false, sector("one")), "PK\x03\x04"[1:] + "\xff other", strings.Repeat("\xff\x00 ", 200_000)} {
+		for _, object := range []string{before + inner, packed(t, "gz", "g", before+inner), packed(t, "tar", "t", packed(t, "zip", "z", before+inner))} {
+			for what, e := range map[string]*Engine{"all": e, "hashes": hashes} {
+				if r := eachWay(t, e, what, object); r.Verdict != Malicious || r.Name != "Listed" || !strings.HasSuffix(r.Member, "b") || r.Unread != "" {
+					t.Errorf("%s, behind %.20q: %+v", what, before, r)
+				}
+			}
+		}
+	}
+	for _, at := range []int{bufferSize - 5, bufferSize - 4, bufferSize - 3, bufferSize - 2, bufferSize - 1, bufferSize, bufferSize + 1, 3*bufferSize - 2} {
+		object := strings.Repeat("\xff\x01", at)[:at] + inner
+		if r := eachWay(t, e, "cut", object); r.Verdict != Malicious || r.Member != "b" {
+			t.Errorf("at %d: %+v", at, r)
+		}
+	}
+	// No zip is no damage, and containers that are not to be opened are not.
+	for _, object := range []string{"\xff PK\x03\x04 and nothing", strings.Repeat("\xffPK\x03\x04\x14\x00\x00\x00\x08\x00", 1000)} {
+		if r := eachWay(t, e, "no zip", object); r.Verdict != Clean || r.Unread != "" || r.Limits != "" || r.Err != nil {
+			t.Errorf("no zip: %+v", r)
+		}
+	}
+	e.o.Archives.Off = true
+	if r := eachWay(t, e, "off", "\xff other"+inner); r.Verdict != Clean {
+		t.Errorf("off: %+v", r)
+	}
+}
+
+// However the reads are cut, the first signature is where it is.
+func TestEmbeddedZipIsFoundOverEdges(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 5))
+	for range 20_000 {
+		b := make([]byte, rng.IntN(30))
+		for i := range b {
+			b[i] = "PK\x03\x04"[rng.IntN(4)]
+		}
+		z := embeddedZip{on: true}
+		for rest := b; len(rest) > 0; {
+			n := 1 + rng.IntN(len(rest))
+			z.write(rest[:n])
+			rest = rest[n:]
+		}
+		want := int64(bytes.Index(b, []byte("PK\x03\x04")))
+		if z.found != (want >= 0) || z.found && z.at != want {
+			t.Fatalf("%t at %d in %q, want %d", z.found, z.at, b, want)
 		}
 	}
 }

@@ -131,11 +131,9 @@ func (h *hasher) finish(algs algSet, room *[dbformat.SHA256 + 1][32]byte, o *obj
 	}
 }
 
-// reader hashes head, which may stand in the hasher's buffer, and all of r behind it, at most max bytes when max is above 0; more says that there is more.
-func (h *hasher) reader(ctx context.Context, head []byte, r io.Reader, algs algSet, max int64) (o object, more bool, err error) {
+// reader hashes all of r, at most max bytes when max is above 0; more says that there is more.
+func (h *hasher) reader(ctx context.Context, r io.Reader, algs algSet, max int64) (o object, more bool, err error) {
 	h.start(algs)
-	h.write(algs, head)
-	o.size = int64(len(head))
 	for {
 		if err := ctx.Err(); err != nil {
 			return object{}, false, err

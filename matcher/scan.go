@@ -1,7 +1,6 @@
 package matcher
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"example.org/avdb/archive"
 	"example.org/avdb/dbformat"
 	"example.org/avdb/filetype"
 	"example.org/avdb/osfile"
@@ -72,6 +70,7 @@ type look struct {
 	// Of the object, once it was read.
 	kind    filetype.Kind // where the generation or a container asks for it
 	tar     bool          // it is a tar too, whose first name looks like something else
+	zip     embeddedZip   // in an object that is no container
 	trouble error         // the first thing that could not be matched, though it was read
 }
 
@@ -88,7 +87,7 @@ func (e *Engine) ScanFile(ctx context.Context, path string) Result {
 //
 // Body patterns and hashes of sections need an object's size before its first byte, and may need to read it twice; containers are read by position. So r is read by
 // position where it is an [io.ReaderAt] and an [io.Seeker], from where it stands to its end: a regular file, or bytes in memory. What any other reader holds is kept
-// meanwhile, if the generation has such signatures or it is a container that is looked into: in memory, or, if it is more than the 16 MiB of Archives.Limits.Memory, in a file
+// meanwhile, if the generation has such signatures or containers are looked into, for a zip may begin anywhere: in memory, or, if it is more than the 16 MiB of Archives.Limits.Memory, in a file
 // without a name in [os.TempDir], each byte changed, so that nothing that watches files finds there what the object holds. (On Windows the file has a name as long as it
 // is needed.)
 func (e *Engine) ScanReader(ctx context.Context, r io.Reader) Result {
@@ -270,7 +269,7 @@ func (l *look) reader(ctx context.Context, rd io.Reader) Result {
 	l.h.inflow = inflow{ctx, rd}
 	defer func() { l.h.inflow = inflow{} }()
 	if !inside && l.archives.Off {
-		return l.stream(ctx, nil, &l.h.inflow)
+		return l.stream(ctx, &l.h.inflow)
 	}
 	at, size, ok, err := seekable(rd)
 	if err != nil {
@@ -278,17 +277,6 @@ func (l *look) reader(ctx context.Context, rd io.Reader) Result {
 	}
 	if !ok {
 		rd = &l.h.inflow
-		if !inside {
-			// Its first bytes tell whether it has to be read by position.
-			n, err := io.ReadFull(rd, l.h.buf)
-			if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-				return failed("", err)
-			}
-			if head := l.h.buf[:n]; !archive.Unpacks(filetype.Detect(head, int64(n))) && !filetype.IsTar(head) {
-				return l.stream(ctx, l.h.buf[:n], rd)
-			}
-			rd = io.MultiReader(bytes.NewReader(l.h.buf[:n]), rd)
-		}
 		s, err := l.h.unpacker(l.archives.Limits).Keep(ctx, rd, l.max)
 		defer func() { s.Close() }() // it is thrown away, and never nil
 		if err != nil {
@@ -305,10 +293,10 @@ func (l *look) reader(ctx context.Context, rd io.Reader) Result {
 	return l.content(ctx, content{r: at, size: size, name: "the object"}, "", algSet(0).with(dbformat.SHA256), nil)
 }
 
-// stream looks at what r holds as it comes, where only its hashes are needed. head is what was read of it already, into the hasher's buffer.
-func (l *look) stream(ctx context.Context, head []byte, rd io.Reader) Result {
+// stream looks at what r holds as it comes, where only its hashes are needed.
+func (l *look) stream(ctx context.Context, rd io.Reader) Result {
 	var t tally
-	o, more, err := l.h.reader(ctx, head, rd, l.e.algorithms(l.pua, anySize, &t).with(dbformat.SHA256), l.max)
+	o, more, err := l.h.reader(ctx, rd, l.e.algorithms(l.pua, anySize, &t).with(dbformat.SHA256), l.max)
 	switch {
 	case err != nil:
 		return failed("", err)
