@@ -188,7 +188,7 @@ func TestWhatCameBeforeALimitStays(t *testing.T) {
 	packed := string(gzipOf(t, "a", "alpha"))
 	wantLines(t, walk(t, tarOf(t, file{"a.gz", packed}, file{"b", "beta"}), archive.Limits{Depth: 2}),
 		fmt.Sprintf(`!a.gz: "%d bytes" ok`, len(packed)), `!a.gz: "" limit depth`, `!b: "beta" ok`)
-	wantLines(t, walk(t, tarOf(t, file{"a", ""}, file{"b", ""}, file{"c", ""}), archive.Limits{Members: 2}), `!a: "" ok`, `!b: "" ok`, `: "" limit members`)
+	wantLines(t, walk(t, tarOf(t, file{"a", "alpha."}, file{"b", "beta.."}, file{"c", "gamma."}), archive.Limits{Members: 2}), `!a: "alpha." ok`, `!b: "beta.." ok`, `!c: "" limit members`)
 }
 
 // Names and checks of the second copy are the same as of the first, so that only depth and count end this.
@@ -231,10 +231,10 @@ func TestMembersWithoutContentEnd(t *testing.T) {
 		}
 	}
 	runtime.ReadMemStats(&after)
-	if e, ok := errors.AsType[*archive.LimitError](last); !ok || e.Limit != archive.LimitMembers || seen != 10000 {
+	if e, ok := errors.AsType[*archive.LimitError](last); !ok || e.Limit != archive.LimitEntries || seen != 250_000 {
 		t.Errorf("%d members, then %v", seen, last)
 	}
-	if took := after.TotalAlloc - before.TotalAlloc; took > 20<<20 {
+	if took := after.TotalAlloc - before.TotalAlloc; took > 1<<10*uint64(seen) {
 		t.Errorf("%d bytes were allocated for %d members", took, seen)
 	}
 	wantLines(t, walk(t, g.Bytes(), archive.Limits{}), `!: "" ok`)
@@ -480,7 +480,39 @@ func TestLinksAndFoldersAreNoMembers(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantLines(t, walk(t, b.Bytes(), archive.Limits{}), `!a: "alpha" ok`)
-	wantLines(t, walk(t, b.Bytes(), archive.Limits{Members: 4}), `: "" limit members`)
+	wantLines(t, walk(t, b.Bytes(), archive.Limits{Members: 1}), `!a: "alpha" ok`)
+}
+
+// What has no content takes nothing from what has, as in clamscan; but its number is bounded.
+func TestOnlyContentCountsAsAMember(t *testing.T) {
+	const n = 120
+	var folders, empty, tiny []zipPart
+	var links []byte
+	for i := range n {
+		folders = append(folders, zipPart{name: fmt.Sprintf("%d/", i)})
+		empty = append(empty, zipPart{name: fmt.Sprint(i)})
+		tiny = append(tiny, zipPart{name: fmt.Sprint(i), packed: "alpha", local: 5, listed: 5, size: 5, sum: checksum("alpha")})
+		links = append(links, tarHeader(0, tarField{0, fmt.Sprint(i)}, tarField{156, []string{"1", "2", "3", "5"}[i%4]})...)
+	}
+	full := zipPart{name: "m", packed: marker, local: uint32(len(marker)), listed: uint32(len(marker)), size: uint32(len(marker)), sum: checksum(marker)}
+	for name, object := range map[string][]byte{
+		"folders": partsZip(append(folders, full)...), "empty": partsZip(append(empty, full)...), "a few bytes": partsZip(append(tiny, full)...),
+		"links": slices.Concat(links, []byte(tarHeader(len(marker))+padded(marker)), make([]byte, 1024)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			for members, found := range map[int64]bool{1: false, 5: true} { // 25 and 125 entries
+				lines := walk(t, object, archive.Limits{Members: members})
+				last := lines[len(lines)-1]
+				if e, ok := errors.AsType[*archive.LimitError](last.err); found != (last.content == marker) || !found && (!ok || e.Limit != archive.LimitEntries || e.Max != 25) {
+					t.Errorf("of %d members the last is %s", members, last)
+				}
+			}
+		})
+	}
+	lines := walk(t, partsZip(full, full, full), archive.Limits{Members: 2})
+	if last := lines[len(lines)-1]; len(lines) != 3 || last.String() != `!m: "" limit members` {
+		t.Errorf("%d lines, the last is %s", len(lines), last)
+	}
 }
 
 // A header of a few hundred bytes can claim a file of 2^62 bytes that is all hole.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"example.org/avdb/filetype"
 )
@@ -22,8 +23,10 @@ var (
 
 // Limits bound what one top-level object may cost, all containers inside it together. A field that is not above 0 takes its default.
 type Limits struct {
-	Depth       int   // objects inside each other, the top-level one included; default 17 as in ClamAV (MaxRecursion), at most 100
-	Members     int64 // entries of all containers, folders and links included; default 10000 as in ClamAV (MaxFiles)
+	Depth int // objects inside each other, the top-level one included; default 17 as in ClamAV (MaxRecursion), at most 100
+	// Members are those of all containers that have content, of six bytes and more as ClamAV counts them; the default is 10000 as in ClamAV (MaxFiles). Of entries, which
+	// folders, links, empty and broken ones are too, there may be 25 times as many.
+	Members     int64
 	MemberBytes int64 // content of one member; default 100 MiB as in ClamAV (MaxFileSize)
 	TotalBytes  int64 // content of all members; default 400 MiB as in ClamAV (MaxScanSize)
 
@@ -80,6 +83,7 @@ type Limit string
 const (
 	LimitDepth       Limit = "depth"        // Limits.Depth: this container is not opened
 	LimitMembers     Limit = "members"      // Limits.Members: ends the whole object
+	LimitEntries     Limit = "entries"      // 25 times Limits.Members: ends the whole object
 	LimitMemberBytes Limit = "member bytes" // Limits.MemberBytes: ends this member
 	LimitTotalBytes  Limit = "total bytes"  // Limits.TotalBytes: ends the whole object
 	LimitRatio       Limit = "ratio"        // Limits.Ratio: ends the whole object
@@ -124,7 +128,8 @@ func (e *DamageError) Is(target error) bool { return target == ErrDamaged }
 
 // Spent is what an object has cost so far.
 type Spent struct {
-	Members int64 // entries met
+	Members int64 // with content, as Limits.Members counts them
+	Entries int64 // met, the members among them
 	Bytes   int64 // content given out
 	Read    int64 // bytes read of containers
 	Depth   int   // of the deepest object that was met, 1 for the top-level one
@@ -170,11 +175,31 @@ func (b *Budget) check() error {
 	return b.stop
 }
 
+// entriesShare is how many entries there may be for each member: each costs a microsecond or two, and some memory in a zip.
+const entriesShare = 25
+
 // entry counts an entry of a container.
 func (b *Budget) entry(name string) error {
 	if err := b.check(); err != nil {
 		return err
 	}
+	most := b.u.limits.Members
+	if most <= math.MaxInt64/entriesShare {
+		most *= entriesShare
+	}
+	if b.spent.Entries >= most {
+		b.halt(&LimitError{Limit: LimitEntries, Max: most, Member: name})
+		return b.check()
+	}
+	b.spent.Entries++
+	return nil
+}
+
+// countedFrom is the size in bytes of the smallest member that counts: ClamAV does not look at smaller ones.
+const countedFrom = 6
+
+// member counts a member that has that much content.
+func (b *Budget) member(name string) error {
 	if b.spent.Members >= b.u.limits.Members {
 		b.halt(&LimitError{Limit: LimitMembers, Max: b.u.limits.Members, Member: name})
 		return b.check()

@@ -236,6 +236,11 @@ func (m *Member) read(p []byte) (int, error) {
 		return 0, m.beyond(limit)
 	}
 	n, err := step(m.src, p[:min(int64(len(p)), left)])
+	if m.n < countedFrom && m.n+int64(n) >= countedFrom {
+		if err := b.member(m.Name); err != nil {
+			return 0, err
+		}
+	}
 	m.n += int64(n)
 	b.spent.Bytes += int64(n)
 	if m.check {
