@@ -200,11 +200,7 @@ func TestHostileSetsStayLinear(t *testing.T) {
 		"windows": bytes.Repeat([]byte("the window of them all"), size/22), "letters": bytes.Repeat([]byte("aBcDeFgHiJkLmNoPqRsT"), size/20),
 		"windows in pads": bytes.Repeat([]byte(strings.Repeat("\x90", 1000)+"the window of them all"+strings.Repeat("\x90", 40)), size/1062),
 	}
-	n := 5000
-	if raced {
-		n = 1000
-	}
-	for name, literals := range hostile(n) {
+	for name, literals := range hostile(5000) {
 		c := mustOpen(t, literals, Options{}).NewScanner()
 		all := []byte{}
 		for _, l := range literals[:min(len(literals), size/len(literals[len(literals)-1].Bytes))] {
