@@ -383,7 +383,7 @@ func TestNoDelta(t *testing.T) {
 // A delta that readers would refuse for the bytes of its columns is not made, however small it would be.
 func TestNoDeltaOfTooManyBytes(t *testing.T) {
 	if raceDetector {
-		t.Skip("one goroutine and layers beyond the limit of deltas: without the race detector only")
+		t.Skip("one goroutine and layers beyond the limit of deltas: make check runs it without the race detector")
 	}
 	n := dbformat.MaxDelta/dbformat.MaxPattern + 2
 	long := bytes.Repeat([]byte("p"), dbformat.MaxPattern)

@@ -40,15 +40,7 @@ type Known struct {
 // Errors match [ErrNotFull], [ErrInput] (bits, value or algorithm), or say what could not be read; then what was visited is not all there is.
 // The engine's layers must stay open until the last visit has ended.
 func (e *Engine) WithPrefix(a dbformat.Algorithm, bits uint8, value uint32, visit func(Known) bool) error {
-	if a.Size() == 0 {
-		return fmt.Errorf("%w: %s", ErrInput, a)
-	}
-	if err := e.checkPrefix(bits, value); err != nil {
-		return err
-	}
-	p := e.prefix(a, bits)
-	p.value = value
-	return p.sections(visit, e.by[a]...)
+	return e.WithPrefixes(a, bits, []uint32{value}, func(_ int, k Known) bool { return visit(k) })
 }
 
 // checkPrefix refuses what no record can be given by.
@@ -253,16 +245,6 @@ func (e *Engine) prefix(a dbformat.Algorithm, bits uint8) prefix {
 		}
 	}
 	return p
-}
-
-// sections visits the records of sections, one after the other.
-func (p *prefix) sections(visit func(Known) bool, all ...*section) error {
-	for _, s := range all {
-		if on, err := p.section(s, &stretch{}, visit); err != nil || !on {
-			return err
-		}
-	}
-	return nil
 }
 
 // section visits the records of one section, if that is given, and tells whether others are still wanted. ahead is what seek found, if it did.

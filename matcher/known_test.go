@@ -111,7 +111,7 @@ func naiveKnownURLs(c *dbformat.Content, bits uint8, value uint32) []Known {
 func knownURLs(t testing.TB, e *Engine, bits uint8, value uint32) []Known {
 	t.Helper()
 	var all []Known
-	if err := e.WithURLPrefix(bits, value, func(k Known) bool { all = append(all, k); return true }); err != nil {
+	if err := e.WithURLPrefixes(bits, []uint32{value}, func(_ int, k Known) bool { all = append(all, k); return true }); err != nil {
 		t.Fatalf("URLs, %d bits, %#x: %v", bits, value, err)
 	}
 	if !slices.IsSortedFunc(all, func(a, b Known) int { return bytes.Compare(a.Sum[:], b.Sum[:]) }) {

@@ -87,17 +87,8 @@ func (e *Engine) matchURL(hashes []urlhash.Hash, t *tally) (at int) {
 	return at
 }
 
-// WithURLPrefix is [Engine.WithPrefix] for the signatures of URLs: it visits every one whose hash, the SHA-256 of an expression, has these first
+// WithURLPrefixes is [Engine.WithPrefixes] for the signatures of URLs: it visits every one whose hash, the SHA-256 of an expression, has these first
 // bits. Records of files, allow records among them, have nothing to do with it; sizes are dbformat.AnySize.
-func (e *Engine) WithURLPrefix(bits uint8, value uint32, visit func(Known) bool) error {
-	if err := e.checkPrefix(bits, value); err != nil || e.urls == nil {
-		return err
-	}
-	p := prefix{e: e, bits: bits, value: value}
-	return p.sections(visit, e.urls)
-}
-
-// WithURLPrefixes is [Engine.WithPrefixes] for the signatures of URLs, as WithURLPrefix gives them.
 func (e *Engine) WithURLPrefixes(bits uint8, values []uint32, visit func(at int, k Known) bool) error {
 	if e.urls == nil {
 		return e.checkPrefixes(bits, values)
@@ -116,18 +107,7 @@ func (m *Matcher) WithURLPrefixes(bits uint8, values []uint32, visit func(at int
 	return g.version(), g.engine.WithURLPrefixes(bits, values, visit)
 }
 
-// WithURLPrefix is [Engine.WithURLPrefix] over the generation in use, and says of which release that is.
-func (m *Matcher) WithURLPrefix(bits uint8, value uint32, visit func(Known) bool) (release uint64, err error) {
-	m.follow()
-	g := m.hold()
-	if g == nil {
-		return 0, ErrClosed
-	}
-	defer g.release()
-	return g.version(), g.engine.WithURLPrefix(bits, value, visit)
-}
-
-// URLs is how many records [Engine.WithURLPrefix] has to give, those that it leaves out among them.
+// URLs is how many records [Engine.WithURLPrefixes] has to give, those that it leaves out among them.
 func (e *Engine) URLs() uint64 {
 	if e.urls == nil {
 		return 0

@@ -226,15 +226,15 @@ func TestURLsAreNoReasonToHashFiles(t *testing.T) {
 	}
 }
 
-func TestWithURLPrefixRefuses(t *testing.T) {
+func TestWithURLPrefixesRefuses(t *testing.T) {
 	s := sections{"url/sha256": {listedURL("evil.example/", "")}}
 	e := full(t, Options{}, s)
-	never := func(Known) bool { t.Error("visited"); return true }
+	never := func(int, Known) bool { t.Error("visited"); return true }
 	for _, c := range []struct {
 		bits  uint8
 		value uint32
 	}{{0, 0}, {15, 0}, {33, 0}, {16, 1 << 16}} {
-		if err := e.WithURLPrefix(c.bits, c.value, never); !errors.Is(err, ErrInput) {
+		if err := e.WithURLPrefixes(c.bits, []uint32{c.value}, never); !errors.Is(err, ErrInput) {
 			t.Errorf("%+v: %v, want ErrInput", c, err)
 		}
 	}
@@ -243,10 +243,10 @@ func TestWithURLPrefixRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.WithURLPrefix(24, 0, never); !errors.Is(err, ErrNotFull) {
+	if err := l.WithURLPrefixes(24, []uint32{0}, never); !errors.Is(err, ErrNotFull) {
 		t.Errorf("over light: %v, want ErrNotFull", err)
 	}
-	if err := full(t, Options{}, sections{}).WithURLPrefix(24, 0, never); err != nil {
+	if err := full(t, Options{}, sections{}).WithURLPrefixes(24, []uint32{0}, never); err != nil {
 		t.Errorf("without URLs: %v", err)
 	}
 }
@@ -262,7 +262,7 @@ func TestMatcherLooksURLsUp(t *testing.T) {
 		t.Helper()
 		n := 0
 		h := urlhash.HashOf("evil.example/")
-		release, err := m.WithURLPrefix(16, uint32(h[0])<<8|uint32(h[1]), func(k Known) bool { n++; return true })
+		release, err := m.WithURLPrefixes(16, []uint32{uint32(h[0])<<8 | uint32(h[1])}, func(int, Known) bool { n++; return true })
 		if r, e := m.LookupURL(u); e != nil || err != nil || r.Verdict != want || m.URLs() != urls || n != int(urls) || release != m.Generation().Version {
 			t.Errorf("%+v, %v, %d URLs, %d visited of release %d, %v; want %s and %d", r, e, m.URLs(), n, release, err, want, urls)
 		}
@@ -284,7 +284,7 @@ func TestMatcherLooksURLsUp(t *testing.T) {
 	if _, err := m.LookupURL(u); !errors.Is(err, ErrClosed) || m.URLs() != 0 {
 		t.Errorf("after Close: %v", err)
 	}
-	if _, err := m.WithURLPrefix(16, 0, func(Known) bool { return true }); !errors.Is(err, ErrClosed) {
+	if _, err := m.WithURLPrefixes(16, []uint32{0}, func(int, Known) bool { return true }); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 }

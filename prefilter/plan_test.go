@@ -31,7 +31,7 @@ func TestTiersAreThoseThatCostLeast(t *testing.T) {
 		{"so many that their grams would be everywhere", append(of(20*maxReckoned, 16), of(100, 10)...), []int{1, mixedTier}},
 		{"none but some that are a little shorter", of(100, 12), []int{mixedTier}},
 	} {
-		if raced && len(c.literals) > 20*maxReckoned {
+		if raced && len(c.literals) > 20*maxReckoned { // minutes there, and the same without
 			continue
 		}
 		use := mustOpen(t, c.literals, Options{}).counts.inUse()

@@ -18,7 +18,7 @@ database knows only that KSN should be asked. The exit code is 1 when something 
 
 "-" is standard input, scanned as one file and before all others; it is called "stdin" in text and "-" in
 the other formats. A list has no such name: there "-" is a file. What cannot be read again is kept in a temporary file beyond
-16 MiB, if it is an archive or the database has signatures that need it; --max-size bounds that.
+16 MiB, unless --archives=false and no signature needs it; --max-size bounds that.
 
 Results are printed as they come, so that a scan of any size needs the same memory. json and
 ndjson list every file. sarif is SARIF 2.1.0 and lists findings, and the first 1000 files that

@@ -107,7 +107,7 @@ func limitAdvice(limit string) string {
 	switch limit {
 	case "depth":
 		return fmt.Sprintf("--max-depth raises it (up to %d), or %s", maxArchiveDepth, byHand)
-	case "members":
+	case "members", "entries":
 		return "--max-members raises it, or " + byHand
 	case "member bytes", "total bytes", "bytes read":
 		return "--max-unpacked raises it, or " + byHand

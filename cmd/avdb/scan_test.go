@@ -328,7 +328,7 @@ func TestAdviceAboutLimits(t *testing.T) {
 		limit archive.Limit
 		want  string
 	}{
-		{archive.LimitDepth, "--max-depth"}, {archive.LimitMembers, "--max-members"}, {archive.LimitMemberBytes, "--max-unpacked"},
+		{archive.LimitDepth, "--max-depth"}, {archive.LimitMembers, "--max-members"}, {archive.LimitEntries, "--max-members"}, {archive.LimitMemberBytes, "--max-unpacked"},
 		{archive.LimitTotalBytes, "--max-unpacked"}, {archive.LimitRead, "--max-unpacked"}, {archive.LimitRatio, "no flag"}, {archive.LimitWindow, "no flag"},
 		{archive.LimitMemory, "temporary files"},
 	} {
