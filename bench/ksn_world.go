@@ -153,14 +153,21 @@ func (w *ksnWorld) gets(n int, one func() protocol.Prefix) (all [][]byte) {
 	return all
 }
 
-// posts are requests for size prefixes each, of clients in turn.
+// fewest is how many clients a load has at least: of fewer a quick server would refuse some requests, for each client's come too often.
+const fewest = 1024
+
+// posts are requests for size prefixes each, of clients in turn. Where these are few they come again, from other clients.
 func (w *ksnWorld) posts(requests, size int, one func() protocol.Prefix) (all [][]byte, err error) {
-	for i := range requests {
+	var bodies [][]byte
+	for range requests {
 		body, err := protocol.MarshalQuery(several(size, one))
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, post(protocol.PathBatch, w.tokens[i%len(w.tokens)], body))
+		bodies = append(bodies, body)
+	}
+	for i := range max(requests, fewest) {
+		all = append(all, post(protocol.PathBatch, w.tokens[i%len(w.tokens)], bodies[i%len(bodies)]))
 	}
 	return all, nil
 }
