@@ -70,7 +70,7 @@ type stretch struct {
 func seedRun(t *testing.T, pkg string) (seeds map[string]int, profile []stretch) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "cover.out")
-	cmd := exec.Command("go", "test", "-count=1", "-run=^Fuzz", "-v", "-coverprofile="+out, "./"+pkg)
+	cmd := exec.Command("go", "test", "-tags=check", "-count=1", "-run=^Fuzz", "-v", "-coverprofile="+out, "./"+pkg)
 	cmd.Dir = filepath.Join("..", "..")
 	text, err := cmd.CombinedOutput()
 	if err != nil {
