@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -240,6 +241,82 @@ func TestMembersWithoutContentEnd(t *testing.T) {
 	wantLines(t, walk(t, g.Bytes(), archive.Limits{}), `!: "" ok`)
 }
 
+// A decoder of bzip2 costs milliseconds before it gives a byte: ten thousand streams of some forty bytes end at the limit of what is read.
+func TestDecodersOfBzip2AreBounded(t *testing.T) {
+	var z bytes.Buffer
+	w := zip.NewWriter(&z)
+	packed := bzip2Of(t, "small")
+	for i := range 9990 {
+		into, err := w.CreateRaw(&zip.FileHeader{Name: fmt.Sprint(i), Method: 12, CompressedSize64: uint64(len(packed))})
+		if err == nil {
+			_, err = io.WriteString(into, packed)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	lines := walk(t, z.Bytes(), archive.Limits{TotalBytes: 64 << 20})
+	last := lines[len(lines)-1]
+	if e, ok := errors.AsType[*archive.LimitError](last.err); !ok || e.Limit != archive.LimitRead || len(lines) < 1000 || len(lines) > 1100 {
+		t.Errorf("%d lines, the last is %s", len(lines), last)
+	}
+}
+
+// A gzip header may be as long as it likes, and what unpackers pass over does not hide what follows.
+func TestAnyHeaderOfGzip(t *testing.T) {
+	for name, object := range headersOfGzip(t) {
+		if got := walk(t, object, archive.Limits{}); len(got) != 1 || got[0].content != marker || got[0].err != nil {
+			t.Errorf("%s: %v", name, got)
+		}
+		for n := 6; n < len(object); n++ { // of fewer it is no gzip
+			if n > 600 && n < len(object)-600 {
+				continue
+			}
+			got := walk(t, object[:n], archive.Limits{})
+			if len(got) != 1 || !errors.Is(got[0].err, archive.ErrDamaged) || !strings.HasPrefix(marker, got[0].content) {
+				t.Errorf("%s, %d bytes: %v", name, n, got)
+			}
+		}
+	}
+	long := walk(t, headersOfGzip(t)["a name of 70000 bytes"], archive.Limits{})
+	if n := len(long[0].path) - len("!"); n > archive.MaxName || n < archive.MaxName-4 {
+		t.Errorf("a name of %d bytes", n)
+	}
+}
+
+// headersOfGzip are streams with the marker, by what is in their header.
+func headersOfGzip(t testing.TB) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{}
+	for what, h := range map[string]gzip.Header{
+		"a name of 511 bytes":      {Name: strings.Repeat("n", 511)},
+		"a name of 512 bytes":      {Name: strings.Repeat("n", 512)},
+		"a name of 70000 bytes":    {Name: strings.Repeat("ä", 70000)},
+		"a comment of 70000 bytes": {Comment: strings.Repeat("c", 70000)},
+		"all":                      {Name: strings.Repeat("n", 600), Comment: strings.Repeat("c", 600), Extra: make([]byte, 65535)},
+	} {
+		var b bytes.Buffer
+		w := gzip.NewWriter(&b)
+		w.Header = h
+		_, err := io.WriteString(w, marker)
+		if err := errors.Join(err, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		all[what] = b.Bytes()
+	}
+	checked := slices.Clone(gzipOf(t, "m", marker))
+	const head = 10 + len("m") + 1
+	checked[3] |= 1 << 1 // a checksum of the header
+	all["a checksum"] = slices.Insert(checked, head, binary.LittleEndian.AppendUint16(nil, uint16(crc32.ChecksumIEEE(checked[:head])))...)
+	text := slices.Clone(gzipOf(t, "", marker))
+	text[3] |= 1 // it may be text
+	all["a flag of text"] = text
+	return all
+}
+
 // Deflate can be long and yield nothing, and a zip can name it ten thousand times.
 func TestWhatIsReadIsBounded(t *testing.T) {
 	nothing := strings.Repeat("\x00\x00\x00\xff\xff", 1<<20) + "\x01\x00\x00\xff\xff"
@@ -403,7 +480,7 @@ func TestCutAtEveryByte(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			whole := walk(t, object, archive.Limits{})
-			for n := range len(object) {
+			for n := 6; n < len(object); n++ { // of fewer it is no gzip
 				lines := walk(t, object[:n], archive.Limits{})
 				for _, l := range lines {
 					sound := slices.ContainsFunc(whole, func(w line) bool {

@@ -66,6 +66,9 @@ func TestSeesWhatClamAVSees(t *testing.T) {
 	for name, object := range embeddedZips(t) {
 		objects["in "+name] = object
 	}
+	for name, object := range headersOfGzip(t) {
+		objects["gz with "+name] = object
+	}
 	dir, base := t.TempDir(), filepath.Join(t.TempDir(), "probe.hdb")
 	if err := os.WriteFile(base, fmt.Appendf(nil, "%x:%d:Marker\n", md5.Sum([]byte(marker)), len(marker)), 0o600); err != nil {
 		t.Fatal(err)

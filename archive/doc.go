@@ -41,5 +41,5 @@
 // ClamAV counts the top-level object among the bytes and the levels; here only what is unpacked counts as bytes, and the object itself is level 1, so that
 // 16 containers may be open inside each other, as clamscan has it (TestSeesWhatClamAVSees). Like clamscan a scan goes on with what came before a limit, and the object is not clean of anything
 // but that: hence the error. What is read counts too, against twice what may be unpacked and the object's own size: a zip may name the same bytes ten
-// thousand times, and a compressed stream may be long and yield nothing.
+// thousand times, and a compressed stream may be long and yield nothing. A member packed with bzip2 counts 128 KiB more, for the memory that its decoder clears.
 package archive

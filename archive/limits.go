@@ -131,7 +131,7 @@ type Spent struct {
 	Members int64 // with content, as Limits.Members counts them
 	Entries int64 // met, the members among them
 	Bytes   int64 // content given out
-	Read    int64 // bytes read of containers
+	Read    int64 // bytes read of containers, and what else costs as much; see the package comment
 	Depth   int   // of the deepest object that was met, 1 for the top-level one
 }
 
@@ -205,5 +205,23 @@ func (b *Budget) member(name string) error {
 		return b.check()
 	}
 	b.spent.Members++
+	return nil
+}
+
+// affords tells whether n more bytes may be read. If not that halts everything.
+func (b *Budget) affords(n int64) error {
+	if n > b.read-b.spent.Read {
+		b.halt(&LimitError{Limit: LimitRead, Max: b.read})
+		return b.stop
+	}
+	return nil
+}
+
+// charge counts n bytes as read.
+func (b *Budget) charge(n int64) error {
+	if err := b.affords(n); err != nil {
+		return err
+	}
+	b.spent.Read += n
 	return nil
 }

@@ -351,9 +351,8 @@ func (in *input) ReadAt(p []byte, off int64) (int, error) {
 	if left := in.size - off; int64(len(p)) > left {
 		p, cut = p[:left], true
 	}
-	if in.b.spent.Read+int64(len(p)) > in.b.read {
-		in.b.halt(&LimitError{Limit: LimitRead, Max: in.b.read})
-		return 0, in.b.stop
+	if err := in.b.affords(int64(len(p))); err != nil {
+		return 0, err
 	}
 	n, err := in.r.ReadAt(p, off)
 	in.b.spent.Read += int64(n)

@@ -3,10 +3,12 @@ package archive
 import (
 	"bufio"
 	"compress/flate"
-	"compress/gzip"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
+	"unicode/utf8"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -18,7 +20,6 @@ const bufferSize = 32 << 10
 type decoders struct {
 	buffers []*bufio.Reader
 	flates  []io.ReadCloser // flate.Resetter as well
-	gzips   []*gzip.Reader
 	zstds   []*zstd.Decoder
 }
 
@@ -138,22 +139,7 @@ func (v *visit) gzip() {
 	d := &v.b.u.decoder
 	r, done := d.buffered(v.in.from(0))
 	defer done()
-	z, ok := take(&d.gzips)
-	if !ok {
-		z = new(gzip.Reader)
-	}
-	g := &guarded{r: &gzipStreams{r: r, z: z}}
-	defer func() {
-		if !g.lost {
-			d.gzips = append(d.gzips, z)
-		}
-	}()
-	_, err := contained(func() (any, error) {
-		g.lost = true
-		err := z.Reset(r)
-		g.lost = false
-		return nil, err
-	})
+	name, err := gzipHeader(r)
 	if v.b.stop != nil {
 		v.fail(v.b.check())
 		return
@@ -166,43 +152,140 @@ func (v *visit) gzip() {
 		v.fail(err)
 		return
 	}
-	m := &Member{Size: -1, Name: cleanName([]byte(z.Name))}
-	z.Multistream(false)
-	m.start = func() (io.Reader, error) { return g, nil }
+	m := &Member{Size: -1, Name: name}
+	m.start = func() (io.Reader, error) {
+		g := &gzipStreams{r: r, d: d}
+		m.stop = func() { g.done() }
+		return g, g.begin()
+	}
 	v.member(m)
 }
 
-// gzipStreams are all streams of a gzip file. The decoder could do that as well, but it takes padding for damage.
+// errNoGzip is the error of bytes that no stream of gzip begins with.
+var errNoGzip = errors.New("no header of gzip")
+
+// Flags of a header of gzip, RFC 1952 section 2.3.1.
+const (
+	gzipHeaderCRC = 1 << 1
+	gzipExtra     = 1 << 2
+	gzipName      = 1 << 3
+	gzipComment   = 1 << 4
+)
+
+// gzipHeader reads the header of a stream, RFC 1952 section 2.3, up to its content. Package compress/gzip does that as well, but refuses names of more than 511 bytes, which
+// unpackers take. The checksum of the header is not looked at: there are unpackers that do not.
+func gzipHeader(r *bufio.Reader) (name string, err error) {
+	var fixed [10]byte
+	if _, err := io.ReadFull(r, fixed[:]); err != nil {
+		return "", noEOF(err)
+	}
+	const deflate = 8
+	if fixed[0] != 0x1f || fixed[1] != 0x8b || fixed[2] != deflate {
+		return "", errNoGzip
+	}
+	flags := fixed[3]
+	if flags&gzipExtra != 0 {
+		var length [2]byte
+		if _, err := io.ReadFull(r, length[:]); err != nil {
+			return "", noEOF(err)
+		}
+		if _, err := r.Discard(int(binary.LittleEndian.Uint16(length[:]))); err != nil {
+			return "", noEOF(err)
+		}
+	}
+	if flags&gzipName != 0 {
+		if name, err = gzipText(r); err != nil {
+			return "", err
+		}
+	}
+	if flags&gzipComment != 0 {
+		if _, err := gzipText(r); err != nil {
+			return "", err
+		}
+	}
+	if flags&gzipHeaderCRC != 0 {
+		if _, err := r.Discard(2); err != nil {
+			return "", noEOF(err)
+		}
+	}
+	return name, nil
+}
+
+// gzipText reads a name or comment, which is Latin-1 and ends with a zero, of any length. It keeps as much of it as a name may have.
+func gzipText(r *bufio.Reader) (string, error) {
+	var text []byte
+	for {
+		c, err := r.ReadByte()
+		switch {
+		case err != nil:
+			return "", noEOF(err)
+		case c == 0:
+			return cleanName(text), nil
+		case len(text) <= MaxName:
+			text = utf8.AppendRune(text, rune(c))
+		}
+	}
+}
+
+// gzipStreams are all streams of a gzip file.
 type gzipStreams struct {
-	r *bufio.Reader
-	z *gzip.Reader // in a stream, or at the end of one
+	r       *bufio.Reader
+	d       *decoders
+	content io.Reader // of the stream that is read
+	done    func()    // gives its decoder back
+	sum     uint32    // CRC-32 of the stream's content so far
+	n       uint32    // its length so far, modulo 2^32
+}
+
+// begin starts with the content of a stream, whose header was read.
+func (g *gzipStreams) begin() (err error) {
+	g.sum, g.n = 0, 0
+	g.content, g.done, err = g.d.deflate(g.r)
+	return err
 }
 
 func (g *gzipStreams) Read(p []byte) (int, error) {
 	for { // a file may hold any number of empty streams
-		n, err := g.z.Read(p)
+		n, err := g.content.Read(p)
+		g.sum, g.n = crc32.Update(g.sum, crc32.IEEETable, p[:n]), g.n+uint32(n)
 		if n > 0 && err == io.EOF {
 			return n, nil // the next call has 0, io.EOF
 		}
 		if n > 0 || err != io.EOF {
 			return n, err
 		}
-		head, err := g.r.Peek(1)
-		switch {
-		case len(head) == 0:
+		if err := g.next(); err != nil {
 			return 0, err
-		case head[0] == 0:
-			return 0, g.padding()
 		}
-		if err := g.z.Reset(g.r); err != nil {
-			if err == gzip.ErrHeader {
-				err = errors.New("bytes behind the last stream are no stream")
-			}
-			return 0, noEOF(err)
-		}
-		g.z.Multistream(false)
 	}
 }
+
+// next goes over the end of a stream to the content of the next one. It gives io.EOF behind the last.
+func (g *gzipStreams) next() error {
+	var end [8]byte
+	if _, err := io.ReadFull(g.r, end[:]); err != nil {
+		return noEOF(err)
+	}
+	if binary.LittleEndian.Uint32(end[:]) != g.sum || binary.LittleEndian.Uint32(end[4:]) != g.n {
+		return errors.New("its checksum is another")
+	}
+	head, err := g.r.Peek(1)
+	switch {
+	case len(head) == 0:
+		return err
+	case head[0] == 0:
+		return g.padding()
+	}
+	if _, err := gzipHeader(g.r); err == errNoGzip {
+		return errNoStream
+	} else if err != nil {
+		return err
+	}
+	g.done()
+	return g.begin()
+}
+
+var errNoStream = errors.New("bytes behind the last stream are no stream")
 
 // padding is what tapes leave behind the last stream.
 func (g *gzipStreams) padding() error {
@@ -212,7 +295,7 @@ func (g *gzipStreams) padding() error {
 			return err
 		}
 		if c != 0 {
-			return errors.New("bytes behind the last stream are no stream")
+			return errNoStream
 		}
 	}
 }

@@ -60,7 +60,7 @@ func TestADecoderThatPanickedIsNotUsedAgain(t *testing.T) {
 		resting func(*decoders) int
 		head    bool // is read by the decoder
 	}{
-		{filetype.Gzip, g.Bytes(), func(d *decoders) int { return len(d.gzips) }, true},
+		{filetype.Gzip, g.Bytes(), func(d *decoders) int { return len(d.flates) }, false},
 		{filetype.Zstd, s.Bytes(), func(d *decoders) int { return len(d.zstds) }, true},
 		{filetype.Zip, z.Bytes(), func(d *decoders) int { return len(d.flates) }, false},
 	} {
