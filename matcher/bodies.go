@@ -1,6 +1,7 @@
 package matcher
 
 import (
+	"context"
 	"fmt"
 	"sort"
 	"sync"
@@ -139,8 +140,9 @@ func (b *bodies) open(set []byte) error {
 }
 
 // prove makes sure that the set is what was stored, for the first of all objects that are matched against it: opening a generation reads none of its tens of
-// MiB. In the place of a damaged set one is compiled, in memory, and [Engine.damage] tells why. The error says why that cannot be, and is the same from then on.
-func (b *bodies) prove() error {
+// MiB. In the place of a damaged set one is compiled, in memory, and [Engine.damage] tells why. The error says why that cannot be, and is the same from then on; or it is that
+// of ctx, and the next object goes on from there.
+func (b *bodies) prove(ctx context.Context) error {
 	b.proving.Lock()
 	defer b.proving.Unlock()
 	if b.proved.Load() {
@@ -150,7 +152,11 @@ func (b *bodies) prove() error {
 		return *lost
 	}
 	if b.stored != nil {
-		if _, err := b.stored.Piece(genSet); err != nil {
+		switch err := b.readStored(ctx); {
+		case err == nil:
+		case ctx.Err() != nil:
+			return ctx.Err()
+		default:
 			b.rotten.Store(&err)
 			if err := b.rebuild(); err != nil {
 				b.lost.Store(&err)
@@ -160,6 +166,18 @@ func (b *bodies) prove() error {
 	}
 	b.proved.Store(true)
 	return nil
+}
+
+// readStored looks at the checksums of the stored set.
+func (b *bodies) readStored(ctx context.Context) error {
+	const some = 1 << 20 // bytes between two looks at ctx
+	set, err := b.stored.Unproved(genSet)
+	for at := 0; err == nil && at < len(set); at += some {
+		if err = ctx.Err(); err == nil {
+			err = b.stored.Prove(genSet, at, min(at+some, len(set)))
+		}
+	}
+	return err
 }
 
 // rebuild puts a set in memory in the place of the stored one.
@@ -189,13 +207,13 @@ func (b *bodies) damage() error {
 func (b *bodies) len() int { return b.from[len(b.from)-1].end() }
 
 // get gives a scanner that is ready for an object. Put takes it back; one that has failed is dropped instead. The error is one of the database, of which no
-// pattern can be matched then.
-func (b *bodies) get() (*patterns.Scanner, error) {
+// pattern can be matched then, or that of ctx.
+func (b *bodies) get(ctx context.Context) (*patterns.Scanner, error) {
 	if !b.proved.Load() {
 		if lost := b.lost.Load(); lost != nil {
 			return nil, *lost
 		}
-		if err := b.prove(); err != nil {
+		if err := b.prove(ctx); err != nil {
 			return nil, err
 		}
 	}

@@ -189,8 +189,8 @@ func (x *inspection) begin(ctx context.Context, head []byte) (err error) {
 		x.most = max(1, min(x.most, s.steps)) // 0 would be no limit
 	}
 	defer x.guard(debug.SetPanicOnFault(true))
-	if x.scanner, x.fault = e.bodies.get(); x.fault != nil {
-		return nil
+	if x.scanner, x.fault = e.bodies.get(ctx); x.fault != nil {
+		return ctx.Err()
 	}
 	x.scanner.Begin(patterns.Object{Size: x.c.size, Kind: x.kind, Layout: x.layout, Containers: x.in, MaxSteps: x.most, Done: ctx.Done()})
 	return nil

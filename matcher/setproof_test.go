@@ -2,6 +2,7 @@ package matcher
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"slices"
@@ -57,6 +58,26 @@ func TestADamagedSetIsReplacedBeforeItIsUsed(t *testing.T) {
 		if again, err := os.ReadFile(path); err != nil || !bytes.Contains(again, set) {
 			t.Errorf("byte %d: the set is not stored anew, %v", to, err)
 		}
+	}
+}
+
+// Whoever gives up while the set is looked at says nothing of it: neither that it is good nor that it is lost.
+func TestASetIsLookedAtNoLongerThanAnybodyWaits(t *testing.T) {
+	d := newDevice(t)
+	light, rest := indexed("one").build(t)
+	g := d.install(t, 1, light, rest)
+	if err := prepareIndex(d, g); err != nil {
+		t.Fatal(err)
+	}
+	m := openMatcher(t, d, Options{}, time.Hour)
+	b := m.now.Load().engine.bodies
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.get(ctx); !errors.Is(err, context.Canceled) || b.proved.Load() || b.lost.Load() != nil || b.rotten.Load() != nil {
+		t.Errorf("%v, proved %t, lost %v, rotten %v", err, b.proved.Load(), b.lost.Load(), b.rotten.Load())
+	}
+	if r := m.ScanBytes(t.Context(), []byte("here in light it is first-one")); r.Name != "In.Light.one" || r.Err != nil || m.Err() != nil || !b.proved.Load() {
+		t.Errorf("%+v, Err %v", r, m.Err())
 	}
 }
 

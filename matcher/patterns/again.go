@@ -290,7 +290,7 @@ func (k *reading) finish(x *recount) {
 // whatever part before it ends at one of them or before has its own gram before that, so that its matches are known.
 func (k *reading) candidate(q *sought, at int) {
 	b, first := k.window.Bytes, at-q.gram
-	if first < 0 || first+len(q.run) > len(b) || !same(b[first:first+len(q.run)], q.run, q.nocase) {
+	if first < 0 || first+len(q.run) > len(b) || common(b[first:first+len(q.run)], q.run, q.nocase) < len(q.run) {
 		return
 	}
 	k.at = k.from + int64(at)
@@ -306,7 +306,7 @@ func (k *reading) try(q *sought, start int64) {
 	s := k.state
 	v := &s.scanner.verifier
 	end, ok := v.match(q.program, k.window, int(start-k.from))
-	s.step(1 + uint64(v.work)/workSteps)
+	s.step(1 + v.steps())
 	if !ok {
 		return
 	}
@@ -390,6 +390,6 @@ func (k *reading) twice(t *track, start int64) bool {
 	}
 	v := &k.state.scanner.verifier
 	_, ok := v.match(t.plain, k.window, int(start-k.from))
-	k.state.step(1 + uint64(v.work)/workSteps)
+	k.state.step(1 + v.steps())
 	return ok
 }

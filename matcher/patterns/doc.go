@@ -42,7 +42,7 @@
 // that repeats the part before it that often.
 //
 // Time is counted in steps: an anchor that was met, a part that was verified (at most [pattern.MaxWays] runs through it), a signature that a match was
-// told to, a span that was looked at, 32 bytes that are read again. A part is verified once at most at each byte; so a byte of the object costs no more than a few steps for each
+// told to, a span that was looked at, 128 bytes of a part that are there, 32 bytes that are read again. A part is verified once at most at each byte; so a byte of the object costs no more than a few steps for each
 // part whose anchor is there and for each signature that it belongs to, and a few for each part whose gram is there when it is read again. An object
 // of nothing but one signature's anchor costs two steps a byte. [Object.MaxSteps] bounds the sum for an object. Where it ends the scan, what was found
 // before counts: a signature that holds whatever else is in the object matches.

@@ -85,6 +85,21 @@ func TestRepeatedAnchorsCostOneStepEach(t *testing.T) {
 	}
 }
 
+// A long part whose bytes an object repeats is compared over and over: what that takes counts, and a limit of steps ends it.
+func TestComparedBytesAreSteps(t *testing.T) {
+	const long = 4000 // bytes
+	data := bytes.Repeat([]byte("ab"), 20_000)
+	set := mustBuild(t, []pattern.Record{body(t, "0:*:"+strings.Repeat("6162", long/2)+"??63")})
+	starts := uint64(len(data)-long) / 2
+	got, steps := run(t, set, data, true, 0)
+	if least := starts * long / compareSteps; got.Matched != nil || steps < least || steps > 2*least {
+		t.Errorf("%+v in %d steps, want at least %d", got, steps, least)
+	}
+	if got, steps := run(t, set, data, true, 10_000); !got.Limited || steps > 11_000 {
+		t.Errorf("limited: %+v in %d steps", got, steps)
+	}
+}
+
 // Signatures that share their anchor cost a step each wherever it is: the bytes of the object times the parts that are looked for. Those that are equal
 // are verified once for all of them. A limit of steps ends that, and says so.
 func TestSharedAnchorsAreBounded(t *testing.T) {

@@ -210,8 +210,20 @@ type verifier struct {
 	window  pattern.Window
 	nocase  bool
 	lengths []int // of the options that were tried, of all alternatives that are under way
-	work    int   // elements that were looked at for the match at hand
+
+	// What the match at hand cost: elements that were looked at, and bytes of them that were compared.
+	work, compared int
 }
+
+const (
+	// workSteps is how many elements of a part count as a step, beyond the step for the verification.
+	workSteps = 8
+	// compareSteps is how many equal bytes do.
+	compareSteps = 128
+)
+
+// steps is what the last match cost, beyond the step for the verification.
+func (r *verifier) steps() uint64 { return uint64(r.work)/workSteps + uint64(r.compared)/compareSteps }
 
 // maxWork is more elements than a verification can look at: all alternatives of a body have at most MaxBody bytes, and those of one part are run through at
 // most MaxWays times.
@@ -222,7 +234,7 @@ func (r *verifier) match(p program, w pattern.Window, at int) (end int, ok bool)
 	if at < 0 || at > len(w.Bytes) {
 		return 0, false
 	}
-	r.window, r.nocase, r.lengths, r.work = w, p.nocase(), r.lengths[:0], 0
+	r.window, r.nocase, r.lengths, r.work, r.compared = w, p.nocase(), r.lengths[:0], 0, 0
 	elements := hidden16(p[programElements:])
 	if p[programFlags]^hidden <= flagNocase && p[programClasses] == hidden {
 		return r.run(p[programHead:], elements, at, nil)
@@ -319,7 +331,11 @@ func (r *verifier) simple(p []byte, at int) (n, size int) {
 	case codeBytes:
 		n = hidden16(p[1:])
 		size = 3 + n
-		if at+n > len(b) || !same(b[at:at+n], p[3:size], r.nocase) {
+		if at+n > len(b) {
+			return -1, size
+		}
+		equal := common(b[at:at+n], p[3:size], r.nocase)
+		if r.compared += equal; equal < n {
 			return -1, size
 		}
 		return n, size
@@ -352,28 +368,27 @@ func (r *verifier) simple(p []byte, at int) (n, size int) {
 	panic(damage("an element is unknown"))
 }
 
-// same compares text with hidden bytes of the same length, in small letters if case does not matter.
-func same(text, with []byte, nocase bool) bool {
+// common is how many of the first bytes of text are the hidden ones of with, which are as many; in small letters if case does not matter. Of eight bytes that differ it says none.
+func common(text, with []byte, nocase bool) (n int) {
 	if nocase {
 		for i, c := range text {
 			if lower(c)^hidden != with[i] {
-				return false
+				return i
 			}
 		}
-		return true
+		return len(text)
 	}
-	for len(text) >= 8 {
-		if binary.LittleEndian.Uint64(text)^hidden*0x0101010101010101 != binary.LittleEndian.Uint64(with) {
-			return false
-		}
-		text, with = text[8:], with[8:]
-	}
-	for i, c := range text {
-		if c^hidden != with[i] {
-			return false
+	for ; n+8 <= len(text); n += 8 {
+		if binary.LittleEndian.Uint64(text[n:])^hidden*0x0101010101010101 != binary.LittleEndian.Uint64(with[n:]) {
+			return n
 		}
 	}
-	return true
+	for ; n < len(text); n++ {
+		if text[n]^hidden != with[n] {
+			return n
+		}
+	}
+	return n
 }
 
 func lower(c byte) byte {

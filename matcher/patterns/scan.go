@@ -159,6 +159,7 @@ func (c *Scanner) feed(to int64) {
 // End gives what the object matches. r reads the same object again, by position; it is asked for objects that have the trigger of a late signature which
 // may still hold, or left too much open to be remembered, and may be nil where there is no such reader. An error is that of r, or matches [ErrSize].
 func (c *Scanner) End(r io.ReaderAt) (Result, error) {
+	defer c.forget()
 	if c.at != c.object.Size {
 		return Result{}, fmt.Errorf("%w: %d of %d: scan it again when nothing writes to it", ErrSize, c.at, c.object.Size)
 	}
@@ -185,14 +186,18 @@ func (c *Scanner) End(r io.ReaderAt) (Result, error) {
 		}
 		c.result.Limited = c.result.Limited || s.over
 	}
-	c.view = view{}
-	c.object.Layout, c.object.Containers, c.facts.Containers = nil, nil, nil
 	if undecided != nil {
 		slices.Sort(undecided)
 	}
 	slices.Sort(c.result.Matched)
 	c.result.Undecided, c.result.Steps = undecided, c.steps
 	return c.result, nil
+}
+
+// forget keeps nothing of the object that is the caller's.
+func (c *Scanner) forget() {
+	c.view = view{}
+	c.object.Layout, c.object.Containers, c.facts.Containers = nil, nil, nil
 }
 
 // An Object is what a scan is told about the bytes that follow.

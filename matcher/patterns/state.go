@@ -162,9 +162,6 @@ func (s *state) anchored(h prefilter.Hit) bool {
 	return !s.over
 }
 
-// workSteps is how many elements of a part count as a step, beyond the step for the verification.
-const workSteps = 8
-
 // try verifies a watch at one place, unless it can make no difference.
 func (s *state) try(id uint32, g *watch, w *watchState, at int64) {
 	singles, links := !w.singles && g.singles < g.links, !w.links && g.links < g.last
@@ -174,7 +171,7 @@ func (s *state) try(id uint32, g *watch, w *watchState, at int64) {
 	s.step(1)
 	v := &s.scanner.view
 	end, ok := s.scanner.verifier.match(s.program(g.program), v.Window, int(at-v.base))
-	s.step(uint64(s.scanner.verifier.work) / workSteps)
+	s.step(s.scanner.verifier.steps())
 	if !ok {
 		return
 	}
@@ -212,6 +209,7 @@ func (s *state) single(g *watch, at int64) (more bool) {
 func (s *state) twice(wide uint32, at int64) bool {
 	v := &s.scanner.view
 	_, ok := s.scanner.verifier.match(s.program(s.part(s.chain(wide+1).first).program), v.Window, int(at-v.base))
+	s.step(1 + s.scanner.verifier.steps())
 	return ok
 }
 
