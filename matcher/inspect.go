@@ -41,8 +41,8 @@ type allowance struct {
 // membersShare is how many objects' steps the members of one object have together, beside those for their bytes.
 const membersShare = 8
 
-// allow gives an allowance for the members of one object.
-func (e *Engine) allow() allowance {
+// memberAllowance is what the members of one object may cost.
+func (e *Engine) memberAllowance() allowance {
 	return allowance{steps: membersShare * e.maxSteps(0), sections: spareSections}
 }
 
@@ -71,13 +71,13 @@ func (c *content) block(buf []byte, off int64) ([]byte, error) {
 	return nil, err
 }
 
-// A stoppable reader reads no more once its context has ended.
-type stoppable struct {
+// A stoppableAt reader reads no more once its context has ended.
+type stoppableAt struct {
 	ctx context.Context
 	r   io.ReaderAt
 }
 
-func (s *stoppable) ReadAt(b []byte, off int64) (int, error) {
+func (s *stoppableAt) ReadAt(b []byte, off int64) (int, error) {
 	if err := s.ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -255,9 +255,9 @@ func (x *inspection) end(ctx context.Context, t *tally) (err error) {
 	}
 	defer x.guard(debug.SetPanicOnFault(true))
 	e, again := x.e, &x.h.again
-	*again = stoppable{ctx, x.c.r}
+	*again = stoppableAt{ctx, x.c.r}
 	r, err := x.scanner.End(again)
-	*again = stoppable{}
+	*again = stoppableAt{}
 	if errors.Is(err, patterns.ErrSize) {
 		return fmt.Errorf("%s: %w: %w", x.c.name, ErrChanged, err)
 	}

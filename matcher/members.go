@@ -85,7 +85,7 @@ func (l *look) unpack(ctx context.Context, c *content, t *tally, r *Result) {
 	u := l.h.unpacker(l.archives.Limits)
 	w := &l.h.members
 	w.look, w.outer, w.path, w.open, w.budget = *l, *t, r.Path, l.open, u.Budget(ctx, c.size)
-	w.shared = l.e.allow()
+	w.shared = l.e.memberAllowance()
 	w.look.shared = &w.shared
 	w.enter(ctx, l, c.r, c.size, t.allow)
 	if l.open = w.open; w.found.Verdict == Malicious {
@@ -129,7 +129,7 @@ func (w *members) enter(ctx context.Context, l *look, r io.ReaderAt, size int64,
 func (w *members) walk(ctx context.Context, all iter.Seq2[*archive.Member, error], allow finding) {
 	for m, err := range all {
 		if err != nil {
-			w.miss(err)
+			w.notOpened(err)
 			continue
 		}
 		w.member(ctx, m, allow)
@@ -144,7 +144,7 @@ func (w *members) member(ctx context.Context, m *archive.Member, allow finding) 
 	s, err := m.Spool()
 	defer func() { s.Close() }() // it is thrown away, and never nil
 	if err != nil {
-		w.miss(err)
+		w.notOpened(err)
 		if s.Size() == 0 {
 			return
 		}
@@ -204,8 +204,8 @@ func (w *members) where() string {
 	return "…" + strings.ToValidUTF8(path[len(path)-most:], "")
 }
 
-// miss notes what could not be unpacked of the container that is walked through.
-func (w *members) miss(err error) {
+// notOpened notes what could not be unpacked of the container that is walked through.
+func (w *members) notOpened(err error) {
 	text := err.Error()
 	if len(w.names) > 0 {
 		text = w.where() + ": " + text

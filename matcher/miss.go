@@ -1,7 +1,6 @@
 package matcher
 
 import (
-	"encoding/binary"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -18,6 +17,12 @@ const together = 64
 type gate struct {
 	lines span
 	p     uint8
+}
+
+// place is the line of a hash, and its tag there.
+func (g *gate) place(sum []byte) (line uint32, tag uint16) {
+	key := keyOf(sum, g.p)
+	return g.lines.first + bucketOf(key, g.lines.count), tagOf(key, g.p)
 }
 
 // gates are those that a hash of width bytes has to pass to be a miss. With a width of 0 none does.
@@ -50,12 +55,10 @@ func (e *Engine) misses(a dbformat.Algorithm, sum []byte, size int64) (miss bool
 		return false
 	}
 	defer guardMiss(debug.SetPanicOnFault(true), &miss)
-	hash := binary.BigEndian.Uint64(sum)
 	all := e.gates[a].all
 	for i := range all {
-		g := &all[i]
-		key := hash &^ (1<<(64-g.p) - 1)
-		if l := e.index.known(g.lines.first + bucketOf(key, g.lines.count)); l == nil || mayHold(l, tagOf(key, g.p)) {
+		at, tag := all[i].place(sum)
+		if l := e.index.known(at); l == nil || mayHold(l, tag) {
 			return false
 		}
 	}
@@ -65,12 +68,17 @@ func (e *Engine) misses(a dbformat.Algorithm, sum []byte, size int64) (miss bool
 // guardMiss is [guardTally] where a fault loses nothing: it only makes no miss. Whoever looks again meets it again, and reports it.
 func guardMiss(was bool, miss *bool) {
 	debug.SetPanicOnFault(was)
-	if p := recover(); p != nil {
-		if patterns.Damage(p) == nil {
-			panic(p)
-		}
+	if faulted(recover()) {
 		*miss = false
 	}
+}
+
+// faulted tells whether p is a panic that [fault] makes an error of. Any other is passed on.
+func faulted(p any) bool {
+	if p != nil && patterns.Damage(p) == nil {
+		panic(p)
+	}
+	return p != nil
 }
 
 // known is line i of a piece that was read before, else nil.
@@ -137,20 +145,21 @@ func (e *Engine) unsettled(a dbformat.Algorithm, sums []byte) (open uint64, touc
 	defer guardOpen(debug.SetPanicOnFault(true), &open)
 	n := len(sums) / width
 	var lines [together]*line
+	var tags [together]uint16
 	for _, g := range e.gates[a].all {
 		for i := range n {
-			key := keyOf(sums[i*width:], g.p)
-			at := g.lines.first + bucketOf(key, g.lines.count)
+			at, tag := g.place(sums[i*width:])
 			l := e.index.known(at)
 			if l == nil {
 				l = e.index.line(at)
 			}
+			tags[i] = tag
 			if lines[i] = l; l != nil {
 				touched += int(l[0])
 			}
 		}
 		for i := range n {
-			if l := lines[i]; l == nil || mayHold(l, tagOf(keyOf(sums[i*width:], g.p), g.p)) {
+			if l := lines[i]; l == nil || mayHold(l, tags[i]) {
 				open |= 1 << i
 			}
 		}
@@ -164,10 +173,7 @@ const everyone = ^uint64(0)
 // guardOpen is guardMiss of many.
 func guardOpen(was bool, open *uint64) {
 	debug.SetPanicOnFault(was)
-	if p := recover(); p != nil {
-		if patterns.Damage(p) == nil {
-			panic(p)
-		}
+	if faulted(recover()) {
 		*open = everyone
 	}
 }

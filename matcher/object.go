@@ -66,7 +66,7 @@ type hasher struct {
 
 	// Of the object that is looked at.
 	content content
-	again   stoppable
+	again   stoppableAt
 	bytes   bytes.Reader
 	inflow  inflow
 	members members

@@ -36,8 +36,8 @@
 //
 // Layer and index files are bbolt files, mapped read-only. bbolt checks no page of its own beyond the two meta
 // pages, so the pages on the way to a value are checked before bbolt follows them, and every
-// value is checked against a digest (blocks) or a CRC-32C (pieces of an index), when this process first touches it: what opening costs does not follow what a file
-// holds. A block that is absent is damage, never a miss. A verification walks the whole page tree (it must be a tree, inside the file), and so does whoever
+// value is checked against a digest (blocks) or a CRC-32C (pieces of an index), when this process first touches it. What opening costs follows the
+// number of blocks, which the header of a layer lists, and not what is in them. A block that is absent is damage, never a miss. A verification walks the whole page tree (it must be a tree, inside the file), and so does whoever
 // has written a file, before it gets its name.
 //
 // state.db and cache.db are written in place, by any process, which locks them for the moments in which it has them open. Their pages are
