@@ -16,23 +16,7 @@ import (
 // Opening reads next to nothing of a set. One that is damaged anywhere is replaced by one in memory before the first object is matched, and told; a matcher that looks again
 // stores it anew.
 func TestADamagedSetIsReplacedBeforeItIsUsed(t *testing.T) {
-	d := newDevice(t)
-	light, rest := indexed("one").build(t)
-	g := d.install(t, 1, light, rest)
-	if err := prepareIndex(d, g); err != nil {
-		t.Fatal(err)
-	}
-	f, err := d.OpenIndex(generationKey(&g))
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := f.Piece(genSet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set = bytes.Clone(set)
-	path := f.Path()
-	f.Close()
+	d, _, path, set := deviceWithSet(t)
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -63,12 +47,7 @@ func TestADamagedSetIsReplacedBeforeItIsUsed(t *testing.T) {
 
 // Whoever gives up while the set is looked at says nothing of it: neither that it is good nor that it is lost.
 func TestASetIsLookedAtNoLongerThanAnybodyWaits(t *testing.T) {
-	d := newDevice(t)
-	light, rest := indexed("one").build(t)
-	g := d.install(t, 1, light, rest)
-	if err := prepareIndex(d, g); err != nil {
-		t.Fatal(err)
-	}
+	d, _, _, _ := deviceWithSet(t)
 	m := openMatcher(t, d, Options{}, time.Hour)
 	b := m.now.Load().engine.bodies
 	ctx, cancel := context.WithCancel(t.Context())
@@ -83,22 +62,8 @@ func TestASetIsLookedAtNoLongerThanAnybodyWaits(t *testing.T) {
 
 // Where the layer is damaged as well there is no set: each object says what is wrong with the database, and nothing is compiled again for each of them.
 func TestASetThatCannotBeMadeAnewIsToldByEachObject(t *testing.T) {
-	d := newDevice(t)
-	light, rest := indexed("one").build(t)
-	g := d.install(t, 1, light, rest)
-	if err := prepareIndex(d, g); err != nil {
-		t.Fatal(err)
-	}
-	f, err := d.OpenIndex(generationKey(&g))
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := f.Piece(genSet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spoil(t, f.Path(), set)
-	f.Close()
+	d, g, path, set := deviceWithSet(t)
+	spoil(t, path, set)
 	layer, err := d.OpenLayer(g.Rest.Digest, dbformat.Rest)
 	if err != nil {
 		t.Fatal(err)
@@ -123,6 +88,26 @@ func TestASetThatCannotBeMadeAnewIsToldByEachObject(t *testing.T) {
 			t.Errorf("it was tried again: %v", err)
 		}
 	}
+}
+
+// deviceWithSet has a generation with patterns whose index is stored: in the file of that path, with that set.
+func deviceWithSet(t *testing.T) (d *device, g store.Generation, path string, set []byte) {
+	t.Helper()
+	d = newDevice(t)
+	light, rest := indexed("one").build(t)
+	g = d.install(t, 1, light, rest)
+	if err := prepareIndex(d, g); err != nil {
+		t.Fatal(err)
+	}
+	f, err := d.OpenIndex(generationKey(&g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if set, err = f.Piece(genSet); err != nil {
+		t.Fatal(err)
+	}
+	return d, g, f.Path(), bytes.Clone(set)
 }
 
 // spoil changes a byte in the middle of the part of a file.
