@@ -42,8 +42,8 @@ func (w *matcherWorld) misses(ctx context.Context, p *page) error {
 		if err != nil {
 			return err
 		}
-		w.found[s.demand] = ours
-		w.least(demandBolt, theirs/ours)
+		w.found[s.demand] = many
+		w.least(demandBolt, theirs/many)
 		w.found[demandEntry] = max(w.found[demandEntry], entry)
 		t.add(count(float64(s.n)), nanos(ours), nanos(many), nanos(theirs), times(theirs/ours), times(theirs/many), perEntry(entry))
 		if err := os.RemoveAll(dir); err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // benchDevice has a full generation of n SHA-256 signatures installed, index included.
-func benchDevice(b *testing.B, n int) (*device, *dbformat.Content) {
+func benchDevice(b testing.TB, n int) (*device, *dbformat.Content) {
 	b.Helper()
 	rng := rand.New(rand.NewPCG(1, uint64(n)))
 	records := make([]dbformat.Record, n)

@@ -125,8 +125,8 @@
 // # The index of a generation
 //
 // It has the sizes of what is listed by hash, so that files and sections are only hashed by algorithms that may know them, and the set of all body patterns. A generation
-// without patterns, in which every algorithm has prefixes alone, has none; so have light layers mostly. Header and sizes are checked when it is opened, and the set when the first object is matched against it: where that is damaged then,
-// one is compiled in memory, and no object is judged by what was not checked.
+// without patterns, in which every algorithm has prefixes alone, has none; so have light layers mostly. Its header is checked when it is opened, lists of sizes where they are looked at, and the set when the first object is matched
+// against it. Where a list is damaged files of all sizes are hashed, where the set is one is compiled in memory, and no object is judged by what was not checked.
 //
 // Piece 0, the header, which is compared as above:
 //

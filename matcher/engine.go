@@ -61,7 +61,8 @@ type Engine struct {
 	bodies   *bodies                         // body patterns of both layers, nil without any
 	index    *index
 	ignore   ignoreSet
-	full     bool // both layers are there
+	sizes    *storedSizes // of the stored index, nil where it was proved whole or is not there
+	full     bool         // both layers are there
 	records  uint64
 	hurt     atomic.Pointer[error] // the first error of reading the layers
 	scanners scanners
@@ -75,6 +76,11 @@ func (e *Engine) damage() error {
 	}
 	if p := e.index.err.Load(); p != nil {
 		return *p
+	}
+	if e.sizes != nil {
+		if p := e.sizes.rotten.Load(); p != nil {
+			return *p
+		}
 	}
 	if e.bodies != nil {
 		if p := e.bodies.rotten.Load(); p != nil {

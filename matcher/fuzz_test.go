@@ -104,7 +104,7 @@ func FuzzSizes(f *testing.F) {
 	f.Add(encodeSizes(nil), uint8(0), int64(7))
 	f.Add(encodeSizes([]sizeList{{any: true}, {sizes: []byte("\x01\x00\x00\x00\x07\x00\x00\x00")}}), uint8(2), int64(7))
 	f.Fuzz(func(t *testing.T, b []byte, n uint8, size int64) {
-		lists, err := readSizes(b, int(n))
+		lists, err := readSizes(b, int(n), nil)
 		if err != nil {
 			if lists != nil || !errors.Is(err, dbformat.ErrCorrupt) {
 				t.Fatalf("%d lists, %v", len(lists), err)

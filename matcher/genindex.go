@@ -98,13 +98,20 @@ func encodeSizes(lists []sizeList) []byte {
 	return binary.LittleEndian.AppendUint32(b, uint32(len(lists)))
 }
 
-// readSizes reads a piece that encodeSizes made: a list for each of n sections, which refer to it. That sizes ascend is not checked: the checksum says that they do.
-func readSizes(b []byte, n int) ([]sizeList, error) {
+// readSizes reads a piece that encodeSizes made: a list for each of n sections, which refer to it. That sizes ascend is not checked: the checksum says that they do. Of a
+// stored piece, nil for one that is believed, only the lengths are proved here.
+func readSizes(b []byte, n int, stored *storedSizes) ([]sizeList, error) {
 	wrong := &dbformat.FormatError{What: "index", Offset: -1, Reason: "the lists of sizes have the wrong length"}
 	if len(b) < 4*n+4 {
 		return nil, wrong
 	}
-	heads, b := b[:4*n], b[4*n:]
+	if stored != nil {
+		if err := errors.Join(stored.prove(0, 4*n), stored.prove(len(b)-4, len(b))); err != nil {
+			return nil, err
+		}
+	}
+	at := 4 * n
+	heads, b := b[:at], b[at:]
 	lists := make([]sizeList, n)
 	for i := range lists {
 		head := binary.LittleEndian.Uint32(heads[4*i:])
@@ -112,8 +119,8 @@ func readSizes(b []byte, n int) ([]sizeList, error) {
 		if size > uint64(len(b)-4) {
 			return nil, wrong
 		}
-		lists[i] = sizeList{any: head&1 != 0, sizes: b[:size:size]}
-		b = b[size:]
+		lists[i] = sizeList{any: head&1 != 0, sizes: b[:size:size], stored: stored, at: at}
+		b, at = b[size:], at+int(size)
 	}
 	if len(b) != 4 || binary.LittleEndian.Uint32(b) != uint32(n) {
 		return nil, wrong
@@ -136,7 +143,7 @@ func (e *Engine) generationIndex(g *store.Generation) (x generationIndex, ok boo
 }
 
 // use opens the stored index and has the engine go by it. Nothing of the engine has changed if there is none that is exactly
-// this one. With careful all of its pieces are checked here, else the set is when the first object is matched against it.
+// this one. With careful all of its pieces are checked here, else sizes are where they are looked at, and the set is when the first object is matched against it.
 func (e *Engine) use(from layerSource, x *generationIndex, careful bool) (*store.IndexFile, error) {
 	f, err := from.OpenIndex(x.key)
 	if err != nil {
@@ -161,19 +168,19 @@ func (e *Engine) take(f *store.IndexFile, x *generationIndex, careful bool) erro
 	if !bytes.Equal(header, x.header) || f.Pieces() != pieces {
 		return errors.New("it is another one")
 	}
-	sizes, err := f.Piece(genSizes)
+	read, stored := f.Unproved, &storedSizes{file: f}
+	if careful {
+		read, stored = f.Piece, nil
+	}
+	sizes, err := read(genSizes)
 	if err != nil {
 		return err
 	}
-	lists, err := readSizes(sizes, len(x.listing))
+	lists, err := readSizes(sizes, len(x.listing), stored)
 	if err != nil {
 		return err
 	}
 	if e.bodies != nil {
-		read := f.Unproved
-		if careful {
-			read = f.Piece
-		}
 		set, err := read(genSet)
 		if err != nil {
 			return err
@@ -188,6 +195,7 @@ func (e *Engine) take(f *store.IndexFile, x *generationIndex, careful bool) erro
 	for i, s := range x.listing {
 		s.listed.Store(&lists[i])
 	}
+	e.sizes = stored
 	return nil
 }
 

@@ -3,7 +3,9 @@ package matcher
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"testing"
@@ -42,6 +44,55 @@ func TestADamagedSetIsReplacedBeforeItIsUsed(t *testing.T) {
 		if again, err := os.ReadFile(path); err != nil || !bytes.Contains(again, set) {
 			t.Errorf("byte %d: the set is not stored anew, %v", to, err)
 		}
+	}
+}
+
+// Of the lists of sizes opening reads the lengths, and a scan what it looks at. Where that is damaged a file of any size may be listed: it is hashed and found, and the
+// damage is told.
+func TestADamagedListOfSizesHidesNoFile(t *testing.T) {
+	content := []byte("a file that is listed with its size")
+	sum := sha256.Sum256(content)
+	d, c := benchDevice(t, 1)
+	var records []dbformat.Record
+	rng := rand.New(rand.NewPCG(5, 6))
+	for size := range uint32(70_000) { // more than four cuts of the stored lists
+		r := dbformat.Record{Size: 2 + 2*size, Name: "Other"} // the file's own is odd
+		randomHash(rng, r.Hash[:])
+		records = append(records, r)
+	}
+	listed := dbformat.Record{Size: uint32(len(content)), Name: "Listed"}
+	copy(listed.Hash[:], sum[:])
+	c.Sections[dbformat.ClassHash.Section(dbformat.SHA256)] = append(records, listed)
+	light, rest, err := dbformat.Build(c, dbformat.ChooseParams(c, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := d.install(t, 1, light, rest)
+	if err := prepareIndex(d, g); err != nil {
+		t.Fatal(err)
+	}
+	f, err := d.OpenIndex(generationKey(&g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes, err := f.Piece(genSizes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoil(t, f.Path(), sizes) // the middle, where each search begins
+	f.Close()
+	m := openMatcher(t, d, Options{}, time.Hour)
+	if err := m.Err(); err != nil {
+		t.Fatalf("it was read when it was opened: %v", err)
+	}
+	if r := m.ScanBytes(t.Context(), content); r.Name != "Listed" || r.Err != nil || !errors.Is(m.Err(), store.ErrNoIndex) {
+		t.Errorf("%+v, Err %v; want that it is listed, and the damage", r, m.Err())
+	}
+	if err := m.Refresh(t.Context()); err != nil || m.Err() != nil {
+		t.Errorf("not healed: %v, %v", err, m.Err())
+	}
+	if r := m.ScanBytes(t.Context(), content); r.Name != "Listed" || r.Err != nil || m.Err() != nil {
+		t.Errorf("%+v, Err %v", r, m.Err())
 	}
 }
 
