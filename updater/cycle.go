@@ -304,15 +304,9 @@ func (c *cycle) update(ctx context.Context, src source, s Source) error {
 	return errors.Join(c.layers(ctx, src, name, v), unlimited)
 }
 
-// refreshError gives an error of signing its source's name, and one of the context its cause.
+// refreshError gives an error of signing its source's name, and one of the disk its kind.
 func (c *cycle) refreshError(ctx context.Context, name string, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if _, named := errors.AsType[*TargetError](err); !named && errors.Is(err, signing.ErrUntrusted) {
-		return &MetadataError{Source: name, Err: err}
-	}
-	return c.trustError(err, "the trusted metadata cannot be kept")
+	return c.trustError(ofSource(ctx, name, err), "the trusted metadata cannot be kept")
 }
 
 // trustError gives an error of the disk under the trust folder the kind of one of the store. A source may have failed before

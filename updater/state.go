@@ -43,21 +43,17 @@ func (c *cycle) restrictionsInForce() (inForce, error) {
 // open reads the credentials of a source and makes it ready.
 func (c *cycle) open(s Source) (source, error) {
 	cfg := c.u.c
-	if cfg.Transport != nil && s.onTransport() {
-		return nil, &SourceError{Source: s.Name(), Reason: "it wants a client certificate, CA file or proxy, and the transport is the host program's",
-			Remedy: "leave Config.Transport nil"}
+	limit := cfg.RateLimit
+	if limit == 0 {
+		limit = c.settings.Update.LimitRate
 	}
-	a, err := s.resolve(cfg.Getenv)
+	src, a, err := RemoteConfig{Downloads: cfg.Store.DownloadsDir(), Getenv: cfg.Getenv, Now: cfg.Now, Random: cfg.Random, Transport: cfg.Transport,
+		Limits: cfg.Limits, RateLimit: limit, UserAgent: cfg.UserAgent}.connect(s, &c.traffic)
 	if err != nil {
 		return nil, err
 	}
 	c.access = a
-	if a.url.Scheme == "file" {
-		return newFileSource(a.url, &c.traffic), nil
-	}
-	m := newMeter(a, cfg.Limits, cfg.Transport, &c.traffic)
-	m.limiter = c.u.limiter(c.settings)
-	return newHTTPSource(s.Name(), m, cfg.Store.DownloadsDir(), cfg.UserAgent, cfg.Now, cfg.Random), nil
+	return src, nil
 }
 
 // readCoolDowns reads which sources asked to be left alone. State that cannot be read forgets it: an update matters

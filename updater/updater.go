@@ -11,8 +11,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"example.org/avdb/dbformat"
 	"example.org/avdb/matcher"
 	"example.org/avdb/store"
@@ -181,15 +179,4 @@ func (u *Updater) Update(ctx context.Context, o Options) (Report, error) {
 	}
 	c.report.Seconds = c.elapsed()
 	return c.report, err
-}
-
-func (u *Updater) limiter(settings store.Settings) *rate.Limiter {
-	n := u.c.RateLimit
-	if n == 0 {
-		n = settings.Update.LimitRate
-	}
-	if n <= 0 {
-		return nil
-	}
-	return rate.NewLimiter(rate.Limit(n), int(min(max(n, 4<<10), 1<<20)))
 }
