@@ -48,9 +48,10 @@ var imports = map[string][]string{
 	"docs/api":         {},
 	"updater":          {"dbformat", "ksn", "ksn/protocol", "matcher", "osfile", "signing", "store"},
 	"publisher":        {"dbformat", "osfile", "pattern", "signing", "urlhash"},
+	"mirror":           {"dbformat", "matcher", "osfile", "signing", "store", "updater"},
 	"statuspage":       {},
 	"cmd/avdb": {"dbformat", "ksn", "ksn/intake", "ksn/network", "ksn/protocol", "ksn/proxy", "ksn/reputation", "ksn/server", "ksn/serving",
-		"ksn/statistics", "matcher", "osfile", "publisher", "signing", "store", "updater", "urlhash"},
+		"ksn/statistics", "matcher", "mirror", "osfile", "publisher", "signing", "store", "updater", "urlhash"},
 	"signing/internal/exchange":    {},
 	"signing/internal/conformance": {"osfile", "signing/internal/exchange"},                             // a program for tests only
 	"fixtures":                     {"dbformat", "publisher", "signing", "store", "matcher", "updater"}, // for tests only
@@ -62,7 +63,7 @@ var owners = map[string][]string{
 	"github.com/theupdateframework/go-tuf/v2": {"signing", "signing/internal/exchange", "signing/internal/conformance"},
 	"github.com/sigstore/sigstore":            {"signing"},
 	"go.etcd.io/bbolt":                        {"store"},
-	"github.com/gofrs/flock":                  {"store", "signing"},
+	"github.com/gofrs/flock":                  {"store", "signing", "mirror"},
 	"github.com/klauspost/compress":           {"dbformat", "archive"},
 	"github.com/cavaliergopher/grab/v3":       {"updater"},
 	"github.com/hashicorp/go-retryablehttp":   {"updater"},
@@ -83,7 +84,7 @@ var (
 	embeddable = []string{"updater", "store", "matcher", "ksn", "ksn/reputation", "ksn/statistics"}
 	unwelcome  = []string{"github.com/spf13/", "github.com/prometheus/", "github.com/minio/", "github.com/goccy/go-yaml", "github.com/nats-io/",
 		module + "ksn/server", module + "ksn/serving", module + "ksn/proxy", module + "ksn/intake", module + "statuspage",
-		module + "publisher", module + "fixtures", module + "cmd/"}
+		module + "publisher", module + "mirror", module + "fixtures", module + "cmd/"}
 )
 
 type listed struct {

@@ -174,16 +174,7 @@ func (d *device) sources() []store.SettingsSource {
 // findRoot reads the root from a file, or fetches the one that has the fingerprint.
 func findRoot(ctx context.Context, o initOptions, sources []store.SettingsSource, getenv func(string) string) ([]byte, error) {
 	if o.rootFile != "" {
-		f, err := osfile.Open(o.rootFile)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		b, err := readRoot(f)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", o.rootFile, err)
-		}
-		return b, nil
+		return readRootFile(o.rootFile)
 	}
 	want, err := hex.DecodeString(o.rootSum)
 	if err != nil || len(want) != sha256.Size {
@@ -204,6 +195,20 @@ func findRoot(ctx context.Context, o initOptions, sources []store.SettingsSource
 		return b, nil
 	}
 	return nil, errors.Join(errs...)
+}
+
+// readRootFile reads a root that came another way than the files that it vouches for.
+func readRootFile(name string) ([]byte, error) {
+	f, err := osfile.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := readRoot(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return b, nil
 }
 
 // readRoot reads at most what a root may have.

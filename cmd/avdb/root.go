@@ -90,6 +90,7 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: groupStart, Title: "Start here:"},
 		&cobra.Group{ID: groupEndpoint, Title: "Endpoint:"},
 		&cobra.Group{ID: groupPublisher, Title: "Publisher:"},
+		&cobra.Group{ID: groupMirror, Title: "Mirror:"},
 		&cobra.Group{ID: groupTools, Title: "Tools:"},
 	)
 	root.SetHelpCommand(&cobra.Command{
@@ -165,6 +166,7 @@ const (
 	groupStart     = "start"
 	groupEndpoint  = "endpoint"
 	groupPublisher = "publisher"
+	groupMirror    = "mirror"
 	groupTools     = "tools"
 )
 
@@ -184,6 +186,7 @@ func commands(a *app) []*cobra.Command {
 		in(groupEndpoint, newKSN(a)),
 		in(groupEndpoint, newConfig(a)),
 		in(groupPublisher, newRepo(a)),
+		in(groupMirror, newMirror(a)),
 		in(groupTools, newInspect(a)),
 		in(groupTools, newVersion(a)),
 	}
