@@ -7,6 +7,8 @@
 //	    downloads/      partial files, which the next run goes on with
 //	    tmp/            files being written; on the file system of DIR, so that they can be renamed into it
 //	    state.json      which files belong to which release, which of them were proved
+//	    verified.json   what the last verification found, for a promotion
+//	    verify/         what a verification makes and removes again
 //	    lock            one run at a time
 //
 // A state of the repository is published in this order, each step durable before the next one:
@@ -23,6 +25,10 @@
 // so that no client meets a root whose keys have not signed what lies beside it. A mirror that slept through such a rotation cannot do so: a client that
 // reads between the two renames is refused, keeps what it has, and reads a whole state the next time.
 //
+// A mirror can be a stage: [Verify] looks at it as clients would, and [Promote] shows in another mirror, in the same order, exactly what was verified, or
+// nothing.
+//
 // Everything is fetched by [updater.Remote], under the limits of an endpoint. Errors are of the kinds that updater gives: [signing.ErrUntrusted],
-// [updater.ErrUnavailable], [updater.ErrCoolDown], [store.ErrStorage], [store.ErrLocked].
+// [updater.ErrUnavailable], [updater.ErrCoolDown], [store.ErrStorage], [store.ErrLocked]; and [ErrRefused] for a
+// gate of a verification.
 package mirror

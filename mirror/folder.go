@@ -137,16 +137,6 @@ func (f folder) syncDir(path string) error {
 	return nil
 }
 
-// syncDirs makes names below DIR durable.
-func (f folder) syncDirs(names []string) error {
-	for _, dir := range foldersOf(names) {
-		if err := f.syncDir(f.file(dir)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (f folder) remove(path string) error {
 	err := f.do(signing.DiskCall{Op: "remove", Path: path}, func() error { return os.Remove(path) })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

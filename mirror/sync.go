@@ -107,66 +107,99 @@ func (f folder) trust(root []byte) (*signing.Trust, error) {
 }
 
 func (f folder) sync(ctx context.Context, c Config, r *Report) error {
-	trust, err := f.trust(c.Root)
+	x, err := f.look(ctx, c, r)
 	if err != nil {
 		return err
 	}
-	s, err := f.readState()
-	if err != nil {
-		return err
+	defer x.close()
+	return x.publish(ctx)
+}
+
+// A looked is a source that was looked at and is not behind: what it has can be published.
+type looked struct {
+	f        folder
+	c        Config
+	r        *Report
+	trust    *signing.Trust
+	state    state
+	remote   *updater.Remote
+	v        *signing.Verified
+	accepted []signing.Accepted
+}
+
+// look refreshes the trust of a mirror from a source.
+func (f folder) look(ctx context.Context, c Config, r *Report) (_ *looked, err error) {
+	x := &looked{f: f, c: c, r: r}
+	if x.trust, err = f.trust(c.Root); err != nil {
+		return nil, err
 	}
-	s.markShown(f, c.Now())
-	if i := slices.IndexFunc(s.States, func(p published) bool { return !p.Shown.IsZero() }); i >= 0 {
-		r.From = s.States[i].Version
+	if x.state, err = f.readState(); err != nil {
+		return nil, err
+	}
+	x.state.markShown(f, c.Now())
+	if i := slices.IndexFunc(x.state.States, func(p published) bool { return !p.Shown.IsZero() }); i >= 0 {
+		r.From = x.state.States[i].Version
 	}
 	c.Remote.Downloads = f.private("downloads")
-	remote, err := updater.OpenRemote(c.Source, c.Remote)
-	if err != nil {
-		return err
+	if x.remote, err = updater.OpenRemote(c.Source, c.Remote); err != nil {
+		return nil, err
 	}
-	defer remote.Close()
-	defer func() { r.Bytes, r.Requests = remote.Traffic() }()
-	v, err := remote.Refresh(ctx, trust, signing.RefreshOptions{Now: c.Now()})
-	if err != nil {
-		return err
+	defer func() {
+		if err != nil {
+			x.close()
+		}
+	}()
+	if x.v, err = x.remote.Refresh(ctx, x.trust, signing.RefreshOptions{Now: c.Now()}); err != nil {
+		return nil, err
 	}
-	for _, n := range v.Notes() {
+	for _, n := range x.v.Notes() {
 		r.Notes = append(r.Notes, n.Code+": "+n.Text)
 	}
-	accepted, version, err := f.judge(ctx, remote, v)
-	if err != nil {
-		return err
+	if x.accepted, r.Version, err = f.judge(ctx, x.remote, x.v); err != nil {
+		return nil, err
 	}
-	r.Version, r.Signed, r.Expires = version, v.SignedAt().UTC(), v.Expires().UTC()
-	e := edition{v: v, version: version, layers: r.Layers, keep: c.Keep, source: r.Source, now: c.Now(),
-		get: func(ctx context.Context, t signing.Target) (*os.File, func(bool), error) {
-			return remote.Open(ctx, t, func(done int64) {
-				if c.Progress != nil {
-					c.Progress(updater.Progress{Target: t.Path, Done: done, Total: t.Length})
-				}
-			})
-		}}
+	r.Signed, r.Expires = x.v.SignedAt().UTC(), x.v.Expires().UTC()
+	return x, nil
+}
+
+// close counts the traffic.
+func (x *looked) close() {
+	x.r.Bytes, x.r.Requests = x.remote.Traffic()
+	x.remote.Close()
+}
+
+// publish shows what the source has.
+func (x *looked) publish(ctx context.Context) (err error) {
+	e := edition{v: x.v, version: x.r.Version, layers: x.r.Layers, keep: x.c.Keep, source: x.r.Source, now: x.c.Now(), get: x.get}
 	if e.keep == 0 {
 		e.keep = DefaultKeep
 	}
-	if e.roots, err = trust.Roots(); err != nil {
+	if e.roots, err = x.trust.Roots(); err != nil {
 		return err
 	}
-	out, err := f.publish(ctx, &s, e)
-	r.Targets, r.Removed = out.targets, out.removed
+	out, err := x.f.publish(ctx, &x.state, e)
+	x.r.Targets, x.r.Removed = out.targets, out.removed
 	if err != nil {
 		return err
 	}
 	if out.changed {
-		r.Result = ResultUpdated
+		x.r.Result = ResultUpdated
 	}
 	// As on an endpoint, the floors follow what is in use and never lead it.
-	for _, a := range accepted {
-		if err := trust.Accept(a); err != nil {
+	for _, a := range x.accepted {
+		if err := x.trust.Accept(a); err != nil {
 			return err
 		}
 	}
-	return f.cleanDownloads()
+	return x.f.cleanDownloads()
+}
+
+func (x *looked) get(ctx context.Context, t signing.Target) (*os.File, func(bool), error) {
+	return x.remote.Open(ctx, t, func(done int64) {
+		if x.c.Progress != nil {
+			x.c.Progress(updater.Progress{Target: t.Path, Done: done, Total: t.Length})
+		}
+	})
 }
 
 // judge holds the release and the restriction set of a state against the floors and tells the release's version. They are read here if they are here.

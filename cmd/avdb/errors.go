@@ -13,6 +13,7 @@ import (
 	"example.org/avdb/ksn/protocol"
 	"example.org/avdb/ksn/reputation"
 	"example.org/avdb/matcher"
+	"example.org/avdb/mirror"
 	"example.org/avdb/publisher"
 	"example.org/avdb/signing"
 	"example.org/avdb/store"
@@ -106,6 +107,7 @@ var kinds = []struct {
 	{reputation.ErrCoolDown, exitCoolDown, "ask again then"},
 	{reputation.ErrUnavailable, exitUnavailable, "what is known here stays in use; \"avdb ksn status\" says how things stand"},
 	{publisher.ErrGuard, exitRefused, ""},
+	{mirror.ErrRefused, exitRefused, ""},
 	{signing.ErrBusy, exitLocked, "wait for it to end"},
 	{store.ErrLocked, exitLocked, "wait for it to end, or end it"},
 	{store.ErrNoDatabase, exitNoDatabase, "run \"avdb update\" to fetch one"},

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -21,7 +22,7 @@ func newMirror(a *app) *cobra.Command {
 		Long: `Keep a folder that any web server can serve as a copy of a repository. What such a folder shows is verified
 before it becomes visible, and one whole release at any moment.`,
 	})
-	c.AddCommand(newMirrorSync(a))
+	c.AddCommand(newMirrorSync(a), newMirrorVerify(a), newMirrorPromote(a))
 	return c
 }
 
@@ -98,6 +99,8 @@ func mirrorError(err error) error {
 		return hint(errors.New("this mirror trusts no root yet"), "give the repository's first root with --root FILE; it must come another way than the files")
 	case errors.Is(err, signing.ErrOtherRoot):
 		return hint(err, "name another folder, or remove DIR/.mirror/trust if the repository was made anew")
+	case own(err):
+		return err
 	case errors.Is(err, updater.ErrUnavailable):
 		return hint(err, "what the mirror serves stays as it is; check the network and the source, and run it again")
 	case errors.Is(err, updater.ErrCoolDown):
@@ -106,6 +109,21 @@ func mirrorError(err error) error {
 		return hint(err, "what the mirror serves stays as it is; sync from another source, or tell who runs this one")
 	}
 	return err
+}
+
+// own tells whether the error knows itself what to do.
+func own(err error) bool {
+	_, gate := errors.AsType[*mirror.GateError](err)
+	_, unverified := errors.AsType[*mirror.UnverifiedError](err)
+	_, hinted := errors.AsType[*hintError](err)
+	return gate || unverified || hinted
+}
+
+// sameFolder tells whether two paths lead to one folder.
+func sameFolder(a, b string) bool {
+	x, err := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err == nil && err2 == nil && os.SameFile(x, y)
 }
 
 // synced prints the report of a sync, which is good beside an error, too.
