@@ -26,7 +26,7 @@
 // reads between the two renames is refused, keeps what it has, and reads a whole state the next time.
 //
 // A mirror can be a stage: [Verify] looks at it as clients would, and [Promote] shows in another mirror, in the same order, exactly what was verified, or
-// nothing.
+// nothing. [ReadStatus] tells how both stand.
 //
 // Everything is fetched by [updater.Remote], under the limits of an endpoint. Errors are of the kinds that updater gives: [signing.ErrUntrusted],
 // [updater.ErrUnavailable], [updater.ErrCoolDown], [store.ErrStorage], [store.ErrLocked]; and [ErrRefused] for a

@@ -462,6 +462,11 @@ func (x *verifying) keep(err error) error {
 		return e
 	}
 	was.Time, was.Content = x.c.Now().UTC(), dbformat.Digest{}
-	was.Failed, _, _ = strings.Cut(err.Error(), "\n")
+	was.Failed = firstLine(err)
 	return x.f.writeVerified(was)
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
 }

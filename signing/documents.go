@@ -74,3 +74,11 @@ func (v *Verified) HoldsUnder(root []byte) bool {
 	_, err := verifySet(root, v.set.raw, time.Time{})
 	return err == nil
 }
+
+// ExpiresOf is when a role's document expires, the zero time for an unknown role.
+func (v *Verified) ExpiresOf(role string) time.Time {
+	if d := v.set.doc(role); d != nil {
+		return d.expires
+	}
+	return time.Time{}
+}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The documents of a state are the files that the repository published, each behind those that it names.
@@ -25,6 +26,14 @@ func TestDocumentsAreWhatWasPublished(t *testing.T) {
 	}
 	if want := "2.restrictions.json 2.database.json 1.targets.json 2.snapshot.json timestamp.json"; strings.Join(names, " ") != want {
 		t.Errorf("the documents are %s, want %s", names, want)
+	}
+	for role, life := range map[string]time.Duration{RoleTimestamp: LifeTimestamp, RoleRoot: LifeRoot, RoleDatabase: Life(RoleDatabase)} {
+		if got := v.ExpiresOf(role); !got.Equal(day0.Add(life)) {
+			t.Errorf("%s expires at %s, want %s", role, got, day0.Add(life))
+		}
+	}
+	if !v.ExpiresOf("none").IsZero() {
+		t.Error("an unknown role expires")
 	}
 	v.Documents()[0].Bytes[0] ^= 1
 	if v.Documents()[0].Bytes[0] != '{' {

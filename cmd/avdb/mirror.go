@@ -22,7 +22,7 @@ func newMirror(a *app) *cobra.Command {
 		Long: `Keep a folder that any web server can serve as a copy of a repository. What such a folder shows is verified
 before it becomes visible, and one whole release at any moment.`,
 	})
-	c.AddCommand(newMirrorSync(a), newMirrorVerify(a), newMirrorPromote(a))
+	c.AddCommand(newMirrorSync(a), newMirrorVerify(a), newMirrorPromote(a), newMirrorStatus(a))
 	return c
 }
 
