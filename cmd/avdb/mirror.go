@@ -21,6 +21,9 @@ func newMirror(a *app) *cobra.Command {
 		Short: "keep a copy of a repository that web servers serve",
 		Long: `Keep a folder that any web server can serve as a copy of a repository. What such a folder shows is verified
 before it becomes visible, and one whole release at any moment.`,
+		Example: `  avdb mirror sync https://db.example.net/avdb /srv/stage --root 1.root.json
+  avdb mirror verify /srv/stage --root 1.root.json
+  avdb mirror promote /srv/stage /srv/live`,
 	})
 	c.AddCommand(newMirrorSync(a), newMirrorVerify(a), newMirrorPromote(a), newMirrorStatus(a))
 	return c
